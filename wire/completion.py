@@ -93,7 +93,7 @@ class _Gathering:
         self.index = index
         self.parts: list[AnswerPart | _Open] = []
         self.citations: list[Citation] = []
-        self.logprobs: list[bytes] = field(default_factory=list[bytes])
+        self.logprobs: list[bytes] = []
         self.finish: Finish | None = None
         self.tools: dict[int, _Open] = {}
 
@@ -136,7 +136,7 @@ def fold(events: Iterable[Event]) -> Completion:
     start = Start()
     usage: Usage | None = None
     fault: Fault | None = None
-    extra: list[Opaque] = field(default_factory=list[Opaque])
+    extra: list[Opaque] = []
     choices: dict[int, _Gathering] = {}
 
     def choice(index: int) -> _Gathering:
