@@ -63,7 +63,7 @@ class ProviderState(Struct, frozen=True):
         return f"ProviderState({self.source} {self.kind}, {len(self.data)} chars)"
 
 
-class Start(Struct, frozen=True, tag="start"):
+class Start(Struct, frozen=True, tag_field="event", tag="start"):
     """The answer begins: nothing of the model's output yet."""
 
     id: str = ""
@@ -73,7 +73,7 @@ class Start(Struct, frozen=True, tag="start"):
     fingerprint: str | None = None
 
 
-class TextDelta(Struct, frozen=True, tag="text"):
+class TextDelta(Struct, frozen=True, tag_field="event", tag="text"):
     """Visible text."""
 
     text: str
@@ -81,7 +81,7 @@ class TextDelta(Struct, frozen=True, tag="text"):
     block: int = 0
 
 
-class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
+class ReasoningDelta(Struct, frozen=True, tag_field="event", tag="reasoning"):
     """Thoughts, or a summary of them where that is all the provider shows."""
 
     text: str
@@ -90,7 +90,7 @@ class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
     summary: bool = False
 
 
-class ReasoningState(Struct, frozen=True, tag="reasoning_state"):
+class ReasoningState(Struct, frozen=True, tag_field="event", tag="reasoning_state"):
     """The signature or encrypted body of the reasoning part `block`; ends that part.
 
     A redacted part is this event alone, with no `ReasoningDelta` before it.
@@ -101,7 +101,7 @@ class ReasoningState(Struct, frozen=True, tag="reasoning_state"):
     block: int = 0
 
 
-class RefusalDelta(Struct, frozen=True, tag="refusal"):
+class RefusalDelta(Struct, frozen=True, tag_field="event", tag="refusal"):
     """The model's words for declining, where the dialect keeps them apart from text."""
 
     text: str
@@ -109,7 +109,7 @@ class RefusalDelta(Struct, frozen=True, tag="refusal"):
     block: int = 0
 
 
-class ToolCallStart(Struct, frozen=True, tag="tool_start"):
+class ToolCallStart(Struct, frozen=True, tag_field="event", tag="tool_start"):
     """The model calls a tool of the client. `custom` tools take text, not JSON."""
 
     index: int
@@ -120,7 +120,7 @@ class ToolCallStart(Struct, frozen=True, tag="tool_start"):
     state: ProviderState | None = None  # Gemini: a thought signature rides on the call.
 
 
-class ToolArgsDelta(Struct, frozen=True, tag="tool_args"):
+class ToolArgsDelta(Struct, frozen=True, tag_field="event", tag="tool_args"):
     """A piece of the arguments, as JSON text."""
 
     index: int
@@ -128,14 +128,14 @@ class ToolArgsDelta(Struct, frozen=True, tag="tool_args"):
     choice: int = 0
 
 
-class ToolCallEnd(Struct, frozen=True, tag="tool_end"):
+class ToolCallEnd(Struct, frozen=True, tag_field="event", tag="tool_end"):
     """The arguments of this call are complete."""
 
     index: int
     choice: int = 0
 
 
-class ServerTool(Struct, frozen=True, tag="server_tool"):
+class ServerTool(Struct, frozen=True, tag_field="event", tag="server_tool"):
     """A step of a tool that the provider ran itself; `data` is the source's JSON."""
 
     source: str
@@ -146,7 +146,7 @@ class ServerTool(Struct, frozen=True, tag="server_tool"):
     block: int = 0
 
 
-class Citation(Struct, frozen=True, tag="citation"):
+class Citation(Struct, frozen=True, tag_field="event", tag="citation"):
     """Where the text of `block` comes from. `start` and `end` are in characters.
 
     `data` is the source's own JSON, for an encoder of the same dialect.
@@ -163,7 +163,7 @@ class Citation(Struct, frozen=True, tag="citation"):
     data: bytes = b""
 
 
-class Media(Struct, frozen=True, tag="media"):
+class Media(Struct, frozen=True, tag_field="event", tag="media"):
     """A piece of sound or a picture that the model made; `data` is base64."""
 
     media_type: str  # "image/png", "audio/pcm16", …
@@ -175,14 +175,14 @@ class Media(Struct, frozen=True, tag="media"):
     block: int = 0
 
 
-class Logprobs(Struct, frozen=True, tag="logprobs"):
+class Logprobs(Struct, frozen=True, tag_field="event", tag="logprobs"):
     """Log probabilities of the text just sent: OpenAI's `logprobs` object as JSON."""
 
     data: bytes
     choice: int = 0
 
 
-class Usage(Struct, frozen=True, tag="usage"):
+class Usage(Struct, frozen=True, tag_field="event", tag="usage"):
     """What the answer cost in tokens, as the provider counts, in one normal form.
 
     `prompt` holds cached and cache-written tokens too; `completion` holds reasoning
@@ -208,7 +208,7 @@ class Usage(Struct, frozen=True, tag="usage"):
         return self.prompt + self.completion
 
 
-class Finish(Struct, frozen=True, tag="finish"):
+class Finish(Struct, frozen=True, tag_field="event", tag="finish"):
     """One choice is complete. `raw` is the provider's own word for why."""
 
     reason: FinishReason
@@ -218,7 +218,7 @@ class Finish(Struct, frozen=True, tag="finish"):
     details: bytes = b""  # The source's JSON beside it (filter results, stop details).
 
 
-class Fault(Struct, frozen=True, tag="fault"):
+class Fault(Struct, frozen=True, tag_field="event", tag="fault"):
     """The answer failed. Says who, why and what next; never holds a key or a prompt.
 
     Args:
@@ -247,7 +247,7 @@ class Fault(Struct, frozen=True, tag="fault"):
     truncated: bool = False
 
 
-class Opaque(Struct, frozen=True, tag="opaque"):
+class Opaque(Struct, frozen=True, tag_field="event", tag="opaque"):
     """An event that the vocabulary has no word for; `data` is the source's JSON."""
 
     source: str
