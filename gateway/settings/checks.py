@@ -1,0 +1,106 @@
+"""What must hold between the tables of a configuration. Pure.
+
+Owns: references (routes, patterns, prices), uniqueness of keys, and the notes that
+`stagedoor check` prints about what is allowed and yet worth knowing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from fnmatch import fnmatchcase
+
+from gateway.settings.config import Config
+from gateway.settings.keys import SiteKey
+from gateway.settings.server import Found
+
+Where = Callable[[object], str]
+
+
+def problems(
+    config: Config, where: Where, declared: Mapping[str, AbstractSet[str]]
+) -> Found:
+    """What does not fit together.
+
+    `declared` holds every name in the file, those of broken tables too: what refers
+    to them is not wrong as well.
+    """
+    yield from _shared_keys(config, where)
+    yield from _routes(config, where, declared.get("providers", frozenset()))
+    yield from _patterns(config, where, declared.get("models", frozenset()))
+
+
+def _shared_keys(config: Config, where: Where) -> Found:
+    owners: dict[SiteKey, str] = {}
+    for site in config.sites:
+        for index, key in enumerate(site.keys):
+            here = f"{where(site)}.keys[{index}]"
+            if key in owners:
+                yield here, f"is the same key as {owners[key]}; a key names one site"
+            owners.setdefault(key, here)
+
+
+def _routes(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
+    served = {provider.name: provider.models for provider in config.providers}
+    for model in config.models:
+        for index, candidate in enumerate(model.route):
+            here = f"{where(model)}.route[{index}]"
+            if candidate.provider not in served:
+                if candidate.provider not in declared:
+                    names = ", ".join(served) or "none"
+                    yield (
+                        here,
+                        f'"{candidate}" names no provider; providers are {names}',
+                    )
+            elif candidate.model not in served[candidate.provider]:
+                models = ", ".join(served[candidate.provider])
+                yield (
+                    here,
+                    (
+                        f'"{candidate}" is a model that {candidate.provider} does not '
+                        f"list; its models are {models}"
+                    ),
+                )
+
+
+def _patterns(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
+    """A pattern that matches nothing is a misspelt limit: refuse it at load."""
+    names = {model.name for model in config.models} | set(declared)
+    for site in config.sites:
+        for index, pattern in enumerate(site.models):
+            if pattern == "*" or any(fnmatchcase(name, pattern) for name in names):
+                continue
+            known = ", ".join(sorted(names)) or "none"
+            yield (
+                f"{where(site)}.models[{index}]",
+                f'"{pattern}" matches no model; models are {known}',
+            )
+
+
+def notes(config: Config, env: Mapping[str, str]) -> Iterator[str]:
+    """What is allowed, and likely not meant."""
+    server = config.server
+    if not server.bind.is_loopback and not server.tls_cert:
+        yield (
+            f"{server.bind} is reachable from other machines without TLS: keys and "
+            "prompts travel in the clear unless a proxy in front terminates TLS"
+        )
+    for provider in config.providers:
+        if provider.key_env and not env.get(provider.key_env):
+            yield (
+                f"provider {provider.name}: {provider.key_env} is not set here; "
+                "its calls will be refused"
+            )
+    routed = {
+        candidate.provider for model in config.models for candidate in model.route
+    }
+    for provider in config.providers:
+        if provider.name not in routed:
+            yield f"provider {provider.name}: no model routes to it"
+    if not config.models:
+        yield "there is no [[models]]: nothing can be asked for"
+    for site in config.sites:
+        if not site.keys:
+            yield f"site {site.name}: it has no keys, so nobody can call as it"
+    if not config.sites:
+        yield "there is no [[sites]]: nobody can call"

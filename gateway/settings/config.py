@@ -1,0 +1,313 @@
+"""The configuration: every setting is defined here or in server.py, and only once.
+
+Owns: the frozen values that the rest of the gateway is given, their defaults, units
+and documentation, and what must hold within one table (`problems`). What must hold
+between tables is in checks.py.
+Never: does I/O. No value here holds a provider's key, and site keys are digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from gateway.settings import values
+from gateway.settings.definition import config, items, section, setting, table
+from gateway.settings.errors import Unfit
+from gateway.settings.keys import SiteKey
+from gateway.settings.kinds import KINDS, OnAbort
+from gateway.settings.server import COUNT, Found, ServerConfig, UpstreamDeadlines
+
+SpendWindow = Literal["day", "month", "total"]
+
+NAME: Final = values.text(
+    "name of letters, digits and . _ -, at most 63", r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+)
+MODEL_NAME: Final = values.text(
+    "model name of letters, digits and . _ : / @ -, at most 128",
+    r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}",
+)
+UPSTREAM_NAME: Final = values.text("model name without spaces", r"[\x21-\x7e]{1,200}")
+PATTERN: Final = values.text(
+    "model name or pattern with * and ?", r"[A-Za-z0-9._:/@*?-]{1,128}"
+)
+VARIABLE: Final = values.text(
+    "name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]{0,127}", hidden=True
+)
+TOKENS: Final = values.integer(1, 100_000_000)
+KIND: Final = values.choice(*KINDS)
+ON_ABORT: Final[values.Reader[OnAbort]] = values.choice("cancel", "drain")
+SPEND_WINDOW: Final[values.Reader[SpendWindow]] = values.choice("day", "month", "total")
+
+
+@attrs.frozen
+class Candidate:
+    """One way to serve a model: a provider, and the model's name there."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+def _read_candidate(value: object) -> Candidate:
+    form = "PROVIDER/MODEL"
+    if not isinstance(value, str):
+        raise Unfit(f"is not a string; write {form}")
+    # The first slash parts them: the upstream's own names may hold more.
+    provider, slash, model = value.partition("/")
+    if not slash or not provider or not model:
+        raise Unfit(f"is no candidate; write {form}")
+    return Candidate(NAME.read(provider), UPSTREAM_NAME.read(model))
+
+
+CANDIDATE: Final = values.Reader("PROVIDER/MODEL", _read_candidate)
+
+
+@config
+class SiteConfig:
+    """A client of the gateway: who may call, for which models and how much."""
+
+    name: str = setting(NAME, doc="Its name in logs, metrics and the Console.")
+    keys: tuple[SiteKey, ...] = setting(
+        values.many(values.SITE_KEY),
+        default=(),
+        secret=True,
+        doc="The keys its clients present. Several, so that one can be replaced "
+        "without an outage.",
+    )
+    models: tuple[str, ...] = setting(
+        values.many(PATTERN),
+        default=("*",),
+        doc="The models it may ask for: names, or patterns with * and ?.",
+    )
+    in_flight_max: int | None = setting(
+        COUNT,
+        default=None,
+        doc="The most requests it may have running at once.",
+    )
+    output_tokens_max: int | None = setting(
+        TOKENS,
+        default=None,
+        unit="tokens",
+        doc="The most output tokens of one answer; a request for more gets this many.",
+    )
+    spend_max_nanousd: int | None = setting(
+        values.MONEY,
+        key="spend_usd_max",
+        default=None,
+        unit="US dollars",
+        doc="What it may spend in a spend_window. A hard cap: requests that might "
+        "exceed it are refused.",
+    )
+    spend_window: SpendWindow = setting(
+        SPEND_WINDOW,
+        default="month",
+        doc="The time after which spend_usd_max starts anew: a calendar day or month "
+        "(UTC), or never.",
+    )
+
+
+@config
+class BreakerConfig:
+    """When a provider is taken out of use, and when it is tried again."""
+
+    failures_max: int = setting(
+        values.integer(1, 1000),
+        default=5,  # Three trips on deploy blips, eight reacts a minute late.
+        doc="Failures in a row after which the provider is taken out of use.",
+    )
+    backoff_first_s: float = setting(
+        values.SECONDS,
+        default=1.0,
+        unit="seconds",
+        doc="The first wait before it is probed again; it doubles with each failure.",
+    )
+    backoff_cap_s: float = setting(
+        values.SECONDS,
+        default=60.0,  # A recovered provider is back in use within a minute.
+        unit="seconds",
+        doc="The longest wait before it is probed again.",
+    )
+
+    def problems(self) -> Found:
+        """A backoff grows from its first step to its cap."""
+        if self.backoff_first_s > self.backoff_cap_s:
+            yield (
+                "backoff_first_s",
+                f"must not exceed backoff_cap_s ({self.backoff_cap_s:g})",
+            )
+
+
+@config
+class PriceConfig:
+    """What a model costs. Held in nano-dollars a million tokens: exact integers."""
+
+    input_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="input_usd_per_mtok",
+        unit="US dollars",
+        doc="A million input tokens.",
+    )
+    output_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="output_usd_per_mtok",
+        unit="US dollars",
+        doc="A million output tokens, reasoning included.",
+    )
+    cached_input_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="cached_input_usd_per_mtok",
+        factory=lambda price: price.input_nanousd_per_mtok,
+        default_doc="as input_usd_per_mtok",
+        unit="US dollars",
+        doc="A million input tokens that the provider read from its cache.",
+    )
+
+
+@config
+class ProviderConfig:
+    """One deployment: an account at a provider, or a server of one's own."""
+
+    name: str = setting(NAME, doc="Its name in routes, logs, metrics and the Console.")
+    kind: str = setting(
+        KIND,
+        doc="What it speaks. "
+        + "; ".join(f"`{name}`: {kind.doc}" for name, kind in KINDS.items())
+        + ".",
+    )
+    base_url: str = setting(
+        values.URL,
+        factory=lambda provider: KINDS[provider.kind].base_url,
+        default_doc="the kind's own",
+        doc="Where its API starts, version included.",
+    )
+    allow_plain_http: bool = setting(
+        values.BOOLEAN,
+        factory=lambda provider: values.is_loopback(
+            urlsplit(provider.base_url).hostname or ""
+        ),
+        default_doc="true on loopback, else false",
+        doc="Whether keys and prompts may travel to it unencrypted.",
+    )
+    key_env: str = setting(
+        VARIABLE,
+        # OPENAI_API_KEY must not go to whoever else speaks OpenAI's language.
+        factory=lambda provider: (
+            KINDS[provider.kind].key_env
+            if provider.base_url == KINDS[provider.kind].base_url
+            else ""
+        ),
+        default_doc="the kind's own at its own base_url, else none",
+        doc="The environment variable that holds its key.",
+    )
+    models: tuple[str, ...] = setting(
+        values.many(UPSTREAM_NAME),
+        doc="The models it serves, by its own names.",
+    )
+    in_flight_max: int = setting(
+        COUNT,
+        default=64,
+        doc="The most calls to it at once; more wait in its queue.",
+    )
+    queue_max: int = setting(
+        values.integer(0, 1_000_000),
+        default=64,  # As many as are running: a wait of about one call's length.
+        doc="The most calls that wait for it; beyond it, the next candidate is tried.",
+    )
+    connections_max: int = setting(
+        COUNT,
+        factory=lambda provider: provider.in_flight_max,
+        default_doc="as in_flight_max",
+        doc="The most connections to it.",
+    )
+    on_abort: OnAbort = setting(
+        ON_ABORT,
+        factory=lambda provider: KINDS[provider.kind].on_abort,
+        default_doc="the kind's own",
+        doc="When the client leaves: `cancel` the call where that stops the bill, or "
+        "`drain` it (bounded) for its usage where it does not.",
+    )
+    breaker: BreakerConfig = section(
+        default_factory=BreakerConfig,
+        doc="When a provider is taken out of use, and when it is tried again.",
+    )
+    deadlines: UpstreamDeadlines = section(
+        default_factory=UpstreamDeadlines,
+        inherits="server.deadlines",
+        doc="Deadlines of this provider, where they differ from the server's.",
+    )
+    prices: Mapping[str, PriceConfig] = table(
+        PriceConfig,
+        keys="MODEL",
+        default=MappingProxyType({}),
+        doc="What its models cost, by its own names, where the catalogue does not "
+        "know or is wrong.",
+    )
+
+    def problems(self) -> Found:
+        """Keys travel encrypted; a price belongs to a model that is served."""
+        if self.base_url.startswith("http://") and not self.allow_plain_http:
+            yield (
+                "base_url",
+                (
+                    f'"{self.base_url}" would send keys and prompts unencrypted; use '
+                    "https:// or set allow_plain_http = true"
+                ),
+            )
+        if not self.models:
+            yield "models", "is empty; name at least one model that it serves"
+        for model in self.prices:
+            if model not in self.models:
+                yield f"prices.{model}", "is the price of a model not in models"
+
+
+@config
+class ModelConfig:
+    """A model as clients know it, and the candidates that serve it."""
+
+    name: str = setting(MODEL_NAME, doc="What clients ask for.")
+    route: tuple[Candidate, ...] = setting(
+        values.many(CANDIDATE),
+        doc="Its candidates, PROVIDER/MODEL, in order of preference. Whatever fails "
+        "before its first content is retried on the next.",
+    )
+
+    def problems(self) -> Found:
+        """A route leads somewhere, and nowhere twice."""
+        if not self.route:
+            yield "route", "is empty; name at least one PROVIDER/MODEL"
+        seen: set[Candidate] = set()
+        for index, candidate in enumerate(self.route):
+            if candidate in seen:
+                yield f"route[{index}]", f'"{candidate}" is there twice'
+            seen.add(candidate)
+
+
+@config
+class Config:
+    """The whole configuration of one gateway."""
+
+    server: ServerConfig = section(
+        default_factory=ServerConfig,
+        doc="The process: where it listens and what it keeps.",
+    )
+    sites: tuple[SiteConfig, ...] = items(
+        SiteConfig, doc="A client of the gateway: who may call, and how much."
+    )
+    providers: tuple[ProviderConfig, ...] = items(
+        ProviderConfig,
+        doc="One deployment: an account at a provider, or a server of one's own.",
+    )
+    models: tuple[ModelConfig, ...] = items(
+        ModelConfig, doc="A model as clients know it, and what serves it."
+    )
+
+    def site_by_digest(self) -> dict[bytes, SiteConfig]:
+        """Each site under the digest of each of its keys (`keys.digest`)."""
+        return {key.digest: site for site in self.sites for key in site.keys}

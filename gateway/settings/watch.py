@@ -1,0 +1,57 @@
+"""Watching the configuration file, for reloads.
+
+Owns: one thread that waits for the file system, and the judgement that the contents
+differ. Editors replace files, Kubernetes swaps a symlink two folders up: so the folders
+are watched, and the contents decide.
+Never: loads the configuration; whoever asks does, and keeps the old one if it is bad.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import trio
+from watchfiles._rust_notify import RustNotify
+
+# One save is several events (truncate, write, rename): wait until it has been quiet.
+QUIET_MS: Final = 100
+# Something writes without end: look at the contents at least this often.
+BURST_MS_MAX: Final = 2_000
+
+
+async def changes(path: Path) -> AsyncIterator[Path]:
+    """Yield `path` whenever its contents have changed since the last look.
+
+    Cancelling works at once. A file that is missing for a while (it is being replaced)
+    is no change; it is one when it is back with other contents.
+    """
+    stop = threading.Event()
+    seen = await trio.to_thread.run_sync(_fingerprint, path)
+    notify = await trio.to_thread.run_sync(_watch, path)
+    try:
+        while True:
+            await trio.to_thread.run_sync(
+                notify.watch, BURST_MS_MAX, QUIET_MS, 0, stop, abandon_on_cancel=True
+            )
+            now = await trio.to_thread.run_sync(_fingerprint, path)
+            if now is not None and now != seen:
+                seen = now
+                yield path
+    finally:
+        stop.set()  # The thread looks at it every QUIET_MS, and ends.
+
+
+def _watch(path: Path) -> RustNotify:
+    folders = {str(path.absolute().parent), str(path.resolve().parent)}
+    return RustNotify(sorted(folders), False, False, 0, False, True)
+
+
+def _fingerprint(path: Path) -> bytes | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return None
