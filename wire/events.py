@@ -22,7 +22,7 @@ Rules that every decoder keeps and every encoder may rely on:
 Owns no bytes on the wire. Never holds a key. Talks to nobody.
 """
 
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from msgspec import Struct
 
@@ -275,6 +275,16 @@ Event = (
     | Opaque
 )
 
+ContentEvent = (
+    TextDelta
+    | ReasoningDelta
+    | ReasoningState
+    | RefusalDelta
+    | ToolCallStart
+    | ServerTool
+    | Media
+)
+
 CONTENT = (
     TextDelta,
     ReasoningDelta,
@@ -289,7 +299,7 @@ CONTENT = (
 An empty text or reasoning delta is none (see `is_content`)."""
 
 
-def is_content(event: Event) -> bool:
+def is_content(event: Event) -> TypeGuard[ContentEvent]:
     """Whether this event shows the client something of the model's output."""
     if isinstance(event, (TextDelta, ReasoningDelta, RefusalDelta)):
         return bool(event.text)

@@ -1,0 +1,126 @@
+"""JSON helpers that every dialect shares: the one place that knows msgspec's errors.
+
+Never quotes the JSON it could not read: that is a prompt, or a key.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from wire.dialect import ClientError
+
+T = TypeVar("T")
+
+JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises on bytes from outside: malformed or of another shape, not
+UTF-8, nested deeper than the interpreter's stack."""
+
+_any = msgspec.json.Decoder()
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_encoder = msgspec.json.Encoder()
+
+encode = _encoder.encode
+
+
+def decode_any(data: bytes | Raw) -> Any:
+    """Any JSON. Raises one of JSON_ERRORS."""
+    return _any.decode(data)
+
+
+def decode_object(data: bytes | Raw) -> dict[str, Any] | None:
+    """A JSON object, or None for everything else; never raises."""
+    try:
+        value = _any.decode(data)
+    except JSON_ERRORS:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def decode_fields(data: bytes) -> dict[str, Raw]:
+    """The top level of an object, its values as the bytes they are.
+
+    Raises one of JSON_ERRORS.
+    """
+    return _fields.decode(data)
+
+
+def text(value: Any) -> str:
+    """A string, or "" for any other JSON value: optional fields never fail a 200."""
+    return value if isinstance(value, str) else ""
+
+
+def text_or_none(value: Any) -> str | None:
+    """A non-empty string or None."""
+    return value if isinstance(value, str) and value else None
+
+
+def count(value: Any) -> int:
+    """A token count: 0 for absent, null, negative or nonsense."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return max(int(value), 0) if value == value and abs(value) < 2**53 else 0  # noqa: PLR0124 - NaN
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A JSON object or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+_AT = re.compile(r" - at `\$?\.?([^`]*)`$")
+_QUOTED = re.compile(r"Invalid (?:enum )?value .*")
+
+
+def client_error(error: Exception, *, prefix: str = "") -> ClientError:
+    """What a client is told when its body is not what it must be.
+
+    msgspec names the path, which becomes `param`; values are never repeated.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        said = str(error)
+        at = _AT.search(said)
+        path = at.group(1) if at else ""
+        param = _join(prefix, path) or None
+        what = _QUOTED.sub("Unsupported value", _AT.sub("", said))
+        where = f" for '{param}'" if param else ""
+        missing = re.match(r"Object missing required field `([^`]*)`", what)
+        if missing:
+            param = _join(param or "", missing.group(1))
+            return ClientError(
+                f"Missing required parameter: '{param}'.",
+                param=param,
+                code="missing_required_parameter",
+            )
+        code = "invalid_value" if what.startswith("Unsupported") else "invalid_type"
+        return ClientError(
+            f"Invalid type{where}: {what}."
+            if code == "invalid_type"
+            else f"{what}{where}.",
+            param=param,
+            code=code,
+        )
+    if isinstance(error, RecursionError):
+        return ClientError("The body is nested too deeply.", code="invalid_json")
+    return ClientError(
+        "We could not parse the JSON body of your request. It must be one JSON object "
+        "in UTF-8.",
+        code="invalid_json",
+    )
+
+
+def _join(prefix: str, path: str) -> str:
+    if not prefix or not path:
+        return prefix or path
+    return f"{prefix}{path}" if path.startswith("[") else f"{prefix}.{path}"
+
+
+def decode_client(
+    decoder: "msgspec.json.Decoder[T]", data: bytes | Raw, *, prefix: str = ""
+) -> T:
+    """Decode what a client sent. Raises ClientError with the path of the fault."""
+    try:
+        return decoder.decode(data)
+    except JSON_ERRORS as error:
+        raise client_error(error, prefix=prefix) from None

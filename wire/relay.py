@@ -1,0 +1,241 @@
+"""The two ways a stream takes from provider to client, behind one face (`Reader`).
+
+`SseRelay` is the base of same-dialect relays over SSE: bytes pass as they came, each
+event is looked at once. `Translation` joins a decoder and an encoder of two dialects.
+
+Both keep the same promise: nothing comes out before the first content, or before the
+answer ended without any. Until then an attempt can be replaced by another without the
+client seeing a trace of it. So the first non-empty `Reading.out` commits the stream.
+
+Sans-io; never raises on bytes from outside.
+"""
+
+from wire.dialect import Reading, StreamDecoder, StreamEncoder, malformed, truncated
+from wire.events import Event, Fault, Finish, FinishReason, Usage, is_content
+from wire.events import output_chars as chars_of
+from wire.sse import SseError, SseSplitter
+
+HELD_BYTES_MAX = 256 * 1024
+"""Bytes withheld before the first content. Role chunks, filter and moderation results
+are some kB; past this bound the stream commits instead of growing."""
+
+
+class SseRelay:
+    """Base of the same-dialect relays: a subclass says what one event means.
+
+    Args:
+        source: the provider's dialect, named in faults.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.committed = False
+        self.done = False
+        self.failed = False
+        self._splitter = SseSplitter()
+        self._held: list[bytes] = []
+        self._held_size = 0
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else "failed" if self.failed else "open"
+        return f"<{type(self).__name__} {self.source} {state} {self._splitter!r}>"
+
+    def look(self, event: bytes, reading: Reading) -> bytes:
+        """Look at one event (no blank line) and write what it means into `reading`.
+
+        Answer the event to relay it (the same object when unchanged), or b"" to swallow
+        it (comments too: ours are the heartbeats). The grammar's end is `reading.done`,
+        an error event is `reading.fault`.
+        """
+        raise NotImplementedError
+
+    def at_end(self, tail: bytes, reading: Reading) -> bytes:
+        """Upstream ended before the grammar did, `tail` is what it left unfinished.
+
+        Answer bytes that complete the client's stream and set `reading.done`, or set
+        `reading.fault`; the default is a truncation.
+        """
+        del tail
+        reading.fault = truncated(self.source)
+        return b""
+
+    def ending(self, reason: FinishReason) -> bytes:
+        """Bytes that close what is open in the client's stream and end it."""
+        raise NotImplementedError
+
+    def cut(self, reason: FinishReason = "length") -> bytes:
+        """See `Reader.cut`."""
+        if self.done or self.failed:
+            return b""
+        self.done = True
+        held, self._held = self._held, []
+        return b"".join((*held, self.ending(reason)))
+
+    def feed(self, data: bytes) -> Reading:
+        """See `Reader.feed`."""
+        reading = Reading()
+        if self.done or self.failed:
+            return reading
+        try:
+            run = self._splitter.feed(data)
+        except SseError as error:
+            self.failed = True
+            reading.fault = malformed(self.source, str(error))
+            return reading
+        if not run:
+            return reading
+        events = run.split(b"\n\n")
+        events.pop()  # What follows the last blank line is empty.
+        reading.events = len(events)
+        if len(events) == 1:  # By far the most common: one delta a chunk.
+            event = events[0]
+            kept = self.look(event, reading)
+            if kept is not event:
+                run = kept + b"\n\n" if kept else b""
+        else:
+            run = self._look_at_all(events, run, reading)
+        if reading.fault is not None:
+            self.failed = True
+        elif reading.done:
+            self.done = True
+        if not self.committed:
+            run = self._withhold(run, reading)
+        reading.out = run
+        return reading
+
+    def _look_at_all(self, events: list[bytes], run: bytes, reading: Reading) -> bytes:
+        kept: list[bytes] = []
+        changed = False
+        for position, event in enumerate(events):
+            if not event:
+                continue  # Two blank lines in a row.
+            relayed = self.look(event, reading)
+            changed = changed or relayed is not event
+            if reading.fault is not None:
+                # What came before the error in the same chunk is still the answer's.
+                reading.events = position + 1
+                changed = True
+                break
+            if relayed:
+                kept.append(relayed)
+            if reading.done:
+                changed = changed or position + 1 < len(events)
+                break
+        return b"".join([event + b"\n\n" for event in kept]) if changed else run
+
+    def _withhold(self, run: bytes, reading: Reading) -> bytes:
+        """Hold `run` back until there is content, or the end without any."""
+        if reading.content or (self.done and reading.fault is None):
+            self.committed = True
+            run = b"".join((*self._held, run))
+            self._held.clear()
+            return run
+        if reading.fault is not None:
+            self._held.clear()
+            return b""
+        if run:
+            self._held.append(run)
+            self._held_size += len(run)
+            if self._held_size > HELD_BYTES_MAX:
+                self.committed = True
+                run = b"".join(self._held)
+                self._held.clear()
+                return run
+        return b""
+
+    def finish(self) -> Reading:
+        """See `Reader.finish`."""
+        reading = Reading()
+        if self.done or self.failed:
+            return reading
+        if self._splitter.error is not None:
+            reading.fault = malformed(self.source, str(self._splitter.error))
+            self.failed = True
+            return reading
+        run = self.at_end(self._splitter.tail, reading)
+        self.done = reading.fault is None
+        self.failed = not self.done
+        if not self.committed:
+            run = self._withhold(run, reading)
+        reading.done = self.done
+        reading.out = run
+        return reading
+
+
+class Translation:
+    """A stream of one dialect told in another: decoder, events, encoder."""
+
+    def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._committed = False
+        self._held: list[Event] = []
+        self._ended = False
+        self._open: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<Translation {self._decoder!r} to {self._encoder!r}>"
+
+    def feed(self, data: bytes) -> Reading:
+        """See `Reader.feed`."""
+        if self._ended:
+            return Reading()
+        return self._read(self._decoder.feed(data))
+
+    def finish(self) -> Reading:
+        """See `Reader.finish`."""
+        if self._ended:
+            return Reading()
+        reading = self._read(self._decoder.finish())
+        if reading.fault is None and not reading.done:
+            reading.done = self._ended = True
+            reading.out += self._commit() + self._encoder.finish()
+        return reading
+
+    def cut(self, reason: FinishReason = "length") -> bytes:
+        """See `Reader.cut`."""
+        if self._ended:
+            return b""
+        self._ended = True
+        out = self._commit()
+        ends = [Finish(reason, "", choice) for choice in sorted(self._open or {0})]
+        return out + self._encoder.encode(ends) + self._encoder.finish()
+
+    def _commit(self) -> bytes:
+        self._committed = True
+        held, self._held = self._held, []
+        return self._encoder.encode(held) if held else b""
+
+    def _read(self, events: list[Event]) -> Reading:
+        reading = Reading(events=len(events))
+        for position, event in enumerate(events):
+            if is_content(event):
+                reading.content = True
+                reading.output_chars += chars_of(event)
+                self._open.add(event.choice)
+            elif isinstance(event, Usage):
+                reading.usage = event
+            elif isinstance(event, Finish):
+                reading.finish = event.reason
+                self._open.discard(event.choice)
+            elif isinstance(event, Fault):
+                reading.fault = event
+                self._ended = True
+                events = events[:position]
+                break
+            else:
+                reading.output_chars += chars_of(event)
+        if not self._committed:
+            if not reading.content and not self._decoder.done:
+                self._held.extend(events)
+                if reading.fault is not None:
+                    self._held.clear()
+                return reading
+            self._committed = True
+            events = self._held + events
+            self._held = []
+        reading.out = self._encoder.encode(events)
+        if self._decoder.done and reading.fault is None:
+            reading.done = self._ended = True
+            reading.out += self._encoder.finish()
+        return reading
