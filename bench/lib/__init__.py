@@ -1,0 +1,1 @@
+"""What the HTTP measurements share: mock upstream, load, stock pair, reports."""

@@ -1,0 +1,167 @@
+"""What is measured: the mock itself, the stock pair, Stagedoor, and any other program.
+
+Each is one process on the measured core, in front of the same mock. "direct" is the
+mock without anything in front: what a gateway adds is the difference to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import shutil
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bench.lib import procs, shape
+from bench.lib.load import Target, allow_files
+
+SITE_KEY = "sk-bench-0123456789abcdef0123456789abcdef"
+
+# No limit of ours may be what is measured: these are above every load here.
+_CONFIG = """\
+[server]
+bind = "127.0.0.1:{port}"
+state_dir = "{state_dir}"
+
+[server.limits]
+connections_max = 20000
+
+[[sites]]
+name = "bench"
+keys = ["{key}"]
+
+[[providers]]
+name = "mock"
+kind = "openai"
+base_url = "{upstream}"
+key_env = "BENCH_UPSTREAM_KEY"
+models = ["{upstream_model}"]
+in_flight_max = 20000
+connections_max = 20000
+
+[[models]]
+name = "{model}"
+route = ["mock/{upstream_model}"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One thing under measurement. ``process`` is None for the mock itself."""
+
+    name: str
+    target: Target
+    process: procs.Process | None
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """The options that every measurement over HTTP has."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds")
+    parser.add_argument("--rounds", type=int, help="rounds to take the median of")
+    parser.add_argument("--json", action="store_true", help="print JSON, no table")
+    parser.add_argument("--markdown", action="store_true", help="for RESULTS.md")
+    parser.add_argument(
+        "--only", default="", help="names to run, by comma: stock,stagedoor"
+    )
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="another gateway; {port} and {upstream} are filled in",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="FOLDER",
+        help="write a py-spy flame graph of each gateway there (needs py-spy)",
+    )
+    return parser
+
+
+@contextlib.contextmanager
+def all_started(chosen: argparse.Namespace) -> Iterator[tuple[Gateway, list[Gateway]]]:
+    """Start the mock and the gateways; yield the mock and those in front of it."""
+    allow_files()
+    measured, others = procs.cores()
+    with contextlib.ExitStack() as stack:
+        direct = stack.enter_context(_mock(others))
+        upstream = f"http://127.0.0.1:{direct.target.port}/v1"
+        gateways = [
+            stack.enter_context(_gateway(name, command, upstream, measured))
+            for name, command in _commands(chosen)
+        ]
+        procs.pin_self(others)  # after the starts: children inherit it
+        yield direct, gateways
+
+
+def _commands(chosen: argparse.Namespace) -> list[tuple[str, str]]:
+    """The gateways to run, each with its command line."""
+    stock = (
+        f"{sys.executable} -m bench.lib.stock --port {{port}} --upstream {{upstream}}"
+    )
+    found = {"stock": stock, "stagedoor": f"{_stagedoor()} serve --config {{config}}"}
+    for also in chosen.also:
+        name, equals, command = also.partition("=")
+        if not equals:
+            raise SystemExit(f"--also {also!r}: write NAME=COMMAND")
+        found[name] = command
+    wanted = [name for name in chosen.only.split(",") if name] or list(found)
+    unknown = [name for name in wanted if name not in found]
+    if unknown:
+        raise SystemExit(f"--only: no gateway {unknown}; there are {list(found)}")
+    return [(name, found[name]) for name in wanted]
+
+
+def _stagedoor() -> str:
+    """The installed command: beside this interpreter, else on the PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / "stagedoor"
+    return str(beside) if beside.exists() else shutil.which("stagedoor") or str(beside)
+
+
+@contextlib.contextmanager
+def _mock(core: int) -> Iterator[Gateway]:
+    command = [sys.executable, "-m", "bench.lib.upstream"]
+    with procs.started("mock", command, core=core, pipe_stdout=True) as process:
+        assert process.popen.stdout is not None
+        line = process.popen.stdout.readline()
+        if not line:
+            raise procs.StartError(f"the mock ended: {process.log_tail()}")
+        port = msgspec.json.decode(line, type=dict[str, int])["port"]
+        yield Gateway("direct", Target("127.0.0.1", port), None)
+
+
+@contextlib.contextmanager
+def _gateway(name: str, command: str, upstream: str, core: int) -> Iterator[Gateway]:
+    port = procs.free_port()
+    with tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as folder:
+        config = Path(folder) / "stagedoor.toml"
+        state_dir = Path(folder) / "state"
+        state_dir.mkdir(mode=0o700)
+        config.write_text(
+            _CONFIG.format(
+                port=port,
+                state_dir=state_dir,
+                key=SITE_KEY,
+                upstream=upstream,
+                model=shape.MODEL,
+                upstream_model=shape.UPSTREAM_MODEL,
+            )
+        )
+        words: Sequence[str] = [
+            word.format(port=port, upstream=upstream, config=config)
+            for word in shlex.split(command)
+        ]
+        env = {"BENCH_UPSTREAM_KEY": "sk-upstream", "UPSTREAM": upstream}
+        with procs.started(name, words, core=core, env=env) as process:
+            process.wait_listening(port)
+            yield Gateway(name, Target("127.0.0.1", port, SITE_KEY), process)

@@ -1,0 +1,347 @@
+"""The load: one thread, one epoll, thousands of connections, every answer checked.
+
+``UnaryLoad`` is a closed loop: each connection sends its next request when the
+answer to the last one is whole and right. ``StreamLoad`` opens many streams and
+reads them all to their end. Both raise AnswerError at the first wrong byte.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import resource
+import select
+import socket
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+import httptools
+
+from bench.lib import shape
+from bench.lib.verify import AnswerCheck, AnswerError, DeltaCheck, Reply
+
+READ_BYTES = 65_536
+BURST_READ_BYTES = 1 << 20  # one stream at full speed: fewer turns for us
+CONNECTING_MAX = 64  # connects under way; more would measure the backlog
+SILENCE_MAX_S = 30.0  # nothing from anyone for this long: say so instead of hanging
+FILES_MAX = 65_536  # 32,000 streams through a gateway, which has two sockets each
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go, and the key they carry."""
+
+    host: str
+    port: int
+    key: str = field(default="none", repr=False)
+
+    def request(self, directive: shape.Directive) -> bytes:
+        """The bytes of one request to this target."""
+        return shape.request(directive, host=f"{self.host}:{self.port}", key=self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class UnaryResult:
+    """What a closed loop saw between its first send and its last answer."""
+
+    requests: int
+    elapsed_s: float
+    latencies_ns: array[int]
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second."""
+        return self.requests / self.elapsed_s
+
+    def latency_us(self, quantile: float) -> float:
+        """From send to the last byte of the answer."""
+        return quantile_of(self.latencies_ns, quantile) / 1e3
+
+
+def quantile_of(values: array[int], quantile: float) -> int:
+    """The value below which ``quantile`` of them lie (nearest rank)."""
+    if not values:
+        raise ValueError("no values to take a quantile of")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+
+
+def allow_files() -> int:
+    """Raise this process's limit of open files as far as it goes; return it.
+
+    What is started afterwards inherits it.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
+
+class _Caller:
+    """One connection of the closed loop."""
+
+    __slots__ = ("check", "reply", "request", "sent_ns", "sock")
+
+    def __init__(self, sock: socket.socket, request: bytes, tag: str) -> None:
+        self.sock = sock
+        self.request = request
+        self.reply = Reply()
+        self.check = AnswerCheck(tag)
+        self.sent_ns = 0
+
+
+class UnaryLoad:
+    """A closed loop over keep-alive connections; a context manager."""
+
+    def __init__(self, target: Target, connections: int) -> None:
+        self._epoll = select.epoll()
+        self._callers: dict[int, _Caller] = {}
+        for number in range(connections):
+            sock = socket.create_connection((target.host, target.port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tag = f"c{number}"
+            request = target.request(shape.Directive(tag))
+            self._callers[sock.fileno()] = _Caller(sock, request, tag)
+            self._epoll.register(sock, select.EPOLLIN)
+
+    def __enter__(self) -> Self:
+        """Return the load, connected."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for caller in self._callers.values():
+            caller.sock.close()
+        self._epoll.close()
+
+    def run(self, duration_s: float) -> UnaryResult:
+        """Keep every connection busy for a while, then let the last answers come."""
+        latencies_ns = array("q")
+        clock = time.perf_counter_ns
+        start_ns = clock()
+        until_ns = start_ns + int(duration_s * 1e9)
+        for caller in self._callers.values():
+            caller.sent_ns = clock()
+            caller.sock.sendall(caller.request)
+        busy = len(self._callers)
+        last_ns = start_ns
+        while busy:
+            ready = self._epoll.poll(SILENCE_MAX_S)
+            if not ready:
+                raise AnswerError(f"silence for {SILENCE_MAX_S} s, {busy} unanswered")
+            for fd, _ in ready:
+                caller = self._callers[fd]
+                data = caller.sock.recv(READ_BYTES)
+                if not data:
+                    raise AnswerError("the connection was closed")
+                body = caller.reply.body_of(data)
+                if body is None:
+                    continue
+                caller.check.check(caller.reply.status, body)
+                last_ns = clock()
+                latencies_ns.append(last_ns - caller.sent_ns)
+                if last_ns < until_ns:
+                    caller.sent_ns = last_ns
+                    caller.sock.sendall(caller.request)
+                else:
+                    busy -= 1
+        elapsed_s = (last_ns - start_ns) / 1e9
+        return UnaryResult(len(latencies_ns), elapsed_s, latencies_ns)
+
+
+@dataclass(slots=True)
+class StreamResult:
+    """What the readers of many streams saw; every stream came whole."""
+
+    streams: int
+    deltas: int
+    elapsed_s: float = 0.0
+    open_peak: int = 0
+    first_ns: array[int] = field(default_factory=lambda: array("q"))
+    delays_ns: array[int] = field(default_factory=lambda: array("q"))
+    gaps_ns: array[int] = field(default_factory=lambda: array("q"))
+
+    def first_ms(self, quantile: float) -> float:
+        """From the request to the first content."""
+        return quantile_of(self.first_ns, quantile) / 1e6
+
+    def delay_ms(self, quantile: float) -> float:
+        """A delta's way: from the mock's write to our read."""
+        return quantile_of(self.delays_ns, quantile) / 1e6
+
+    def gap_ms(self, quantile: float) -> float:
+        """Between a delta and the next, as a reader sees them."""
+        return quantile_of(self.gaps_ns, quantile) / 1e6
+
+
+class _Reader:
+    """One stream: connects, asks, reads deltas."""
+
+    __slots__ = ("check", "ended", "now_ns", "parser", "sent_ns", "sock")
+
+    def __init__(self, sock: socket.socket, deltas: int) -> None:
+        self.sock = sock
+        self.check = DeltaCheck(deltas)
+        self.parser = httptools.HttpResponseParser(self)
+        self.sent_ns = 0
+        self.now_ns = 0
+        self.ended = False
+
+    def feed(self, data: bytes, now_ns: int) -> None:
+        """Take bytes of the connection."""
+        self.now_ns = now_ns
+        self.parser.feed_data(data)
+
+    def on_body(self, data: bytes) -> None:
+        """Parser callback."""
+        status = self.parser.get_status_code()
+        if status != 200:
+            raise AnswerError(f"status {status}: {data[:200]!r}")
+        self.check.feed(data, self.now_ns)
+
+    def on_message_complete(self) -> None:
+        """Parser callback."""
+        self.check.finish()
+        self.ended = True
+
+
+class StreamLoad:
+    """Many streams at a fixed pace, all read to the end."""
+
+    def __init__(
+        self, target: Target, *, streams: int, deltas: int, gap_us: int, ramp_s: float
+    ) -> None:
+        self._target = target
+        self._streams = streams
+        self._deltas = deltas
+        self._gap_us = gap_us
+        self._ramp_s = ramp_s
+        self._epoll = select.epoll()
+        self._asking: dict[int, _Reader] = {}  # connecting
+        self._open: dict[int, _Reader] = {}
+        self._waiting_first = streams
+        self._result = StreamResult(streams, deltas)
+
+    def run(self, on_all_open: Callable[[], None] = lambda: None) -> StreamResult:
+        """Open, read and check them all.
+
+        ``on_all_open`` is called once, when every stream has had its first content
+        and all of them are open: the moment to look at the gateway's memory.
+        """
+        allow_files()
+        result = self._result
+        start_ns = time.monotonic_ns()
+        started = 0
+        ended = 0
+        told = False
+        heard_ns = start_ns
+        while ended < self._streams:
+            now_ns = time.monotonic_ns()
+            due = self._due(now_ns - start_ns)
+            while started < due and len(self._asking) < CONNECTING_MAX:
+                self._connect()
+                started += 1
+            pause_s = 0.002 if started < self._streams else 1.0
+            for fd, _ in self._epoll.poll(pause_s):
+                heard_ns = time.monotonic_ns()
+                ended += self._turn(fd, heard_ns)
+            result.open_peak = max(result.open_peak, len(self._open))
+            if not told and not self._waiting_first:
+                told = True
+                on_all_open()
+            if time.monotonic_ns() - heard_ns > SILENCE_MAX_S * 1e9:
+                raise AnswerError(
+                    f"silence for {SILENCE_MAX_S} s, {len(self._open)} streams open"
+                )
+        result.elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
+        self._epoll.close()
+        return result
+
+    def _due(self, since_ns: int) -> int:
+        if not self._ramp_s:
+            return self._streams
+        return min(
+            self._streams, 1 + int(self._streams * since_ns / (self._ramp_s * 1e9))
+        )
+
+    def _connect(self) -> None:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect_ex((self._target.host, self._target.port))
+        self._asking[sock.fileno()] = _Reader(sock, self._deltas)
+        self._epoll.register(sock, select.EPOLLOUT)
+
+    def _turn(self, fd: int, now_ns: int) -> bool:
+        """Serve one ready descriptor; True when its stream ended."""
+        reader = self._open.get(fd)
+        if reader is None:
+            self._ask(self._asking.pop(fd), fd, now_ns)
+            return False
+        data = reader.sock.recv(READ_BYTES)
+        if not data:
+            raise AnswerError(f"the connection was closed at {reader.check!r}")
+        before = reader.check.next
+        reader.feed(data, now_ns)
+        if not before and reader.check.next:
+            self._result.first_ns.append(now_ns - reader.sent_ns)
+            self._waiting_first -= 1
+        if not reader.ended:
+            return False
+        self._take(reader)
+        del self._open[fd]
+        reader.sock.close()  # which takes it out of the epoll, too
+        return True
+
+    def _ask(self, reader: _Reader, fd: int, now_ns: int) -> None:
+        failed = reader.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failed:
+            raise AnswerError(f"connect: {errno.errorcode.get(failed, failed)}")
+        tag = f"s{len(self._open)}"
+        directive = shape.Directive(
+            tag, stream=True, deltas=self._deltas, gap_us=self._gap_us
+        )
+        reader.sock.send(self._target.request(directive))  # a kilobyte: fits
+        reader.sent_ns = now_ns
+        self._open[fd] = reader
+        self._epoll.modify(fd, select.EPOLLIN)
+
+    def _take(self, reader: _Reader) -> None:
+        check = reader.check
+        self._result.delays_ns.extend(check.delays_ns)
+        seen = check.seen_ns
+        self._result.gaps_ns.extend(
+            later - sooner for sooner, later in itertools.pairwise(seen)
+        )
+
+
+def burst(target: Target, deltas: int) -> float:
+    """Read one stream as fast as it comes; return deltas a second.
+
+    The clock runs from the first byte to the last. Checking comes after it, so that
+    what is measured is the gateway and not this reader.
+    """
+    directive = shape.Directive("burst", stream=True, deltas=deltas)
+    pieces: list[bytes] = []
+    with socket.create_connection((target.host, target.port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(SILENCE_MAX_S)
+        sock.sendall(target.request(directive))
+        pieces.append(sock.recv(READ_BYTES))
+        start_ns = time.monotonic_ns()
+        tail = pieces[0][-5:]
+        while tail != b"0\r\n\r\n":
+            piece = sock.recv(BURST_READ_BYTES)
+            if not piece:
+                break  # the check below says what is missing
+            pieces.append(piece)
+            tail = (tail + piece[-5:])[-5:]
+        elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
+    reader = _Reader(sock, deltas)
+    for piece in pieces:
+        reader.feed(piece, 0)
+    if not reader.ended:
+        raise AnswerError(f"the connection was closed at {reader.check!r}")
+    return deltas / elapsed_s

@@ -1,0 +1,120 @@
+"""Streams: one at full speed, a hundred at a model's pace, one nobody reads.
+
+    python -m bench.stream [--quick]
+
+Every stream is read to its end and every delta checked for order, loss and doubling.
+Each delta carries the moment the mock wrote it, so that its way through the gateway
+is known to the microsecond.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from functools import partial
+
+from bench.lib import gateways, probe, profiler, report
+from bench.lib.gateways import Gateway
+from bench.lib.load import StreamLoad, StreamResult, burst
+
+STREAMS = 100
+GAP_US = 20_000  # 50 tokens a second: a fast hosted model
+BURST_PROBE = 2_000  # tells how many deltas make a burst of about a second
+BURST_MAX = 50_000
+PROFILED_DELTAS = 50  # a second: the recorder is asked whether it is done after each
+ABORTS = 9  # of which the median is taken
+
+
+def main() -> None:
+    chosen = gateways.options(__doc__).parse_args()
+    rounds = chosen.rounds or (2 if chosen.quick else 5)
+    deltas = 40 if chosen.quick else 100
+    numbers = report.Report("streams")
+    with gateways.all_started(chosen) as (direct, measured):
+        for number in range(rounds):
+            report.progress(chosen, [f"round {number + 1}/{rounds}"])
+            alone = _pace(direct, deltas)
+            _note_pace(numbers, direct, alone)
+            for gateway in measured:
+                if numbers.failed(gateway):
+                    continue
+                report.progress(chosen, [f"round {number + 1}/{rounds}", gateway.name])
+                with numbers.guard(gateway):
+                    _burst(numbers, gateway, quick=chosen.quick)
+                    _paced(numbers, gateway, deltas, alone)
+                    _misbehaved(numbers, gateway, direct)
+        report.progress(chosen, [])
+        _profile(chosen, measured)
+        numbers.finish(chosen)
+
+
+def _burst(numbers: report.Report, gateway: Gateway, *, quick: bool) -> None:
+    rate = burst(gateway.target, BURST_PROBE)
+    most = BURST_MAX // 5 if quick else BURST_MAX
+    deltas = max(BURST_PROBE, min(most, int(rate)))
+    assert gateway.process is not None
+    before_s = gateway.process.cpu_s()
+    rate = burst(gateway.target, deltas)
+    cpu_us = (gateway.process.cpu_s() - before_s) * 1e6 / deltas
+    numbers.add(gateway.name, "one stream at full speed", "deltas/s", rate)
+    numbers.add(gateway.name, "one stream at full speed: CPU a delta", "µs", cpu_us)
+
+
+def _pace(gateway: Gateway, deltas: int) -> StreamResult:
+    load = StreamLoad(
+        gateway.target,
+        streams=STREAMS,
+        deltas=deltas,
+        gap_us=GAP_US,
+        ramp_s=GAP_US / 1e6 * 5,  # spread over the pace, not all in one tick
+    )
+    return load.run()
+
+
+def _paced(
+    numbers: report.Report, gateway: Gateway, deltas: int, alone: StreamResult
+) -> None:
+    assert gateway.process is not None
+    before_s = gateway.process.cpu_s()
+    result = _pace(gateway, deltas)
+    cpu_us = (gateway.process.cpu_s() - before_s) * 1e6 / (STREAMS * deltas)
+    name = gateway.name
+    numbers.add(name, "100 streams, 20 ms: CPU a delta", "µs", cpu_us)
+    for title, quantile in (("p50", 0.5), ("p99", 0.99)):
+        added_ms = result.first_ms(quantile) - alone.first_ms(quantile)
+        measure = f"100 streams, 20 ms: added time to first content {title}"
+        numbers.add(name, measure, "ms", added_ms)
+    _note_pace(numbers, gateway, result)
+
+
+def _note_pace(numbers: report.Report, gateway: Gateway, result: StreamResult) -> None:
+    for title, quantile in (("p50", 0.5), ("p99", 0.99)):
+        measure = f"100 streams, 20 ms: a delta's way {title}"
+        numbers.add(gateway.name, measure, "ms", result.delay_ms(quantile))
+
+
+def _misbehaved(numbers: report.Report, gateway: Gateway, direct: Gateway) -> None:
+    aborts_ms = [probe.abort_ms(gateway.target, direct.target) for _ in range(ABORTS)]
+    measure = "client leaves: upstream knows after"
+    numbers.add(gateway.name, measure, "ms", statistics.median(aborts_ms))
+    assert gateway.process is not None
+    before_bytes = gateway.process.rss_bytes()
+    stalled = probe.stalled(gateway.target, direct.target)
+    grown_mib = (gateway.process.rss_bytes() - before_bytes) / 2**20
+    measure = "client reads nothing: taken from upstream"
+    numbers.add(gateway.name, measure, "MiB", stalled.taken_bytes / 2**20)
+    measure = "client reads nothing: memory grown"
+    numbers.add(gateway.name, measure, "MiB", grown_mib, compare=False)
+
+
+def _profile(chosen: argparse.Namespace, measured: list[Gateway]) -> None:
+    if not chosen.profile:
+        return
+    for gateway in measured:
+        profiler.profile(
+            gateway, chosen.profile, "stream", partial(_pace, gateway, PROFILED_DELTAS)
+        )
+
+
+if __name__ == "__main__":
+    main()
