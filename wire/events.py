@@ -246,6 +246,13 @@ class Fault(Struct, frozen=True, tag_field="event", tag="fault"):
     request_id: str = ""
     truncated: bool = False
 
+    def __repr__(self) -> str:
+        """Without `message`: providers quote prompts and keys in theirs."""
+        return (
+            f"<Fault {self.kind} {self.status} code={self.code} param={self.param} "
+            f"source={self.source}{' truncated' if self.truncated else ''}>"
+        )
+
 
 class Opaque(Struct, frozen=True, tag_field="event", tag="opaque"):
     """An event that the vocabulary has no word for; `data` is the source's JSON."""
