@@ -75,8 +75,11 @@ def parse_duration_s(text: str) -> float | None:
     )
 
 
-def parse_wait_s(text: str, now_s: float) -> float | None:
-    """How long from now: a duration, or a moment in any of the usual spellings."""
+def parse_wait_s(text: str, now_s: float | None) -> float | None:
+    """How long from now: a duration, or a moment in any of the usual spellings.
+
+    A moment without a `now_s` says nothing.
+    """
     wait = parse_duration_s(text)
     if wait is None:
         moment = _parse_moment_s(text.strip())
@@ -86,11 +89,19 @@ def parse_wait_s(text: str, now_s: float) -> float | None:
         moment = wait
     else:
         return wait
-    return None if moment is None else max(0.0, moment - now_s)
+    return None if moment is None or now_s is None else max(0.0, moment - now_s)
+
+
+def server_now_s(headers: Mapping[str, str]) -> float | None:
+    """The provider's own clock, from its Date header: Unix seconds, None without one.
+
+    A moment it names is best measured by the clock it read: no skew between us counts.
+    """
+    return _parse_moment_s(headers.get("date", ""))
 
 
 def retry_after_s(
-    status: int, headers: Mapping[str, str], body: Any, now_s: float
+    status: int, headers: Mapping[str, str], body: Any, now_s: float | None
 ) -> float | None:
     """How long the provider asks us to leave it alone; None when it does not ask.
 
@@ -110,7 +121,9 @@ def retry_after_s(
     return None if wait is None else min(wait, WAIT_S_MAX)
 
 
-def rate_windows(headers: Mapping[str, str], now_s: float) -> tuple[RateWindow, ...]:
+def rate_windows(
+    headers: Mapping[str, str], now_s: float | None
+) -> tuple[RateWindow, ...]:
     """Every allowance the headers speak of (`headers` has lower-case names)."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for name, value in headers.items():
