@@ -310,7 +310,7 @@ def test_recorded_errors_are_classified(name: str) -> None:
                 "Your input exceeds the context window of this model.",
                 "the request exceeds the available context size, try increasing it",
                 "too many tokens: total number of tokens in the prompt cannot exceed",
-                "Prompt contains 9 tokens, too large for model with 8 maximum context",
+                "9 tokens, too large for model with 8 maximum context length",
             )
         ),
         (
