@@ -13,7 +13,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,13 @@ def options(doc: str | None) -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def all_started(chosen: argparse.Namespace) -> Iterator[tuple[Gateway, list[Gateway]]]:
-    """Start the mock and the gateways; yield the mock and those in front of it."""
+def all_started(
+    chosen: argparse.Namespace, *, pin: bool = True
+) -> Generator[tuple[Gateway, list[Gateway]], None, None]:
+    """Start the mock and the gateways; yield the mock and those in front of it.
+
+    ``pin`` keeps this process off the measured core, for good: it is the load.
+    """
     allow_files()
     measured, others = procs.cores()
     with contextlib.ExitStack() as stack:
@@ -100,7 +105,8 @@ def all_started(chosen: argparse.Namespace) -> Iterator[tuple[Gateway, list[Gate
             stack.enter_context(_gateway(name, command, upstream, measured))
             for name, command in _commands(chosen)
         ]
-        procs.pin_self(others)  # after the starts: children inherit it
+        if pin:
+            procs.pin_self(others)  # after the starts: children inherit it
         yield direct, gateways
 
 
@@ -129,7 +135,7 @@ def _stagedoor() -> str:
 
 
 @contextlib.contextmanager
-def _mock(core: int) -> Iterator[Gateway]:
+def _mock(core: int) -> Generator[Gateway, None, None]:
     command = [sys.executable, "-m", "bench.lib.upstream"]
     with procs.started("mock", command, core=core, pipe_stdout=True) as process:
         assert process.popen.stdout is not None
@@ -141,7 +147,9 @@ def _mock(core: int) -> Iterator[Gateway]:
 
 
 @contextlib.contextmanager
-def _gateway(name: str, command: str, upstream: str, core: int) -> Iterator[Gateway]:
+def _gateway(
+    name: str, command: str, upstream: str, core: int
+) -> Generator[Gateway, None, None]:
     port = procs.free_port()
     with tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as folder:
         config = Path(folder) / "stagedoor.toml"

@@ -26,6 +26,7 @@ from bench.lib.verify import AnswerCheck, AnswerError, DeltaCheck, Reply
 READ_BYTES = 65_536
 BURST_READ_BYTES = 1 << 20  # one stream at full speed: fewer turns for us
 CONNECTING_MAX = 64  # connects under way; more would measure the backlog
+OPENING_PAUSE_S = 0.002  # while the ramp lasts, it is looked at this often
 SILENCE_MAX_S = 30.0  # nothing from anyone for this long: say so instead of hanging
 FILES_MAX = 65_536  # 32,000 streams through a gateway, which has two sockets each
 
@@ -179,11 +180,12 @@ class StreamResult:
 class _Reader:
     """One stream: connects, asks, reads deltas."""
 
-    __slots__ = ("check", "ended", "now_ns", "parser", "sent_ns", "sock")
+    __slots__ = ("check", "ended", "now_ns", "parser", "sent_ns", "sock", "tag")
 
-    def __init__(self, sock: socket.socket, deltas: int) -> None:
+    def __init__(self, sock: socket.socket, tag: str, deltas: int) -> None:
         self.sock = sock
-        self.check = DeltaCheck(deltas)
+        self.tag = tag
+        self.check = DeltaCheck(tag, deltas)
         self.parser = httptools.HttpResponseParser(self)
         self.sent_ns = 0
         self.now_ns = 0
@@ -192,7 +194,10 @@ class _Reader:
     def feed(self, data: bytes, now_ns: int) -> None:
         """Take bytes of the connection."""
         self.now_ns = now_ns
-        self.parser.feed_data(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            raise error.__context__ or error from None  # ours, from on_body
 
     def on_body(self, data: bytes) -> None:
         """Parser callback."""
@@ -218,6 +223,7 @@ class StreamLoad:
         self._deltas = deltas
         self._gap_us = gap_us
         self._ramp_s = ramp_s
+        self._numbers = itertools.count()
         self._epoll = select.epoll()
         self._asking: dict[int, _Reader] = {}  # connecting
         self._open: dict[int, _Reader] = {}
@@ -231,19 +237,24 @@ class StreamLoad:
         and all of them are open: the moment to look at the gateway's memory.
         """
         allow_files()
+        try:
+            return self._run(on_all_open)
+        finally:
+            for reader in (*self._asking.values(), *self._open.values()):
+                reader.sock.close()
+            self._epoll.close()
+
+    def _run(self, on_all_open: Callable[[], None]) -> StreamResult:
         result = self._result
-        start_ns = time.monotonic_ns()
-        started = 0
-        ended = 0
+        start_ns = heard_ns = time.monotonic_ns()
+        started = ended = 0
         told = False
-        heard_ns = start_ns
         while ended < self._streams:
-            now_ns = time.monotonic_ns()
-            due = self._due(now_ns - start_ns)
+            due = self._due(time.monotonic_ns() - start_ns)
             while started < due and len(self._asking) < CONNECTING_MAX:
                 self._connect()
                 started += 1
-            pause_s = 0.002 if started < self._streams else 1.0
+            pause_s = OPENING_PAUSE_S if started < self._streams else 1.0
             for fd, _ in self._epoll.poll(pause_s):
                 heard_ns = time.monotonic_ns()
                 ended += self._turn(fd, heard_ns)
@@ -256,7 +267,6 @@ class StreamLoad:
                     f"silence for {SILENCE_MAX_S} s, {len(self._open)} streams open"
                 )
         result.elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
-        self._epoll.close()
         return result
 
     def _due(self, since_ns: int) -> int:
@@ -271,7 +281,8 @@ class StreamLoad:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.connect_ex((self._target.host, self._target.port))
-        self._asking[sock.fileno()] = _Reader(sock, self._deltas)
+        tag = f"s{next(self._numbers)}"
+        self._asking[sock.fileno()] = _Reader(sock, tag, self._deltas)
         self._epoll.register(sock, select.EPOLLOUT)
 
     def _turn(self, fd: int, now_ns: int) -> bool:
@@ -299,9 +310,8 @@ class StreamLoad:
         failed = reader.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failed:
             raise AnswerError(f"connect: {errno.errorcode.get(failed, failed)}")
-        tag = f"s{len(self._open)}"
         directive = shape.Directive(
-            tag, stream=True, deltas=self._deltas, gap_us=self._gap_us
+            reader.tag, stream=True, deltas=self._deltas, gap_us=self._gap_us
         )
         reader.sock.send(self._target.request(directive))  # a kilobyte: fits
         reader.sent_ns = now_ns
@@ -339,7 +349,7 @@ def burst(target: Target, deltas: int) -> float:
             pieces.append(piece)
             tail = (tail + piece[-5:])[-5:]
         elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
-    reader = _Reader(sock, deltas)
+    reader = _Reader(sock, directive.tag, deltas)
     for piece in pieces:
         reader.feed(piece, 0)
     if not reader.ended:

@@ -66,7 +66,7 @@ def abort_ms(target: Target, mock: Target) -> float:
         sock.settimeout(SILENCE_MAX_S)
         sock.sendall(target.request(directive))
         seen = b""
-        while b"w2@" not in seen:
+        while b"leaverw2@" not in seen:
             piece = sock.recv(READ_BYTES)
             if not piece:
                 raise AnswerError("the stream was closed")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -132,7 +132,7 @@ def started(
     core: int,
     env: Mapping[str, str] | None = None,
     pipe_stdout: bool = False,
-) -> Iterator[Process]:
+) -> Generator[Process, None, None]:
     """Run a program on one core for the length of the block."""
     log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by Process.stop
     popen = subprocess.Popen(

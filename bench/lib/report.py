@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 import httptools
@@ -67,7 +67,7 @@ class Report:
         row.values.append(value)
 
     @contextlib.contextmanager
-    def guard(self, gateway: Gateway) -> Iterator[None]:
+    def guard(self, gateway: Gateway) -> Generator[None, None, None]:
         """Note what goes wrong with one gateway; the others are still measured."""
         try:
             yield

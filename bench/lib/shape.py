@@ -158,12 +158,13 @@ def opening(tag: str) -> bytes:
 
 
 def delta(tag: str, number: int, stamp_ns: int) -> bytes:
-    """Delta ``number``, stamped with the moment it was written.
+    """Delta ``number`` of the stream ``tag``, stamped with the moment of its write.
 
     The clock is the machine's monotonic one, the same in every process, so the
     reader knows how long this very delta was under way.
     """
-    return _event(tag, b'{"content":"w%d@%d"}' % (number, stamp_ns), b"null")
+    text = b"%bw%d@%d" % (tag.encode(), number, stamp_ns)
+    return _event(tag, b'{"content":"%b"}' % text, b"null")
 
 
 def ending(tag: str, deltas: int) -> bytes:

@@ -18,7 +18,6 @@ from bench.lib import shape
 EVENT_BYTES_MAX = 1 << 20  # an event that never ends is a broken stream
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
-_CONTENT = b'"content":"w'
 
 
 class AnswerError(Exception):
@@ -115,15 +114,19 @@ class DeltaCheck:
 
     __slots__ = (
         "_buffer",
+        "_content",
         "_done",
         "_expected",
         "_finished",
+        "_tag",
         "delays_ns",
         "next",
         "seen_ns",
     )
 
-    def __init__(self, deltas: int) -> None:
+    def __init__(self, tag: str, deltas: int) -> None:
+        self._tag = tag
+        self._content = b'"content":"%bw' % tag.encode()
         self._expected = deltas
         self._buffer = b""
         self._finished = 0
@@ -133,7 +136,9 @@ class DeltaCheck:
         self.delays_ns = array("q")
 
     def __repr__(self) -> str:
-        return f"<DeltaCheck {self.next}/{self._expected} done={self._done}>"
+        return (
+            f"<DeltaCheck {self._tag} {self.next}/{self._expected} done={self._done}>"
+        )
 
     def feed(self, data: bytes, now_ns: int) -> None:
         """Take bytes of the body that were read at ``now_ns``."""
@@ -146,11 +151,11 @@ class DeltaCheck:
             self._event(event, now_ns)
 
     def _event(self, event: bytes, now_ns: int) -> None:
-        at = event.find(_CONTENT)
+        at = event.find(self._content)
         if at < 0:
             self._rare(event, now_ns)
             return
-        start = at + len(_CONTENT)
+        start = at + len(self._content)
         middle = event.index(b"@", start)
         end = event.index(b'"', middle)
         self._delta(int(event[start:middle]), int(event[middle + 1 : end]), now_ns)
@@ -184,11 +189,18 @@ class DeltaCheck:
                 ) from error
             for choice in choices:
                 text = choice["delta"].get("content")
-                if text:  # a gateway that writes JSON with other spaces
-                    number, _, stamp = text.removeprefix("w").partition("@")
-                    self._delta(int(number), int(stamp), now_ns)
+                if text:
+                    self._text(text, now_ns)
                 if choice["finish_reason"] is not None:
                     self._finished += 1
+
+    def _text(self, text: str, now_ns: int) -> None:
+        """A delta of a gateway that writes JSON with other spaces, or a wrong one."""
+        tag, found, rest = text.partition("w")
+        number, _, stamp = rest.partition("@")
+        if not found or tag != self._tag:
+            raise AnswerError(f"{text!r} in the stream {self._tag}")
+        self._delta(int(number), int(stamp), now_ns)
 
     def finish(self) -> None:
         """Raise AnswerError unless the stream came whole and ended once."""
