@@ -115,7 +115,7 @@ def _commands(chosen: argparse.Namespace) -> list[tuple[str, str]]:
     stock = (
         f"{sys.executable} -m bench.lib.stock --port {{port}} --upstream {{upstream}}"
     )
-    found = {"stock": stock, "stagedoor": f"{_stagedoor()} serve --config {{config}}"}
+    found = {"stock": stock, "stagedoor": f"{stagedoor()} serve --config {{config}}"}
     for also in chosen.also:
         name, equals, command = also.partition("=")
         if not equals:
@@ -128,7 +128,7 @@ def _commands(chosen: argparse.Namespace) -> list[tuple[str, str]]:
     return [(name, found[name]) for name in wanted]
 
 
-def _stagedoor() -> str:
+def stagedoor() -> str:
     """The installed command: beside this interpreter, else on the PATH."""
     beside = Path(sysconfig.get_path("scripts")) / "stagedoor"
     return str(beside) if beside.exists() else shutil.which("stagedoor") or str(beside)

@@ -82,12 +82,13 @@ class Process:
         """Resident memory right now."""
         return sum(_rss_bytes(pid) for pid in self.pids)
 
-    def log_tail(self) -> str:
+    def log_tail(self, most_bytes: int = LOG_TAIL_BYTES) -> str:
         """The last of what it printed."""
-        self._log.flush()
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - LOG_TAIL_BYTES))
-        return self._log.read().decode(errors="replace")
+        log = self._log.fileno()
+        size = os.fstat(log).st_size
+        # pread, as a seek would move the position at which the child writes.
+        tail = os.pread(log, most_bytes, max(0, size - most_bytes))
+        return tail.decode(errors="replace")
 
     def wait_listening(self, port: int) -> None:
         """Return once it accepts connections on ``port``."""
@@ -129,11 +130,11 @@ def started(
     name: str,
     command: Sequence[str],
     *,
-    core: int,
+    core: int | None,
     env: Mapping[str, str] | None = None,
     pipe_stdout: bool = False,
 ) -> Generator[Process, None, None]:
-    """Run a program on one core for the length of the block."""
+    """Run a program, on one core if one is given, for the length of the block."""
     log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by Process.stop
     popen = subprocess.Popen(
         command,
@@ -145,7 +146,8 @@ def started(
     )
     process = Process(name, popen, log)
     try:
-        os.sched_setaffinity(popen.pid, {core})  # before it has threads
+        if core is not None:
+            os.sched_setaffinity(popen.pid, {core})  # before it has threads
         yield process
     finally:
         process.stop()
