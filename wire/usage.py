@@ -31,6 +31,7 @@ def from_openai(raw: Mapping[str, Any]) -> Usage:
     cached = (
         count(prompt_details.get("cached_tokens"))
         or count(raw.get("prompt_cache_hit_tokens"))  # DeepSeek
+        or count(raw.get("num_cached_tokens"))  # Mistral
         or count(raw.get("cached_tokens"))  # Moonshot, some routes of Hugging Face
     )
     server_tools = mapping(raw.get("server_tool_use_details")) or mapping(

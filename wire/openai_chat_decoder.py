@@ -1,0 +1,470 @@
+"""OpenAI chat from a provider: chunks and answers into events.
+
+Reads every server of `wire.flavours`; what they do differently is noted at the line
+that copes with it. Sans-io; never raises on bytes from outside.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Raw, Struct
+
+from wire.dialect import malformed, truncated
+from wire.errors import classify_event
+from wire.events import (
+    Citation,
+    Event,
+    Fault,
+    Finish,
+    FinishReason,
+    Logprobs,
+    Media,
+    ProviderState,
+    ReasoningDelta,
+    ReasoningState,
+    RefusalDelta,
+    Start,
+    TextDelta,
+    ToolArgsDelta,
+    ToolCallEnd,
+    ToolCallStart,
+)
+from wire.flavours import Flavour
+from wire.jsontext import (
+    JSON_ERRORS,
+    count,
+    decode_any,
+    decode_object,
+    encode,
+    mapping,
+    text,
+    text_or_none,
+)
+from wire.openai_chat_schema import (
+    Chunk,
+    ChunkChoice,
+    Delta,
+    FunctionDelta,
+    ToolDelta,
+    read_chunk,
+)
+from wire.sse import Frame, SseDecoder, SseError
+from wire.usage import from_openai
+
+FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+CALLS_MAX = 1024
+"""Tool calls of one choice. More is a runaway, and each costs us memory."""
+
+
+class _Call(Struct):
+    """A tool call on its way. It starts once its name is known."""
+
+    ordinal: int
+    id: str
+    name: str = ""
+    started: bool = False
+    ended: bool = False
+    told: bool = False  # Some arguments went out.
+    custom: bool = False
+    waiting: str = ""
+    state: ProviderState | None = None
+
+
+class _ChoiceState:
+    """What has been seen of one choice."""
+
+    __slots__ = ("calls", "current", "details", "finished", "places")
+
+    def __init__(self) -> None:
+        self.calls: list[_Call] = []
+        self.places: dict[int, _Call] = {}
+        self.current: _Call | None = None
+        self.details: list[Any] = []
+        self.finished = False
+
+
+class ChunkReader:
+    """Chunks (or one whole answer) into events, whatever frames them."""
+
+    def __init__(self, source: str, flavour: Flavour) -> None:
+        self.source = source
+        self.flavour = flavour
+        self._finish: dict[str, FinishReason | Literal["error"]] = {
+            **FINISH,
+            **dict(flavour.finish),
+        }
+        self._choices: dict[int, _ChoiceState] = {}
+        self._started = False
+        self._id = ""
+        self._cited = False
+
+    @property
+    def complete(self) -> bool:
+        """Every choice that began has finished."""
+        choices = self._choices.values()
+        return bool(choices) and all(choice.finished for choice in choices)
+
+    def read(self, data: bytes) -> list[Event]:
+        """Events of one chunk or answer."""
+        try:
+            chunk = read_chunk(data)
+        except JSON_ERRORS:
+            return [malformed(self.source, "a chunk is not a JSON object")]
+        if chunk.error is not None:
+            fault = self._fault(chunk.error, data)
+            if fault is not None:
+                return [fault]
+        events: list[Event] = []
+        if not self._started and (chunk.id or chunk.choices):
+            self._start(chunk, events)
+        if chunk.choices:
+            for choice in chunk.choices:
+                self._choice(choice, events)
+                if events and isinstance(events[-1], Fault):
+                    return events
+        if chunk.citations is not None and not self._cited:
+            self._top_citations(chunk.citations, events)
+        usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
+        if usage is not None:
+            counts = decode_object(usage)
+            if counts:
+                events.append(from_openai(counts))
+        return events
+
+    def _start(self, chunk: Chunk, events: list[Event]) -> None:
+        # Azure's first chunk has an empty id and no choices: it starts nothing.
+        self._started = True
+        self._id = chunk.id or ""
+        events.append(
+            Start(
+                id=self._id,
+                model=chunk.model or "",
+                created=max(chunk.created or 0, 0),
+                service_tier=chunk.service_tier,
+                fingerprint=chunk.system_fingerprint,
+            )
+        )
+
+    def _fault(self, error: Raw, data: bytes) -> Fault | None:
+        if not decode_any(error):  # "error": {} or "" beside a chunk says nothing.
+            return None
+        # OpenRouter sends error and choices in one chunk: the error is what counts.
+        return classify_event(self.flavour.name, data, source=self.source)
+
+    def _choice(self, choice: ChunkChoice, events: list[Event]) -> None:
+        index = choice.index or 0
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _ChoiceState()
+        delta = choice.delta or choice.message
+        if delta is not None and not state.finished:
+            if (
+                delta.content
+                and delta.tool_calls is None
+                and delta.reasoning_content is None
+                and delta.reasoning is None
+                and delta.refusal is None
+            ):
+                # The common case first: a piece of text and nothing else.
+                self._text(delta.content, index, state, events)
+            else:
+                self._delta(delta, index, state, events)
+            if (
+                delta.audio is not None
+                or delta.images is not None
+                or delta.annotations is not None
+            ):
+                self._extras(delta, index, events)
+        if choice.text:
+            self._text(choice.text, index, state, events)
+        if choice.logprobs is not None and bytes(choice.logprobs) != b"null":
+            events.append(Logprobs(bytes(choice.logprobs), index))
+        raw = choice.finish_reason or (
+            choice.finish_details.type if choice.finish_details else None
+        )
+        # OpenRouter repeats the finish on its usage chunk.
+        if raw and not state.finished:
+            self._end(raw, index, state, events)
+
+    def _text(
+        self, piece: str, index: int, state: _ChoiceState, events: list[Event]
+    ) -> None:
+        if state.details or state.current is not None:
+            self._close_part(index, state, events)
+        events.append(TextDelta(piece, index))
+
+    def _delta(
+        self, delta: Delta, index: int, state: _ChoiceState, events: list[Event]
+    ) -> None:
+        thought = delta.reasoning_content or delta.reasoning
+        if thought:
+            if state.current is not None:
+                self._close_part(index, state, events)
+            events.append(ReasoningDelta(thought, index))
+        if delta.reasoning_details is not None:
+            details = decode_any(delta.reasoning_details)
+            if isinstance(details, list):
+                state.details.extend(details)
+        if delta.content:
+            self._text(delta.content, index, state, events)
+        if delta.refusal:
+            self._close_part(index, state, events)
+            events.append(RefusalDelta(delta.refusal, index))
+        for call in delta.tool_calls or ():
+            self._tool(call, index, state, events)
+            if events and isinstance(events[-1], Fault):
+                return
+        if delta.function_call is not None:
+            self._tool(
+                ToolDelta(index=0, function=delta.function_call), index, state, events
+            )
+
+    def _tool(
+        self, delta: ToolDelta, index: int, state: _ChoiceState, events: list[Event]
+    ) -> None:
+        function = delta.function or delta.custom or FunctionDelta()
+        call = self._place(delta, function, state)
+        if call is None:
+            if len(state.calls) >= CALLS_MAX:
+                events.append(malformed(self.source, f"over {CALLS_MAX} tool calls"))
+                return
+            call = self._new_call(delta, index, state, events)
+        if call.ended:
+            events.append(malformed(self.source, "a tool call went on after its end"))
+            return
+        if delta.id and not call.started:
+            call.id = delta.id
+        if function.name and not call.started:
+            call.name = function.name
+        if delta.extra_content is not None:
+            google = mapping(mapping(decode_any(delta.extra_content)).get("google"))
+            signature = text_or_none(google.get("thought_signature"))
+            if signature and not call.started:
+                call.state = ProviderState("gemini", "thought_signature", signature)
+        piece = function.arguments or function.input or ""
+        if not call.started and not call.name:
+            call.waiting += piece
+            return
+        if not call.started:
+            self._start_call(call, index, events)
+        if piece:
+            call.told = True
+            events.append(ToolArgsDelta(call.ordinal, piece, index))
+
+    def _place(
+        self, delta: ToolDelta, function: FunctionDelta, state: _ChoiceState
+    ) -> _Call | None:
+        """The call that this piece goes on with; None when it begins one."""
+        if delta.index is None:
+            # Mistral and Google's compatible endpoint may leave the index out.
+            begins = bool(delta.id or function.name)
+            return None if begins or not state.calls else state.calls[-1]
+        call = state.places.get(delta.index)
+        if (
+            call is not None
+            and call.started
+            and function.name
+            and delta.id
+            and delta.id != call.id
+        ):
+            return None  # Every parallel call at index 0, each with its own id.
+        return call
+
+    def _new_call(
+        self, delta: ToolDelta, index: int, state: _ChoiceState, events: list[Event]
+    ) -> _Call:
+        self._close_part(index, state, events)
+        ordinal = len(state.calls)
+        # Ids must differ across the turns of a conversation, so ours hold the answer's.
+        call = _Call(ordinal, f"call_{self._id[-24:]}_{index}_{ordinal}")
+        call.custom = delta.type == "custom" or delta.custom is not None
+        state.calls.append(call)
+        state.current = call
+        state.places[ordinal if delta.index is None else delta.index] = call
+        return call
+
+    def _start_call(self, call: _Call, index: int, events: list[Event]) -> None:
+        call.started = True
+        events.append(
+            ToolCallStart(
+                call.ordinal, call.id, call.name, index, call.custom, call.state
+            )
+        )
+        if call.waiting:
+            call.told = True
+            events.append(ToolArgsDelta(call.ordinal, call.waiting, index))
+            call.waiting = ""
+
+    def _end_call(self, call: _Call, index: int, events: list[Event]) -> None:
+        if call.ended:
+            return
+        if not call.started:
+            self._start_call(call, index, events)
+        if not call.told and not call.custom:
+            events.append(ToolArgsDelta(call.ordinal, "{}", index))
+        call.ended = True
+        events.append(ToolCallEnd(call.ordinal, index))
+
+    def _close_part(self, index: int, state: _ChoiceState, events: list[Event]) -> None:
+        """Another part begins, or the choice ends: end what was open."""
+        if state.details:
+            # OpenRouter's reasoning details prove the thoughts in the next turn.
+            details, state.details = state.details, []
+            proof = ProviderState(
+                "openrouter", "reasoning_details", encode(details).decode()
+            )
+            events.append(ReasoningState(proof, index))
+        if state.current is not None:
+            self._end_call(state.current, index, events)
+            state.current = None
+
+    def _extras(self, delta: Delta, index: int, events: list[Event]) -> None:
+        if delta.audio is not None:
+            audio = mapping(decode_any(delta.audio))
+            events.append(
+                Media(
+                    media_type="audio",
+                    data=text(audio.get("data")),
+                    id=text(audio.get("id")),
+                    transcript=text(audio.get("transcript")),
+                    expires_at=count(audio.get("expires_at")) or None,
+                    choice=index,
+                )
+            )
+        for image in _items(delta.images):
+            url = text(mapping(mapping(image).get("image_url")).get("url"))
+            head, _, data = url.partition(";base64,")
+            if data and head.startswith("data:"):
+                events.append(Media(head.removeprefix("data:"), data, choice=index))
+        for annotation in _items(delta.annotations):
+            cited = mapping(mapping(annotation).get("url_citation"))
+            if cited:
+                events.append(
+                    Citation(
+                        url=text(cited.get("url")),
+                        title=text(cited.get("title")),
+                        text=text(cited.get("content")),
+                        start=_place_of(cited.get("start_index")),
+                        end=_place_of(cited.get("end_index")),
+                        choice=index,
+                        source="openai_chat",
+                        data=encode(annotation),
+                    )
+                )
+
+    def _top_citations(self, citations: Raw, events: list[Event]) -> None:
+        for url in _items(citations):
+            if isinstance(url, str):
+                self._cited = True
+                events.append(Citation(url=url, source=self.source))
+
+    def _end(
+        self, raw: str, index: int, state: _ChoiceState, events: list[Event]
+    ) -> None:
+        reason = self._finish.get(raw, "stop")
+        if reason == "error":
+            events.append(
+                Fault(
+                    kind="transient",
+                    message=f"{self.source} gave up on the answer ({raw}).",
+                    code="upstream_failed",
+                    type="upstream_error",
+                    source=self.source,
+                )
+            )
+            return
+        self._close_part(index, state, events)
+        state.finished = True
+        if state.calls and reason == "stop":
+            reason = "tool_calls"
+        events.append(Finish(reason, raw, index))
+
+
+def _items(raw: Raw | None) -> list[Any]:
+    if raw is None:
+        return []
+    value = decode_any(raw)
+    return value if isinstance(value, list) else []
+
+
+def _place_of(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class ChatDecoder:
+    """`StreamDecoder` of OpenAI chat over SSE."""
+
+    def __init__(self, source: str, flavour: Flavour) -> None:
+        self._reader = ChunkReader(source, flavour)
+        self._sse = SseDecoder()
+        self._done = False
+        self._failed = False
+
+    def __repr__(self) -> str:
+        state = "done" if self._done else "failed" if self._failed else "open"
+        return f"<ChatDecoder {self._reader.source} {state}>"
+
+    @property
+    def done(self) -> bool:
+        """`[DONE]` was seen, or the end of a server that sends none."""
+        return self._done
+
+    def feed(self, data: bytes) -> list[Event]:
+        """See `StreamDecoder.feed`."""
+        if self._over():
+            return []
+        try:
+            frames = self._sse.feed(data)
+        except SseError as error:
+            self._failed = True
+            return [malformed(self._reader.source, str(error))]
+        if len(frames) == 1:
+            return self._frame(frames[0])
+        events: list[Event] = []
+        for frame in frames:
+            events += self._frame(frame)
+            if self._over():
+                break
+        return events
+
+    def _over(self) -> bool:
+        return self._done or self._failed
+
+    def _frame(self, frame: Frame) -> list[Event]:
+        if frame.data.startswith(b"[DONE]"):
+            self._done = True
+            return []
+        if not frame.data.strip():
+            return []
+        events = self._reader.read(frame.data)
+        if events and isinstance(events[-1], Fault):
+            self._failed = True
+        return events
+
+    def finish(self) -> list[Event]:
+        """See `StreamDecoder.finish`."""
+        if self._over():
+            return []
+        source = self._reader.source
+        if self._sse.error is not None:
+            self._failed = True
+            return [malformed(source, str(self._sse.error))]
+        tail = self._sse.tail
+        if tail.strip() == b"data: [DONE]" or (
+            self._reader.complete and not tail.strip()
+        ):
+            self._done = True
+            return []
+        self._failed = True
+        # An error that is no SSE at all: a bare JSON body in a 200.
+        bare = b"\n".join((*self._sse.strays, tail)).strip()
+        if (decode_object(bare) or {}).keys() & {"error", "message", "detail"}:
+            return [classify_event(self._reader.flavour.name, bare, source=source)]
+        return [truncated(source)]
