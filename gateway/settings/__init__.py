@@ -14,6 +14,7 @@ from gateway.settings.config import (
     ProviderConfig,
     SiteConfig,
 )
+from gateway.settings.definition import evolve
 from gateway.settings.errors import ConfigError, Problem, UnreadableError
 from gateway.settings.keys import SiteKey
 from gateway.settings.load import Source, load
@@ -46,5 +47,6 @@ __all__ = [
     "UnreadableError",
     "UpstreamDeadlines",
     "diff",
+    "evolve",
     "load",
 ]

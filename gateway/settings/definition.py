@@ -174,6 +174,12 @@ def config(cls: type[C]) -> type[C]:
     return attrs.frozen(kw_only=True)(cls)
 
 
+def evolve(made: C, **changes: Any) -> C:
+    """A copy of a config object with some settings changed."""
+    value: Any = made  # The decorator hides from mypy that it is an attrs class.
+    return cast("C", attrs.evolve(value, **changes))
+
+
 @attrs.frozen
 class Entry:
     """A definition with its attribute and its key in the file."""

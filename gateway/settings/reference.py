@@ -132,7 +132,7 @@ def _overrides(row: Row) -> list[str]:
 def _unit(row: Row) -> str:
     """The unit, where the reader's name does not say it."""
     unit = row.what.unit
-    return f" of {unit}" if unit and unit not in row.what.reader.name else ""
+    return f", in {unit}" if unit and unit not in row.what.reader.name else ""
 
 
 def _default(row: Row) -> str:

@@ -122,9 +122,10 @@ def integer(low: int, high: int) -> Reader[int]:
 def _read_seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise Unfit("is not a number of seconds; write 30 or 0.5")
-    if not 0 < value <= SECONDS_MAX:
+    seconds = float(value)  # Before the comparison: Decimal's NaN raises in it.
+    if not 0 < seconds <= SECONDS_MAX:
         raise Unfit(f"is out of range; write more than 0, at most {SECONDS_MAX}")
-    return float(value)
+    return seconds
 
 
 def _show_number(value: float) -> str:
@@ -311,7 +312,7 @@ def many(reader: Reader[T]) -> Reader[tuple[T, ...]]:
     def show(values: tuple[T, ...]) -> str:
         return f"[{', '.join(map(reader.show, values))}]"
 
-    return Reader(f"list of {reader.name}", read, parse, show)
+    return Reader(f"list, each {reader.name}", read, parse, show)
 
 
 class UnfitEntry(Unfit):

@@ -23,15 +23,21 @@ QUIET_MS: Final = 100
 BURST_MS_MAX: Final = 2_000
 
 
-async def changes(path: Path) -> AsyncIterator[Path]:
+async def changes(
+    path: Path, *, started: trio.Event | None = None
+) -> AsyncIterator[Path]:
     """Yield `path` whenever its contents have changed since the last look.
 
     Cancelling works at once. A file that is missing for a while (it is being replaced)
-    is no change; it is one when it is back with other contents.
+    is no change; it is one when it is back with other contents. `started` is set when
+    the watch stands: what is written after that is noticed.
     """
     stop = threading.Event()
-    seen = await trio.to_thread.run_sync(_fingerprint, path)
+    # The watch first: what is written between the two is an event, and is looked at.
     notify = await trio.to_thread.run_sync(_watch, path)
+    seen = await trio.to_thread.run_sync(_fingerprint, path)
+    if started is not None:
+        started.set()
     try:
         while True:
             await trio.to_thread.run_sync(
