@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 
 from wire.anthropic_schema import SOURCE
+from wire.callids import fit_id
 from wire.events import ProviderState
 
 _MARK: Final = "stagedoor1."
 """Anthropic's signatures are base64, which has no dot: no clash is possible."""
 
-_ID_FORBIDDEN = re.compile(r"[^a-zA-Z0-9_-]")
+_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 def carry(state: ProviderState) -> str:
@@ -47,4 +48,4 @@ def uncarry(signature: str, kind: str = "signature") -> ProviderState | None:
 
 def tool_id(any_id: str) -> str:
     """Anthropic allows letters, digits, `_` and `-`; others put dots and colons in."""
-    return _ID_FORBIDDEN.sub("_", any_id) or "toolu_unnamed"
+    return fit_id(any_id, _ID, 24, "toolu_")
