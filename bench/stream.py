@@ -20,7 +20,7 @@ from bench.lib.load import StreamLoad, StreamResult, burst
 STREAMS = 100
 GAP_US = 20_000  # 50 tokens a second: a fast hosted model
 BURST_PROBE = 2_000  # tells how many deltas make a burst of about a second
-BURST_MAX = 50_000
+BURST_MAX = 131_072  # 40 MB: what the mock and the reader hold at once
 PROFILED_DELTAS = 50  # a second: the recorder is asked whether it is done after each
 ABORTS = 9  # of which the median is taken
 
@@ -44,14 +44,15 @@ def main() -> None:
                     _paced(numbers, gateway, deltas, alone)
                     _misbehaved(numbers, gateway, direct)
         report.progress(chosen, [])
-        _profile(chosen, measured)
+        _profile(chosen, measured, numbers)
         numbers.finish(chosen)
 
 
 def _burst(numbers: report.Report, gateway: Gateway, *, quick: bool) -> None:
     rate = burst(gateway.target, BURST_PROBE)
-    most = BURST_MAX // 5 if quick else BURST_MAX
-    deltas = max(BURST_PROBE, min(most, int(rate)))
+    most = BURST_MAX // 8 if quick else BURST_MAX
+    # A power of two, so that rounds ask for the same stream and the mock has it ready.
+    deltas = max(BURST_PROBE, min(most, 1 << int(rate).bit_length() - 1))
     assert gateway.process is not None
     before_s = gateway.process.cpu_s()
     rate = burst(gateway.target, deltas)
@@ -107,13 +108,15 @@ def _misbehaved(numbers: report.Report, gateway: Gateway, direct: Gateway) -> No
     numbers.add(gateway.name, measure, "MiB", grown_mib, compare=False)
 
 
-def _profile(chosen: argparse.Namespace, measured: list[Gateway]) -> None:
+def _profile(
+    chosen: argparse.Namespace, measured: list[Gateway], numbers: report.Report
+) -> None:
     if not chosen.profile:
         return
     for gateway in measured:
-        profiler.profile(
-            gateway, chosen.profile, "stream", partial(_pace, gateway, PROFILED_DELTAS)
-        )
+        load = partial(_pace, gateway, PROFILED_DELTAS)
+        with numbers.guard(gateway):
+            profiler.profile(gateway, chosen.profile, "stream", load)
 
 
 if __name__ == "__main__":

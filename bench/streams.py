@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from bench.lib import gateways, report
 from bench.lib.gateways import Gateway
-from bench.lib.load import StreamLoad, StreamResult, Target
+from bench.lib.load import StreamLoad, StreamResult, Target, allow_files
 
 STREAMS = 5_000
 GAP_US = 1_000_000
 OPENED_PER_S = 1_500  # the ramp: opening is measured elsewhere
+FILES_SPARE = 100  # what a gateway has open besides
 STAY_DELTAS = 6  # after the last stream has opened
 
 
@@ -26,6 +27,12 @@ def main() -> None:
     chosen = parser.parse_args()
     rounds = chosen.rounds or (1 if chosen.quick else 3)
     streams = chosen.streams // 5 if chosen.quick else chosen.streams
+    files = allow_files()
+    if 2 * streams + FILES_SPARE > files:
+        raise SystemExit(
+            f"{streams} streams are {2 * streams} sockets for a gateway, the limit of "
+            f"open files is {files}; raise it (ulimit -Hn) or ask for fewer --streams"
+        )
     numbers = report.Report("open streams, a delta a second")
     with gateways.all_started(chosen) as (direct, measured):
         for number in range(rounds):

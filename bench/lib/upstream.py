@@ -29,7 +29,7 @@ WRITE_BYTES_MAX = 1 << 20  # a turn: one fast reader must not starve the others
 BODY_BYTES_MAX = 16 << 20  # a benchmark that sends more is a mistake
 BACKLOG = 4_096  # ten thousand streams arrive within seconds
 CACHE_MAX = 1_024  # answers kept ready; tags are one a connection
-BURSTS_MAX = 8  # bursts are megabytes each
+BURSTS_MAX = 4  # up to 40 MB each; a round asks for two
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"

@@ -1,0 +1,49 @@
+"""Write RESULTS.md anew: every measurement over HTTP, on this machine, now.
+
+python -m bench.results [options of the measurements, as --also NAME=COMMAND]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+OUT = Path(__file__).with_name("RESULTS.md")
+
+PREFACE = """\
+# Results
+
+Written by `python -m bench.results`; each section names its own command.
+
+How it is measured: everything in one run, the programs taking turns round by round,
+so that whatever else the machine does hits all of them. The gateway is one process on
+one core; mock upstream and load share another. Every answer and every delta is
+checked; a wrong one fails the run. `stock` is hypercorn's trio worker and a shared
+`httpx.AsyncClient` as they come, passing bytes through (bench/lib/stock.py): no
+routing, no limits, no logs. `direct` is the mock with nothing in front. A number is
+the median over rounds, with the smallest and the largest; `= 6x` compares with stock.
+
+"""
+
+SECTIONS = {
+    "bench.unary": "Small JSON",
+    "bench.stream": "Streams",
+    "bench.streams": "Thousands of open streams",
+}
+
+
+def main() -> None:
+    parts = [PREFACE]
+    for module, title in SECTIONS.items():
+        command = [sys.executable, "-m", module, "--markdown", *sys.argv[1:]]
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if ran.returncode:
+            raise SystemExit(f"{module} failed; {OUT.name} is as it was\n{ran.stdout}")
+        parts.append(f"## {title}\n\n{ran.stdout}\n")
+    OUT.write_text("".join(parts).rstrip() + "\n")
+    print(f"wrote {OUT}")
+
+
+if __name__ == "__main__":
+    main()

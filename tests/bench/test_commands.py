@@ -1,0 +1,36 @@
+"""The commands of the README run, and say what they promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+TOP = Path(__file__).parents[2]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+
+
+def test_unary_prints_rates_and_latencies_of_what_it_was_asked_to_run() -> None:
+    options = ["--only", "stock", "--rounds", "1", "--seconds", "0.05", "--json"]
+    ran = run("bench.unary", *options)
+    assert ran.returncode == 0, ran.stderr
+    tree: Any = msgspec.json.decode(ran.stdout)
+    assert tree["command"] == " ".join(["python -m bench.unary", *options])
+    measured = {(row["gateway"], row["measure"]) for row in tree["rows"]}
+    assert ("stock", "requests/s, 32 connections") in measured
+    assert ("stock", "added latency p99, 1 connection") in measured
+    assert ("direct", "latency p50, 1 connection") in measured
+    assert tree["failures"] == {}
+
+
+def test_more_streams_than_files_is_an_error_that_says_what_to_do() -> None:
+    ran = run("bench.streams", "--streams", "1000000", "--only", "stock")
+    assert ran.returncode == 1
+    assert "ulimit -Hn" in ran.stderr
