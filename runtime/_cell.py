@@ -1,0 +1,465 @@
+"""One actor's place in the tree: its mailbox, its state, and what is decided of it.
+
+The cell outlives incarnations; a Ref points at it. Everything here is synchronous:
+it decides and marks, and the guard (`_guard.py`), the one task a cell may have,
+carries it out. A cell whose handlers are all `def` has no task until something
+must be queued: its asks run inline and it costs about a kilobyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import trio
+from outcome import Error, Value
+from trio.lowlevel import Task, reschedule
+
+from runtime import _crash
+from runtime._ask import Ask, Deferred
+from runtime._frame import Frame
+from runtime._mailbox import (
+    CLOSED,
+    DOWN,
+    EMPTY,
+    OPEN,
+    PARKED,
+    UNLAUNCHED,
+    WORKING,
+    Mailbox,
+)
+from runtime.errors import (
+    ActorCrashed,
+    ActorDown,
+    ActorGone,
+    AskError,
+    DuplicateChild,
+    NotAccepted,
+)
+from runtime.message import (
+    Crashed,
+    CrashReport,
+    Down,
+    Exit,
+    MonitorId,
+    Stopped,
+    Tripped,
+)
+from runtime.spec import AnySpec, ChildSpec, History, Limit, after_exit
+
+if TYPE_CHECKING:
+    from runtime.actor import Actor, Entry
+    from runtime.ref import Ref
+    from runtime.system import System
+
+State = Literal["starting", "running", "down", "stopping", "gone"]
+NO_TABLE: Final[dict[type, Any]] = {}
+
+
+class Chore:
+    """Kernel work that takes its turn on the control lane."""
+
+    __slots__ = ("name", "run")
+
+    def __init__(self, name: str, run: Callable[[], Awaitable[None] | object]) -> None:
+        self.name = name
+        self.run = run
+
+
+class Cell(Mailbox):
+    """See the module."""
+
+    __slots__ = (
+        "actor",
+        "again",
+        "alarm",
+        "asking",
+        "children",
+        "deferred",
+        "exceeded",
+        "exit",
+        "frame",
+        "gone_event",
+        "halting",
+        "handled",
+        "handling",
+        "helpers",
+        "helpers_gone",
+        "history",
+        "incarnation",
+        "inline",
+        "keys",
+        "kind",
+        "last_crash",
+        "parent",
+        "reaping",
+        "ref",
+        "scope",
+        "spec",
+        "started",
+        "started_at",
+        "state",
+        "static",
+        "stopping",
+        "table",
+        "task",
+        "turned",
+        "watched",
+        "watchers",
+    )
+
+    def __init__(
+        self, system: System, parent: Cell | None, spec: AnySpec, *, static: bool
+    ) -> None:
+        top = parent is None or parent.parent is None
+        path = spec.id if top or parent is None else f"{parent.id}/{spec.id}"
+        super().__init__(system, path, system.default_box)
+        self.parent: Cell | None = parent
+        self.spec: AnySpec = spec
+        self.static = static
+        self.ref: Ref[Any] = system.make_ref(self)
+        self.frame = Frame(self, (self,))
+        self.actor: Actor | None = None
+        self.kind = "Actor"
+        self.table: dict[type, Entry] = NO_TABLE
+        self.inline: dict[type, Callable[[Any, Any], Any]] = NO_TABLE
+        self.state: State = "starting"
+        self.incarnation = 0
+        self.started_at = 0.0
+        self.handled = 0
+        self.handling: type | None = None
+        self.asking: Ask | None = None
+        self.started = False
+        self.task: Task | None = None
+        self.scope: trio.CancelScope | None = None
+        self.history = History()
+        self.exit: Exit | None = None
+        self.again = False
+        self.exceeded = False
+        self.stopping: Stopped | None = None
+        self.halting = False
+        self.reaping = False
+        self.last_crash: CrashReport | None = None
+        # All below are made on first use: most actors need none of them.
+        self.children: dict[str, Cell] | None = None
+        self.helpers: set[trio.CancelScope] | None = None
+        self.helpers_gone: trio.Event | None = None
+        self.deferred: set[Ask] | None = None
+        self.watchers: dict[MonitorId, Cell] | None = None
+        self.watched: dict[MonitorId, Cell] | None = None
+        self.keys: list[str] | None = None
+        self.alarm: trio.Event | None = None
+        self.turned: trio.Event | None = None
+        self.gone_event: trio.Event | None = None
+
+    def __repr__(self) -> str:
+        parts = [self.kind, self.id, self.state, f"#{self.incarnation}"]
+        if self.state == "down" and self.retry_at is not None:
+            parts.append(f"retry_in={self.retry_at - trio.current_time():.1f}s")
+        parts.append(f"queued={len(self.queue)}/{self.box.capacity}")
+        return f"<{' '.join(parts)}>"
+
+    # -- birth -----------------------------------------------------------------
+
+    def spawn(self, spec: ChildSpec[Any], *, static: bool = False) -> Cell:
+        """Make a child of this actor. It may be asked at once."""
+        if self.exit is not None or self.actor is None:
+            raise RuntimeError(f"{self.id} is ending and cannot spawn {spec.id}")
+        children = self.children
+        if children is None:
+            children = self.children = {}
+        elif spec.id in children:
+            raise DuplicateChild(children[spec.id].id)
+        child = Cell(self.system, self, spec, static=static)
+        self.system.adopt(child)
+        children[spec.id] = child
+        child.bear()
+        return child
+
+    def bear(self) -> None:
+        """Begin an incarnation, as far as that needs no waiting."""
+        self.exit = None
+        self.state = "starting"
+        self.started = False
+        self.incarnation += 1
+        self.started_at = trio.current_time()
+        try:
+            actor = self.spec.make()
+            kind = type(actor)
+            self.actor = actor
+            self.kind = kind.__name__
+            self.box = kind.mailbox
+            self.table = kind.table
+            self.inline = kind.inline
+            actor.ctx = self.system.make_context(self)
+            if kind.starts == "sync":
+                actor.on_start()
+        except Exception as exc:  # noqa: BLE001 - a throwing constructor is a crash
+            self.fail(exc, None)
+        else:
+            if kind.starts != "async" and self.exit is None:
+                self.up()
+                if self.task is None:
+                    self.rest = UNLAUNCHED
+                    self.idle = self.queue is EMPTY and self.control is EMPTY
+                    if not self.idle:
+                        self.rouse()
+                return
+        if self.task is None:
+            self.launch()
+
+    def launch(self) -> None:
+        """Give this cell its task."""
+        self.rest = WORKING
+        self.system.launch(self)
+
+    def up(self) -> None:
+        """The incarnation has started: open the mailbox."""
+        self.state = "running"
+        self.started = True
+        if self.stopping is None:
+            self.gate = OPEN
+            self.retry_at = None
+        self.turn()
+
+    def turn(self) -> None:
+        """Tell whoever waits that the state has changed."""
+        if self.turned is not None:
+            self.turned.set()
+            self.turned = None
+
+    def rouse(self) -> None:
+        """Wake the guard for a message."""
+        rest = self.rest
+        self.rest = WORKING
+        self.idle = False
+        if rest == PARKED:
+            assert self.task is not None
+            reschedule(self.task)
+        else:
+            self.launch()
+
+    # -- the end of an incarnation ---------------------------------------------
+
+    def fail(self, exc: BaseException, message: type | None) -> None:
+        """This incarnation raised. Decide what that means."""
+        leaf = _crash.sole_leaf(exc)
+        if isinstance(leaf, Tripped):
+            _crash.strip(leaf)
+            self.end(leaf)
+        else:
+            self.end(Crashed(self.note_crash(exc, message)))
+        if self.scope is not None:
+            self.scope.cancel(reason=f"{self.id} {type(leaf).__name__}")
+        if self.rest:
+            self.rouse()
+
+    def note_crash(self, exc: BaseException, message: type | None) -> CrashReport:
+        """Write the report of an exception."""
+        made = _crash.report(
+            exc, self.id, self.incarnation, message, trio.current_time()
+        )
+        self.last_crash = made
+        self.system.note_crash(made)
+        return made
+
+    def end(self, ended: Exit) -> None:
+        """Fix how this incarnation ends and what comes after. First one wins."""
+        if self.exit is not None:
+            return
+        self.exit = ended
+        self.idle = False
+        now_s = trio.current_time()
+        self.again = False
+        if self.halting:
+            self.again = True
+            self.retry_at = None
+        elif self.stopping is None and self.parent is not None:
+            verdict = after_exit(
+                self.spec,
+                self.parent.limit,
+                self.history,
+                ended,
+                now_s=now_s,
+                lived_s=now_s - self.started_at,
+                rng=self.system.rng,
+            )
+            self.history = verdict.history
+            self.again = verdict.again
+            self.exceeded = verdict.exceeded
+            self.retry_at = now_s + verdict.pause_s if verdict.again else None
+        if not self.again:
+            self.gate = CLOSED
+            self.reject_waiting(keep_tells=False)
+        elif self.box.down == "reject":
+            self.gate = DOWN
+            self.reject_waiting(keep_tells=True)
+        if self.system.tracer is not None:
+            self.system.tracer.exited(self.id, self.incarnation, ended)
+
+    @property
+    def limit(self) -> Limit:
+        """How often a child of this one may crash."""
+        return self.actor.limit if self.actor is not None else Limit()
+
+    def in_hand_error(self) -> AskError:
+        """What the asker of the message in hand is told."""
+        if isinstance(self.exit, Crashed):
+            return ActorCrashed(self.id, self.incarnation)
+        if self.again:
+            return ActorDown(self.id, self.retry_at)
+        return ActorGone(self.id)
+
+    def request_stop(self, reason: str) -> None:
+        """Stop in order: what was accepted is handled, nothing more is accepted."""
+        if self.stopping is not None or self.gone:
+            return
+        self.stopping = Stopped(reason)
+        self.gate = CLOSED
+        if self.exit is None:
+            self.refuse_blocked()
+        else:
+            self.again = False
+            self.reject_waiting(keep_tells=False)
+        self.wake()
+
+    def halt(self, reason: str) -> None:
+        """End this incarnation, keep the cell until the supervisor brings it back."""
+        self.halting = True
+        self.end(Stopped(reason))
+        self.wake()
+
+    def resume(self) -> None:
+        """Let a cell that is down come back."""
+        self.halting = False
+        if self.alarm is not None:
+            self.alarm.set()
+
+    def wake(self) -> None:
+        """Make the guard look at its flags."""
+        if self.rest:
+            self.rouse()
+        if self.alarm is not None:
+            self.alarm.set()
+
+    def forgive(self) -> None:
+        """Start the backoff over."""
+        self.history = History(0, self.history.crashes)
+
+    def kill(self, reason: str) -> None:
+        """Cancel what runs. Its children still stop in order."""
+        if self.scope is not None:
+            self.scope.cancel(reason=reason)
+
+    # -- asks in the air -------------------------------------------------------
+
+    def defer(self, ask: Ask, deferred: Deferred[Any]) -> None:
+        """A handler returned a Deferred: answer later, or now if it is known."""
+        early = deferred.early
+        deferred.bind(ask)
+        if isinstance(early, Error):
+            ask.fail(early.error)
+        elif early is not None:
+            ask.reply(early.value)
+        elif ask.state:
+            self.abandon(ask)
+        else:
+            self._owe(ask)
+
+    def defer_inline(
+        self, ask: Ask, deferred: Deferred[Any]
+    ) -> Value[Any] | Error | None:
+        """Like `defer`, but a known answer is returned: the asker does not wait yet."""
+        early = deferred.early
+        deferred.bind(ask)
+        if early is None:
+            self._owe(ask)
+        return early
+
+    def _owe(self, ask: Ask) -> None:
+        if self.deferred is None:
+            self.deferred = set()
+        self.deferred.add(ask)
+
+    def undefer(self, ask: Ask) -> None:
+        """The ask is answered, or its asker is gone."""
+        if self.deferred is not None:
+            self.deferred.discard(ask)
+
+    def abandon(self, ask: Ask) -> None:
+        """The asker of a deferred reply left; tell the actor in turn."""
+        self.undefer(ask)
+        callback = ask.deferred.callback if ask.deferred is not None else None
+        if callback is not None and self.exit is None:
+            self.put_control(Chore("on_abandoned", callback))
+
+    def settle_deferred(self) -> None:
+        """The incarnation that owed these answers is over."""
+        if self.deferred:
+            owed, self.deferred = self.deferred, None
+            for ask in owed:
+                ask.fail(self.in_hand_error())
+
+    # -- the end of the cell ---------------------------------------------------
+
+    def close(self) -> None:
+        """Leave the tree. Runs once, after children and hooks are done."""
+        assert not self.children, f"{self.id} returned before its children"
+        assert self.exit is not None
+        self.gone = True
+        self.state = "gone"
+        self.gate = CLOSED
+        self.reject_waiting(keep_tells=False)
+        lost, self.control = self.control, EMPTY
+        for item in lost:
+            if type(item) is not Chore:
+                self.lose(type(item), "gone")
+        self.actor = None
+        self.table = NO_TABLE
+        self.inline = NO_TABLE
+        self.system.abandon(self)
+        if self.parent is not None and self.parent.children is not None:
+            del self.parent.children[self.spec.id]
+        for monitor, target in (self.watched or {}).items():
+            if target.watchers is not None:
+                target.watchers.pop(monitor, None)
+        for monitor, watcher in (self.watchers or {}).items():
+            if watcher.watched is not None:
+                watcher.watched.pop(monitor, None)
+            if not watcher.gone:
+                watcher.put_control(Down(monitor, self.id, self.exit))
+        self.watched = self.watchers = None
+        self.turn()
+        if self.gone_event is not None:
+            self.gone_event.set()
+
+    async def wait_gone(self) -> None:
+        """Return when the cell has left the tree."""
+        while not self.gone:
+            if self.gone_event is None:
+                self.gone_event = trio.Event()
+            await self.gone_event.wait()
+
+    async def wait_turn(self) -> None:
+        """Return when the state changes: up, down or gone."""
+        if self.turned is None:
+            self.turned = trio.Event()
+        await self.turned.wait()
+
+    async def pause(self, until: float = inf) -> None:
+        """Wait for the alarm, or until a time. Kernel only; shielded."""
+        self.alarm = trio.Event()
+        with trio.CancelScope(deadline=until, shield=True):
+            await self.alarm.wait()
+        self.alarm = None
+
+    def work_frame(self, ask: Ask) -> Frame:
+        """The frame of a handler that works for this asker."""
+        return Frame(self, (*ask.chain, self), ask.trace)
+
+
+def not_accepted(cell: Cell, kind: type) -> NotAccepted:
+    """Name what would have been accepted."""
+    accepts = ", ".join(sorted(known.__name__ for known in cell.table))
+    return NotAccepted(cell.id, kind.__name__, accepts)

@@ -1,0 +1,264 @@
+"""How to speak to an actor. A Ref survives its actor's restarts.
+
+`offer` never blocks and never raises for load; `tell` may wait for room; `ask` waits
+for the answer. An ask of an idle actor with a `def` handler runs right here, in the
+asker's task: same order, same crash rules, no task switch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import trio
+from trio.lowlevel import (
+    checkpoint,
+    checkpoint_if_cancelled,
+    current_task,
+    wait_task_rescheduled,
+)
+
+from runtime import _crash
+from runtime._ask import BLOCKED, EXPIRED, SETTLED, Ask, Deferred
+from runtime._cell import Cell, not_accepted
+from runtime._frame import Frame, current_frame
+from runtime._mailbox import Blocked
+from runtime.errors import CallCycle, DeadlineExceeded, DomainError, MailboxFull
+from runtime.message import ControlTell, Request, Tell
+
+if TYPE_CHECKING:
+    from runtime.actor import Actor
+
+A_co = TypeVar("A_co", bound="Actor", covariant=True)
+R = TypeVar("R")
+
+# A task that only asks idle actors never switches; after so many it lets others run.
+INLINE_ASKS_MAX = 32
+
+
+class Ref(Generic[A_co]):
+    """The address of one actor, typed by what it accepts."""
+
+    __slots__ = ("cell", "id")
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.id = cell.id
+
+    def __repr__(self) -> str:
+        return f"<Ref {self.cell!r}>"
+
+    @property
+    def gone(self) -> bool:
+        """Whether the actor has ended for good."""
+        return self.cell.gone
+
+    def offer(self, msg: Tell[A_co]) -> bool:
+        """Hand over without waiting. False: it was not taken, nothing was raised.
+
+        A ControlTell to an actor that lives, or will live again, is always taken.
+        """
+        cell = self.cell
+        _check_accepted(cell, type(msg))
+        if cell.system.tracer is not None:
+            _note_sent(cell, type(msg))
+        if isinstance(msg, ControlTell):
+            return cell.put_control(msg)
+        if cell.gate:
+            cell.lose(type(msg), "down" if not cell.gone else "gone")
+            return False
+        if cell.put(msg):
+            return True
+        cell.shed += 1
+        cell.note_shed(type(msg), "full")
+        return False
+
+    async def tell(self, msg: Tell[A_co]) -> None:
+        """Hand over, waiting for room if the mailbox blocks.
+
+        Raises ActorGone, ActorDown or MailboxFull when it was not taken; in a
+        cancelled scope nothing is delivered (`offer` still delivers).
+        """
+        await checkpoint_if_cancelled()
+        cell = self.cell
+        _check_accepted(cell, type(msg))
+        if cell.system.tracer is not None:
+            _note_sent(cell, type(msg))
+        if isinstance(msg, ControlTell):
+            if not cell.put_control(msg):
+                raise cell.refusal()
+            return
+        if cell.gate:
+            cell.note_shed(type(msg), "down")
+            raise cell.refusal()
+        if cell.put(msg):
+            return
+        if cell.box.full == "shed":
+            raise _full(cell, type(msg))
+        frame = current_frame.get()
+        _refuse_cycle(cell, frame)
+        waiter = Blocked(cell, msg, current_task())
+        cell.block(waiter)
+        await wait_task_rescheduled(waiter.abort)
+
+    async def ask(self, msg: Request[A_co, R], *, timeout_s: float | None = None) -> R:
+        """Ask and wait for the answer.
+
+        Raises what the handler declares (DomainError), or an AskError: ActorGone,
+        ActorCrashed, ActorDown, MailboxFull, CallCycle, DeadlineExceeded.
+        """
+        await checkpoint_if_cancelled()
+        cell = self.cell
+        system = cell.system
+        system.inline_asks += 1
+        if system.inline_asks >= INLINE_ASKS_MAX:
+            system.inline_asks = 0
+            await checkpoint()
+        if cell.idle and system.plain:
+            kind = type(msg)
+            fn = cell.inline.get(kind)
+            if fn is not None:
+                cell.idle = False
+                failure: BaseException | None = None
+                reply: Any = None
+                try:
+                    reply = fn(cell.actor, msg)
+                except BaseException as exc:  # noqa: BLE001 - sorted just below
+                    failure = exc
+                cell.handled += 1
+                if failure is not None:
+                    raise inline_failure(cell, failure, kind)
+                if cell.rest:
+                    cell.idle = True
+                if type(reply) is Deferred:
+                    reply = await _wait_deferred(cell, msg, reply, timeout_s)
+                return reply  # type: ignore[no-any-return]  # @answers checked it
+        answer: R = await _ask_queued(cell, msg, timeout_s)
+        return answer
+
+
+def inline_failure(cell: Cell, exc: BaseException, kind: type) -> BaseException:
+    """A handler raised in the asker's task: the crash stays with the actor.
+
+    Returns what the asker is to see. Called outside of `except`, so that the crash,
+    whose frames hold the actor's values, is no context of the asker's error.
+    """
+    leaf = _crash.sole_leaf(exc)
+    if isinstance(leaf, DomainError):
+        if cell.rest:
+            cell.idle = True
+        return leaf
+    cell.fail(exc, kind)
+    return cell.in_hand_error() if isinstance(exc, Exception) else exc
+
+
+def _check_accepted(cell: Cell, kind: type) -> None:
+    """Tell a sender of its bug, once the actor is known."""
+    if cell.table and kind not in cell.table:
+        raise not_accepted(cell, kind)
+
+
+def _note_sent(cell: Cell, kind: type) -> None:
+    sender = current_frame.get().cell
+    tracer = cell.system.tracer
+    if tracer is not None:
+        tracer.sent(cell.id, kind, sender.id if sender is not None else None)
+
+
+def _full(cell: Cell, kind: type) -> MailboxFull:
+    cell.shed += 1
+    cell.note_shed(kind, "full")
+    return MailboxFull(cell.id, cell.box.capacity)
+
+
+def _refuse_cycle(cell: Cell, frame: Frame) -> None:
+    """Raise when waiting for `cell` would be waiting for ourselves."""
+    chain = frame.chain
+    if cell in chain:
+        path = [link.id for link in chain[chain.index(cell) :]]
+        raise CallCycle(cell.id, " -> ".join([*path, cell.id]))
+    if cell.reaping:
+        # A child that ends must not wait for the parent that waits for its end.
+        child = frame.cell
+        while child is not None:
+            if child.parent is cell:
+                path = [frame.cell.id if frame.cell else "?", cell.id]
+                raise CallCycle(cell.id, " -> ".join([*path, f"the end of {child.id}"]))
+            child = child.parent
+
+
+def _new_ask(cell: Cell, msg: Any, frame: Frame, deadline: float) -> Ask:
+    return Ask(
+        cell, msg, current_task(), deadline, chain=frame.chain, trace=frame.trace
+    )
+
+
+async def _ask_queued(cell: Cell, msg: Any, timeout_s: float | None) -> Any:
+    frame = current_frame.get()
+    kind = type(msg)
+    system = cell.system
+    _check_accepted(cell, kind)
+    if system.tracer is not None:
+        _note_sent(cell, kind)
+    if not system.plain and cell.idle and kind in cell.inline:
+        taken, reply = system.observe_inline(cell, msg)
+        if taken:
+            if type(reply) is Deferred:
+                return await _wait_deferred(cell, msg, reply, timeout_s)
+            return reply
+    if frame.chain or cell.reaping:
+        _refuse_cycle(cell, frame)
+    if cell.gate:
+        cell.note_shed(kind, "down")
+        raise cell.refusal()
+    deadline = trio.current_effective_deadline()
+    if timeout_s is None:
+        ask = _new_ask(cell, msg, frame, deadline)
+        _post(cell, ask)
+        return await _wait(ask)
+    own = trio.current_time() + timeout_s
+    ask = _new_ask(cell, msg, frame, min(own, deadline))
+    with trio.CancelScope(deadline=own):
+        _post(cell, ask)
+        return await _wait(ask)
+    raise DeadlineExceeded(cell.id, kind.__name__)
+
+
+def _post(cell: Cell, ask: Ask) -> None:
+    if cell.put(ask):
+        return
+    if cell.box.full == "shed":
+        raise _full(cell, type(ask.msg))
+    ask.place = BLOCKED
+    cell.block(ask)
+
+
+async def _wait(ask: Ask) -> Any:
+    reply = await wait_task_rescheduled(ask.abort)
+    if reply is EXPIRED:
+        # If a scope around this ask has expired, that is what the caller must see.
+        await checkpoint()
+        raise DeadlineExceeded(ask.cell.id, type(ask.msg).__name__)
+    return reply
+
+
+async def _wait_deferred(
+    cell: Cell, msg: Any, deferred: Deferred[Any], timeout_s: float | None
+) -> Any:
+    """The inline handler put off its answer: wait for it like any other."""
+    frame = current_frame.get()
+    if timeout_s is None:
+        return await _wait_bound(cell, msg, frame, deferred)
+    with trio.CancelScope(deadline=trio.current_time() + timeout_s):
+        return await _wait_bound(cell, msg, frame, deferred)
+    raise DeadlineExceeded(cell.id, type(msg).__name__)
+
+
+async def _wait_bound(
+    cell: Cell, msg: Any, frame: Frame, deferred: Deferred[Any]
+) -> Any:
+    ask = _new_ask(cell, msg, frame, trio.current_effective_deadline())
+    early = cell.defer_inline(ask, deferred)
+    if early is not None:
+        return early.unwrap()
+    assert ask.state != SETTLED
+    return await _wait(ask)
