@@ -22,6 +22,7 @@ import msgspec
 from bench.lib import procs, shape
 from bench.lib.load import Target, allow_files
 
+KEY_ENV = "BENCH_UPSTREAM_KEY"  # where the gateway finds the upstream's key
 SITE_KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 
 # No limit of ours may be what is measured: these are above every load here.
@@ -35,20 +36,20 @@ connections_max = 20000
 
 [[sites]]
 name = "bench"
-keys = ["{key}"]
+keys = ["{site_key}"]
 
 [[providers]]
-name = "mock"
+name = "upstream"
 kind = "openai"
 base_url = "{upstream}"
-key_env = "BENCH_UPSTREAM_KEY"
+key_env = "{key_env}"
 models = ["{upstream_model}"]
 in_flight_max = 20000
 connections_max = 20000
 
 [[models]]
 name = "{model}"
-route = ["mock/{upstream_model}"]
+route = ["upstream/{upstream_model}"]
 """
 
 
@@ -134,6 +135,34 @@ def stagedoor() -> str:
     return str(beside) if beside.exists() else shutil.which("stagedoor") or str(beside)
 
 
+def write_config(
+    folder: Path,
+    *,
+    port: int,
+    site_key: str,
+    upstream: str,
+    model: str,
+    upstream_model: str,
+) -> Path:
+    """Write a stagedoor.toml for one provider and one model into ``folder``."""
+    state_dir = folder / "state"
+    state_dir.mkdir(mode=0o700)
+    path = folder / "stagedoor.toml"
+    path.touch(mode=0o600)  # it holds a key
+    path.write_text(
+        _CONFIG.format(
+            port=port,
+            state_dir=state_dir,
+            site_key=site_key,
+            upstream=upstream,
+            key_env=KEY_ENV,
+            model=model,
+            upstream_model=upstream_model,
+        )
+    )
+    return path
+
+
 @contextlib.contextmanager
 def _mock(core: int) -> Generator[Gateway, None, None]:
     command = [sys.executable, "-m", "bench.lib.upstream"]
@@ -152,24 +181,19 @@ def _gateway(
 ) -> Generator[Gateway, None, None]:
     port = procs.free_port()
     with tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as folder:
-        config = Path(folder) / "stagedoor.toml"
-        state_dir = Path(folder) / "state"
-        state_dir.mkdir(mode=0o700)
-        config.write_text(
-            _CONFIG.format(
-                port=port,
-                state_dir=state_dir,
-                key=SITE_KEY,
-                upstream=upstream,
-                model=shape.MODEL,
-                upstream_model=shape.UPSTREAM_MODEL,
-            )
+        config = write_config(
+            Path(folder),
+            port=port,
+            site_key=SITE_KEY,
+            upstream=upstream,
+            model=shape.MODEL,
+            upstream_model=shape.UPSTREAM_MODEL,
         )
         words: Sequence[str] = [
             word.format(port=port, upstream=upstream, config=config)
             for word in shlex.split(command)
         ]
-        env = {"BENCH_UPSTREAM_KEY": "sk-upstream", "UPSTREAM": upstream}
+        env = {KEY_ENV: "sk-upstream", "UPSTREAM": upstream}
         with procs.started(name, words, core=core, env=env) as process:
             process.wait_listening(port)
             yield Gateway(name, Target("127.0.0.1", port, SITE_KEY), process)

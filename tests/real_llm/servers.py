@@ -22,28 +22,6 @@ SITE_KEY = "sk-site-made-up-0123456789abcdef01234567"
 LOAD_MAX_S = 60.0  # a 98 MB model, on a machine that may be busy
 LOG_BYTES = 1 << 20
 
-_CONFIG = """\
-[server]
-bind = "127.0.0.1:{port}"
-state_dir = "{state_dir}"
-
-[[sites]]
-name = "real-llm"
-keys = ["{site_key}"]
-
-[[providers]]
-name = "local"
-kind = "openai"
-base_url = "{upstream}"
-key_env = "REAL_LLM_KEY"
-models = ["{model}"]
-in_flight_max = 8
-
-[[models]]
-name = "{alias}"
-route = ["local/{model}"]
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
@@ -95,21 +73,16 @@ def direct(server: ModelServer) -> Endpoint:
 def gateway(upstream: ModelServer, folder: Path) -> Generator[Endpoint, None, None]:
     """Start ``stagedoor serve`` in front of it, with its state in ``folder``."""
     port = procs.free_port()
-    state_dir = folder / "state"
-    state_dir.mkdir(mode=0o700)
-    config = folder / "stagedoor.toml"
-    config.write_text(
-        _CONFIG.format(
-            port=port,
-            state_dir=state_dir,
-            site_key=SITE_KEY,
-            upstream=upstream.base_url,
-            model=MODEL,
-            alias=ALIAS,
-        )
+    config = gateways.write_config(
+        folder,
+        port=port,
+        site_key=SITE_KEY,
+        upstream=upstream.base_url,
+        model=ALIAS,
+        upstream_model=MODEL,
     )
     command = [gateways.stagedoor(), "serve", "--config", str(config)]
-    env = {"REAL_LLM_KEY": UPSTREAM_KEY}
+    env = {gateways.KEY_ENV: UPSTREAM_KEY}
     with procs.started("stagedoor", command, core=None, env=env) as process:
         process.wait_listening(port)
         yield Endpoint("gateway", f"http://127.0.0.1:{port}/v1", SITE_KEY, ALIAS)
