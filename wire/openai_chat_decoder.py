@@ -370,21 +370,24 @@ class ChunkReader:
     ) -> None:
         reason = self._finish.get(raw, "stop")
         if reason == "error":
-            events.append(
-                Fault(
-                    kind="transient",
-                    message=f"{self.source} gave up on the answer ({raw}).",
-                    code="upstream_failed",
-                    type="upstream_error",
-                    source=self.source,
-                )
-            )
+            events.append(gave_up(self.source, raw))
             return
         self._close_part(index, state, events)
         state.finished = True
         if state.calls and reason == "stop":
             reason = "tool_calls"
         events.append(Finish(reason, raw, index))
+
+
+def gave_up(source: str, word: str) -> Fault:
+    """An answer that its server itself calls an error, in the place of a finish."""
+    return Fault(
+        kind="transient",
+        message=f"{source} gave up on the answer ({word}).",
+        code="upstream_failed",
+        type="upstream_error",
+        source=source,
+    )
 
 
 def _items(raw: Raw | None) -> list[Any]:

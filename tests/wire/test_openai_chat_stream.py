@@ -280,39 +280,19 @@ def test_an_answer_rendered_whole_says_what_the_stream_said(
         assert one.finish.reason == other.finish.reason
 
 
+FIELDS = (
+    *("choices", "delta", "message", "content", "tool_calls", "function", "index"),
+    *("id", "name", "arguments", "finish_reason", "usage", "error", "x_groq", "audio"),
+    *("images", "text", "annotations", "url_citation", "logprobs", "google"),
+    *("reasoning_details", "extra_content", "citations"),
+)
+
 chunk_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "choices",
-                    "delta",
-                    "message",
-                    "content",
-                    "tool_calls",
-                    "function",
-                    "index",
-                    "id",
-                    "name",
-                    "arguments",
-                    "finish_reason",
-                    "usage",
-                    "error",
-                    "x_groq",
-                    "audio",
-                    "images",
-                    "text",
-                    "annotations",
-                    "url_citation",
-                    "logprobs",
-                    "reasoning_details",
-                    "google",
-                    "extra_content",
-                    "citations",
-                ]
-            ),
+            st.sampled_from(FIELDS),
             inner,
             max_size=6,
         )

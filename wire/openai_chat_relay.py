@@ -1,0 +1,236 @@
+"""OpenAI chat to OpenAI chat: bytes pass as they came, each chunk is looked at once.
+
+A look is one typed decode (`openai_chat_schema`): text in strings cannot fool it.
+What it changes, and nothing else:
+
+- a usage chunk (`choices: []`) that the gateway asked for and the client did not is
+  swallowed;
+- the model's name, only when asked;
+- `[DONE]` is added where the server sends none.
+
+Works for legacy completions too: their chunks differ only in `text`.
+"""
+
+from msgspec import Raw
+
+from wire.dialect import Reading, malformed
+from wire.errors import classify_event
+from wire.events import FinishReason
+from wire.flavours import Flavour
+from wire.jsontext import (
+    JSON_ERRORS,
+    decode_any,
+    decode_fields,
+    decode_object,
+    encode,
+)
+from wire.openai_chat_decoder import FINISH, gave_up
+from wire.openai_chat_encoder import DONE
+from wire.openai_chat_schema import ChunkChoice, Delta, read_chunk
+from wire.relay import SseRelay
+from wire.sse import encode_data, parse_event
+from wire.usage import from_openai
+
+
+class ChatRelay(SseRelay):
+    """`Reader` of one chat (or completion) stream.
+
+    Args:
+        source: who is named in faults.
+        flavour: the server's row.
+        swallow_usage: the client did not ask for usage; we did.
+        model: the name the client is to see, or None to leave the server's.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        flavour: Flavour,
+        *,
+        swallow_usage: bool = False,
+        model: str | None = None,
+    ) -> None:
+        super().__init__(source)
+        self._flavour = flavour
+        self._swallow_usage = swallow_usage
+        self._model = None if model is None else encode(model)
+        self._open: set[int] = set()
+        self._begun = False
+        self._has_calls = False
+        self._last = b""
+
+    def look(self, event: bytes, reading: Reading) -> bytes:
+        """See `SseRelay.look`."""
+        if event.startswith(b"data: {") and b"\n" not in event:
+            data = event[6:]
+        else:
+            frame = parse_event(event)
+            if frame is None:
+                return b""  # A comment: ours are the heartbeats.
+            data = frame.data
+            if data.startswith(b"[DONE]"):
+                reading.done = True
+                return event
+            if not data.strip():
+                return b""
+        try:
+            chunk = read_chunk(data)
+        except JSON_ERRORS:
+            reading.fault = malformed(self.source, "a chunk is not a JSON object")
+            return b""
+        if chunk.error is not None and decode_any(chunk.error):
+            reading.fault = classify_event(self._flavour.name, data, source=self.source)
+            return b""
+        choices = chunk.choices
+        if choices:
+            for choice in choices:
+                self.read_choice(choice, reading)
+            if reading.fault is not None:
+                return b""
+            self._last = data
+        usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
+        if usage is not None:
+            counts = decode_object(usage)
+            if counts:
+                reading.usage = from_openai(counts)
+                if self._swallow_usage and not choices:
+                    return b""
+        if self._model is not None and chunk.model is not None:
+            return self._renamed(event, data, chunk.model)
+        return event
+
+    def read_choice(self, choice: ChunkChoice, reading: Reading) -> None:
+        """Write what one choice of a chunk means into `reading`."""
+        self._begun = True
+        delta = choice.delta
+        if delta is not None:
+            content = delta.content
+            if content:
+                reading.content = True
+                reading.output_chars += len(content)
+            chars = self._other_chars(delta)
+            if chars >= 0:
+                reading.content = True
+                reading.output_chars += chars
+        if choice.text:
+            reading.content = True
+            reading.output_chars += len(choice.text)
+        raw = choice.finish_reason
+        index = choice.index or 0
+        if raw is None:
+            self._open.add(index)
+            return
+        self._open.discard(index)
+        reason = dict(self._flavour.finish).get(raw) or FINISH.get(raw, "stop")
+        if reason == "error":
+            reading.fault = gave_up(self.source, raw)
+            return
+        if reason == "stop" and self._has_calls:
+            reason = "tool_calls"
+        reading.finish = reason
+
+    def _other_chars(self, delta: Delta) -> int:
+        """Characters of output beside `content`; -1 when there is none at all."""
+        chars = -1
+        for piece in (delta.reasoning_content, delta.reasoning, delta.refusal):
+            if piece:
+                chars = max(chars, 0) + len(piece)
+                if piece is delta.reasoning_content:
+                    break  # Servers in transition send both fields with one text.
+        if delta.tool_calls:
+            self._has_calls = True
+            chars = max(chars, 0)
+            for call in delta.tool_calls:
+                function = call.function or call.custom
+                if function is not None:
+                    chars += len(function.arguments or "") + len(function.input or "")
+                    chars += len(function.name or "")
+        if delta.function_call is not None:
+            self._has_calls = True
+            chars = max(chars, 0) + len(delta.function_call.arguments or "")
+        if delta.audio is not None or delta.images is not None:
+            chars = max(chars, 0)
+        return chars
+
+    def _renamed(self, event: bytes, data: bytes, name: str) -> bytes:
+        assert self._model is not None
+        told = encode(name)
+        if told == self._model:
+            return event
+        for colon in (b":", b": "):
+            # Inside a string the quotes would be escaped, so this cannot be text.
+            found = b'"model"' + colon + told
+            if event.count(found) == 1:
+                return event.replace(found, b'"model"' + colon + self._model)
+        fields = decode_fields(data)
+        fields["model"] = Raw(self._model)
+        return b"data: " + encode(fields)
+
+    def at_end(self, tail: bytes, reading: Reading) -> bytes:
+        """See `SseRelay.at_end`: some servers end with the connection."""
+        if tail.strip() == b"data: [DONE]" or (
+            self._begun and not self._open and not tail.strip()
+        ):
+            reading.done = True
+            return DONE
+        bare = decode_object(tail.strip())
+        if bare and bare.keys() & {"error", "message", "detail"}:
+            reading.fault = classify_event(
+                self._flavour.name, tail.strip(), source=self.source
+            )
+            return b""
+        return super().at_end(tail, reading)
+
+    def ending(self, reason: FinishReason) -> bytes:
+        """See `SseRelay.ending`: the last chunk's head with empty deltas."""
+        try:
+            fields = decode_fields(self._last)
+        except JSON_ERRORS:
+            fields = {}
+        for name in ("usage", "obfuscation", "x_groq", "error"):
+            fields.pop(name, None)
+        if self._model is not None:
+            fields["model"] = Raw(self._model)
+        fields["choices"] = Raw(
+            encode(
+                [
+                    {"index": i, "delta": {}, "logprobs": None, "finish_reason": reason}
+                    for i in sorted(self._open or {0})
+                ]
+            )
+        )
+        return encode_data(encode(fields)) + DONE
+
+
+def relay_chat_response(
+    body: bytes, source: str, flavour: Flavour, *, model: str | None = None
+) -> Reading:
+    """A unary chat or completion answer on its way through."""
+    reading = Reading(events=1, done=True)
+    try:
+        chunk = read_chunk(body)
+    except JSON_ERRORS:
+        reading.fault = malformed(source, "the answer is not a JSON object")
+        reading.done = False
+        return reading
+    if chunk.error is not None and decode_any(chunk.error):
+        reading.fault = classify_event(flavour.name, body, source=source)
+        reading.done = False
+        return reading
+    look = ChatRelay(source, flavour)
+    for choice in chunk.choices or ():
+        choice.delta = choice.delta or choice.message
+        look.read_choice(choice, reading)
+    if reading.fault is not None:
+        reading.done = False
+        return reading
+    counts = decode_object(chunk.usage) if chunk.usage is not None else None
+    if counts:
+        reading.usage = from_openai(counts)
+    if model is not None and chunk.model not in {None, model}:
+        fields = decode_fields(body)
+        fields["model"] = Raw(encode(model))
+        body = encode(fields)
+    reading.out = body
+    reading.content = True
+    return reading
