@@ -1,0 +1,320 @@
+"""Bedrock's InvokeModel: each model family's own dialect inside AWS's envelope.
+
+A stream is `chunk` frames of {"bytes": base64 of one JSON event}. Which family speaks
+is seen from the first event: Claude's Messages events, Nova's Converse events, Titan's
+and Cohere Command's own. Requests are built for Claude and Nova; Converse serves all.
+
+Owns: the envelope, Titan and Command. Never: what Claude's or Nova's events mean. Never
+raises on bytes from outside.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from wire import anthropic_build, anthropic_decode
+from wire import bedrock_build as build
+from wire.bedrock_read import SOURCE, ConverseReader, is_claude
+from wire.bedrock_stream import frame_fault, frame_object
+from wire.dialect import (
+    ClientError,
+    Headers,
+    Target,
+    UpstreamRequest,
+    malformed,
+    truncated,
+)
+from wire.errors import classify
+from wire.events import (
+    Event,
+    Fault,
+    Finish,
+    FinishReason,
+    Opaque,
+    Start,
+    TextDelta,
+    Usage,
+)
+from wire.eventstream import EventStreamDecoder, EventStreamError, Frame
+from wire.jsontext import count, decode_object, mapping, text
+from wire.request import ChatRequest
+
+NAME: Final = "bedrock_invoke"
+
+ANTHROPIC_VERSION: Final = "bedrock-2023-05-31"
+
+_FINISH: Final[dict[str, FinishReason]] = {
+    "FINISH": "stop",
+    "FINISHED": "stop",
+    "COMPLETE": "stop",
+    "STOP_SEQUENCE": "stop",
+    "STOP_CRITERIA_MET": "stop",
+    "LENGTH": "length",
+    "MAX_TOKENS": "length",
+    "CONTENT_FILTERED": "content_filter",
+    "ERROR_TOXIC": "content_filter",
+    "RAG_QUERY_WHEN_RAG_DISABLED": "stop",
+}
+_GUARDRAIL: Final = "amazon-bedrock-guardrailAction"
+_TRACE: Final = "amazon-bedrock-trace"
+_METRICS: Final = "amazon-bedrock-invocationMetrics"
+
+
+class _Family(Protocol):
+    """How one family's events read; `over` at the end of its grammar."""
+
+    @property
+    def over(self) -> bool: ...
+
+    def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]: ...
+
+
+class _Claude:
+    def __init__(self, custom_tools: frozenset[str]) -> None:
+        self._events = anthropic_decode.MessageEvents(custom_tools)
+
+    @property
+    def over(self) -> bool:
+        return self._events.done
+
+    def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]:
+        del event
+        return self._events.push(data)
+
+
+class _Nova:
+    def __init__(self, model: str, custom_tools: frozenset[str]) -> None:
+        self._reader = ConverseReader(model, custom_tools)
+
+    @property
+    def over(self) -> bool:
+        return self._reader.over
+
+    def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]:
+        del data
+        return [
+            made
+            for kind, payload in event.items()
+            if not kind.startswith("amazon-bedrock-")
+            for made in self._reader.read(kind, mapping(payload))
+        ]
+
+
+class _Plain:
+    """Titan and Cohere Command: flat objects with a piece of text each."""
+
+    def __init__(self, model: str) -> None:
+        self.over = False
+        self._start: list[Event] = [Start(model=model)]
+
+    def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]:
+        del data
+        events, self._start = self._start, []
+        # Command repeats the whole text in its last event, after the pieces.
+        if not event.get("is_finished"):
+            said = text(event.get("outputText")) or text(event.get("text"))
+            events.append(TextDelta(said))
+        events += _notes(event)
+        reason = _reason(event)
+        if reason is not None:
+            events.append(reason)
+            self.over = True
+        return events
+
+
+def _reason(event: Mapping[str, Any]) -> Finish | Fault | None:
+    if event.get(_GUARDRAIL) == "INTERVENED":
+        return Finish("content_filter", "guardrail_intervened")
+    raw = text(event.get("completionReason")) or text(event.get("finish_reason"))
+    if not raw:
+        return None
+    if raw.startswith("ERROR") and raw not in _FINISH:
+        return malformed(SOURCE, f"it ended with {raw[:40]}")
+    return Finish(_FINISH.get(raw, "stop"), raw)
+
+
+def _notes(event: Mapping[str, Any]) -> list[Event]:
+    found: list[Event] = []
+    if event.get(_TRACE):
+        found.append(Opaque(SOURCE, "trace", msgspec.json.encode(event[_TRACE])))
+    metrics = mapping(event.get(_METRICS))
+    prompt = metrics.get("inputTokenCount", event.get("inputTextTokenCount"))
+    completion = metrics.get("outputTokenCount", event.get("totalOutputTextTokenCount"))
+    if prompt is not None and completion is not None:
+        found.append(Usage(count(prompt), count(completion)))
+    return found
+
+
+class InvokeDecoder:
+    """An InvokeModelWithResponseStream: frames, chunks, a family's events."""
+
+    def __init__(self, model: str, custom_tools: frozenset[str] = frozenset()) -> None:
+        self._model = model
+        self._custom_tools = custom_tools
+        self._frames = EventStreamDecoder()
+        self._family: _Family | None = None
+        self._failed = False
+
+    def __repr__(self) -> str:
+        state = "over" if self.done else "open"
+        return f"<InvokeDecoder {type(self._family).__name__} {state} {self._frames!r}>"
+
+    @property
+    def done(self) -> bool:
+        """See `StreamDecoder.done`."""
+        return self._failed or (self._family is not None and self._family.over)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """See `StreamDecoder.feed`."""
+        if self.done:
+            return []
+        events: list[Event] = []
+        try:
+            for frame in self._frames.feed(data):
+                events.extend(self._read(frame))
+                if self._failed or (self._family is not None and self._family.over):
+                    break
+        except EventStreamError as error:
+            events.append(self._fail(malformed(SOURCE, str(error))))
+        return events
+
+    def finish(self) -> list[Event]:
+        """See `StreamDecoder.finish`."""
+        return [] if self.done else [self._fail(truncated(SOURCE))]
+
+    def _read(self, frame: Frame) -> list[Event]:
+        fault = frame_fault(frame)
+        if fault is not None:
+            return [self._fail(fault)]
+        envelope = frame_object(frame)
+        try:
+            data = base64.b64decode(text((envelope or {}).get("bytes")), validate=True)
+        except (binascii.Error, ValueError):
+            data = b""
+        event = decode_object(data)
+        if event is None:
+            return [self._fail(malformed(SOURCE, "a chunk without a JSON object"))]
+        if self._family is None:
+            self._family = self._recognise(event)
+        if self._family is None:
+            return [self._fail(_unknown_family())]
+        return self._family.read(data, event)
+
+    def _recognise(self, event: Mapping[str, Any]) -> _Family | None:
+        if "type" in event:
+            return _Claude(self._custom_tools)
+        if "messageStart" in event:
+            return _Nova(self._model, self._custom_tools)
+        if "outputText" in event or "is_finished" in event:
+            return _Plain(self._model)
+        return None
+
+    def _fail(self, fault: Fault) -> Fault:
+        self._failed = True
+        return fault
+
+
+def _unknown_family() -> Fault:
+    return malformed(SOURCE, "events of a family only Converse can read")
+
+
+class BedrockInvoke:
+    """InvokeModel for Claude (all that Anthropic's API has) and Nova."""
+
+    name = NAME
+
+    def build_request(self, request: ChatRequest, target: Target) -> UpstreamRequest:
+        """See `ProviderDialect.build_request`."""
+        model = build.base_model(target)
+        if is_claude(model):
+            body = _claude_body(request, target, model)
+        elif "nova" in model:
+            body = _nova_body(request, target)
+        else:
+            raise ClientError(
+                "This model is not served through InvokeModel; "
+                "configure its provider as bedrock (Converse).",
+                param="model",
+            )
+        operation = "invoke-with-response-stream" if request.stream else "invoke"
+        return build.upstream(target, operation, msgspec.json.encode(body))
+
+    def stream_decoder(self, request: ChatRequest, target: Target) -> InvokeDecoder:
+        """See `ProviderDialect.stream_decoder`."""
+        custom = frozenset(tool.name for tool in request.tools if tool.kind == "custom")
+        return InvokeDecoder(build.base_model(target), custom)
+
+    def parse_response(
+        self, status: int, headers: Headers, body: bytes, target: Target
+    ) -> list[Event]:
+        """See `ProviderDialect.parse_response`."""
+        if not 200 <= status < 300:
+            return [self.classify_error(status, headers, body, target)]
+        answer = decode_object(body)
+        if answer is None:
+            return [malformed(SOURCE, "an answer that is no JSON object")]
+        if answer.get("type") == "message":
+            return anthropic_decode.parse_response(status, headers, body)
+        model = build.base_model(target)
+        if "output" in answer:
+            return ConverseReader(model).whole(answer)
+        return _whole(answer, headers, model)
+
+    def classify_error(
+        self, status: int, headers: Headers, body: bytes, target: Target
+    ) -> Fault:
+        """See `ProviderDialect.classify_error`."""
+        del target
+        return classify(SOURCE, status, headers, body)
+
+
+def _claude_body(request: ChatRequest, target: Target, model: str) -> dict[str, Any]:
+    named = msgspec.structs.replace(target, model=model)
+    body = anthropic_build.build_body(request, named)
+    for field in ("model", "stream"):
+        body.pop(field, None)
+    body["anthropic_version"] = ANTHROPIC_VERSION
+    beta = request.extra.get("header:anthropic-beta")
+    if beta is not None:
+        said = msgspec.json.decode(beta, type=str)
+        body["anthropic_beta"] = [word.strip() for word in said.split(",")]
+    return body
+
+
+def _nova_body(request: ChatRequest, target: Target) -> dict[str, Any]:
+    """Nova's own schema is Converse's, with its extra fields in their places."""
+    body = build.build_body(request, target)
+    extra = body.pop("additionalModelRequestFields", {})
+    inference = {**body.pop("inferenceConfig", {}), **extra.pop("inferenceConfig", {})}
+    kept: dict[str, Any] = {
+        name: body[name]
+        for name in ("messages", "system", "toolConfig")
+        if name in body
+    }
+    if inference:
+        kept["inferenceConfig"] = inference
+    return {"schemaVersion": "messages-v1", **kept, **extra}
+
+
+def _whole(answer: Mapping[str, Any], headers: Headers, model: str) -> list[Event]:
+    """Titan's or Command's unary answer; token counts may be in headers only."""
+    results = answer.get("results")
+    one = mapping(results[0]) if isinstance(results, list) and results else answer
+    reason = _reason({**answer, **one})
+    if reason is None:
+        return [_unknown_family()]
+    said = text(one.get("outputText")) or text(one.get("text"))
+    prompt = answer.get("inputTextTokenCount", _header(headers, "input"))
+    completion = one.get("tokenCount", _header(headers, "output"))
+    usage: list[Event] = []
+    if prompt is not None and completion is not None:
+        usage.append(Usage(count(prompt), count(completion)))
+    return [Start(model=model), TextDelta(said), *usage, reason]
+
+
+def _header(headers: Headers, which: str) -> int | None:
+    value = headers.get(f"x-amzn-bedrock-{which}-token-count", "")
+    return int(value) if value.isdigit() else None
