@@ -17,6 +17,8 @@ from bench.lib.gateways import Gateway
 from bench.lib.load import UnaryLoad, UnaryResult
 
 CONNECTIONS = 32
+PROMPT_BYTES = 65_536  # a document or a long conversation
+PROMPT_CONNECTIONS = 8
 WARM_S = 0.3  # pools fill, caches warm
 
 
@@ -47,6 +49,7 @@ def main() -> None:
                 with numbers.guard(gateway):
                     _throughput(numbers, gateway, duration_s)
                     _added(numbers, gateway, alone, duration_s)
+                    _prompts(numbers, gateway, duration_s)
         for gateway in measured:
             _memory(numbers, gateway, "memory, after the load")
         report.progress(chosen, [])
@@ -92,6 +95,18 @@ def _latency(gateway: Gateway, duration_s: float) -> UnaryResult:
     with UnaryLoad(gateway.target, 1) as load:
         load.run(WARM_S)
         return load.run(duration_s)
+
+
+def _prompts(numbers: report.Report, gateway: Gateway, duration_s: float) -> None:
+    assert gateway.process is not None
+    with UnaryLoad(
+        gateway.target, PROMPT_CONNECTIONS, prompt_bytes=PROMPT_BYTES
+    ) as load:
+        load.run(WARM_S)
+        before_s = gateway.process.cpu_s()
+        result = load.run(duration_s)
+        cpu_us = (gateway.process.cpu_s() - before_s) * 1e6 / result.requests
+    numbers.add(gateway.name, "CPU a request, 64 KiB prompt", "µs", cpu_us)
 
 
 def _note_latency(

@@ -39,9 +39,12 @@ class Target:
     port: int
     key: str = field(default="none", repr=False)
 
-    def request(self, directive: shape.Directive) -> bytes:
+    def request(self, directive: shape.Directive, *, prompt_bytes: int = 0) -> bytes:
         """The bytes of one request to this target."""
-        return shape.request(directive, host=f"{self.host}:{self.port}", key=self.key)
+        host = f"{self.host}:{self.port}"
+        return shape.request(
+            directive, host=host, key=self.key, prompt_bytes=prompt_bytes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +100,16 @@ class _Caller:
 class UnaryLoad:
     """A closed loop over keep-alive connections; a context manager."""
 
-    def __init__(self, target: Target, connections: int) -> None:
+    def __init__(
+        self, target: Target, connections: int, *, prompt_bytes: int = 0
+    ) -> None:
         self._epoll = select.epoll()
         self._callers: dict[int, _Caller] = {}
         for number in range(connections):
             sock = socket.create_connection((target.host, target.port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             tag = f"c{number}"
-            request = target.request(shape.Directive(tag))
+            request = target.request(shape.Directive(tag), prompt_bytes=prompt_bytes)
             self._callers[sock.fileno()] = _Caller(sock, request, tag)
             self._epoll.register(sock, select.EPOLLIN)
 

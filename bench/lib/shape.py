@@ -40,15 +40,15 @@ class Directive:
     deltas: int = 0
     gap_us: int = 0  # 0: as fast as the connection takes them
 
-    def body(self) -> bytes:
-        """The JSON body a client sends to ask for this."""
+    def body(self, *, prompt_bytes: int = 0) -> bytes:
+        """The JSON body a client sends to ask for this, after a prompt of that size."""
         text = f"bench tag={self.tag}"
         if self.stream:
             text += f" deltas={self.deltas} gap_us={self.gap_us}"
         request: dict[str, object] = {
             "model": MODEL,
             "messages": [
-                {"role": "system", "content": "You answer in one short sentence."},
+                {"role": "system", "content": _prompt(prompt_bytes)},
                 {"role": "user", "content": text},
             ],
             "max_tokens": 64,
@@ -75,9 +75,11 @@ def directive_of(body: bytes) -> Directive:
     return Directive(tag.decode(), stream=True, deltas=count, gap_us=int(gap_us))
 
 
-def request(directive: Directive, *, host: str, key: str) -> bytes:
+def request(
+    directive: Directive, *, host: str, key: str, prompt_bytes: int = 0
+) -> bytes:
     """The whole HTTP request, as the official client would shape it."""
-    body = directive.body()
+    body = directive.body(prompt_bytes=prompt_bytes)
     accept = "text/event-stream" if directive.stream else "application/json"
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n"
@@ -202,6 +204,13 @@ def _event(tag: str, delta_json: bytes, finish: bytes) -> bytes:
 
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _prompt(size_bytes: int) -> str:
+    """Text as documents have it: quotes, line ends and letters beyond ASCII."""
+    start = "You answer in one short sentence."
+    line = 'Chapter 7: "Überfahrt" — the ship leaves port at dawn; all is well.\n'
+    return start + line * (size_bytes // len(line.encode()))
 
 
 def _usage(completion_tokens: int) -> dict[str, object]:

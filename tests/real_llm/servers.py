@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.lib import gateways, procs
@@ -50,7 +50,7 @@ class Endpoint:
 
     name: str
     base_url: str
-    key: str
+    key: str = field(repr=False)
     model: str
 
 
@@ -105,7 +105,9 @@ def _command(mode: str, folder: Path, port: int) -> list[str]:
         options = ["-m", model, "--alias", MODEL, "-t", "1", "-c", "8192", "-np", "2"]
         return [*program, *options, *at, "--api-key", UPSTREAM_KEY]
     options = ["--model", model, "--model_alias", MODEL, "--n_ctx", "4096"]
-    return [*program, *options, *at, "--n_threads", "1", "--api_key", UPSTREAM_KEY]
+    options += ["--n_threads", "1", "--api_key", UPSTREAM_KEY]
+    # As it comes, a new request ends the stream of the one before.
+    return [*program, *options, *at, "--interrupt_requests", "false"]
 
 
 def _wait_loaded(process: procs.Process, url: str) -> None:
