@@ -248,7 +248,8 @@ class Upstream:
         self._write(conn, ready)
 
     def _begin(self, conn: Conn, directive: shape.Directive) -> None:
-        assert not conn.streaming, "a pipelined request behind a stream"
+        if conn.streaming:
+            raise ValueError("a second request on a connection that still streams")
         self.counters.streams += 1
         self.counters.in_flight += 1
         conn.streaming = True
