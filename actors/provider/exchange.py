@@ -9,7 +9,7 @@ an error, a cancel, a dropped response), the slot goes back at once; unless the
 response ended cleanly the socket is closed with it, without a drain.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple, final
 
@@ -225,8 +225,21 @@ async def send(wire: Wire, out: Outgoing, keyed: KeyedHead | None) -> None:
 async def _send_stream(
     wire: Wire, stream: httpx.AsyncByteStream, length: int | None
 ) -> None:
+    pieces = aiter(stream)
+    try:
+        await _send_pieces(wire, pieces, length)
+    finally:
+        # Left half-way, a generator would have to be cleaned up by the collector.
+        close = getattr(pieces, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _send_pieces(
+    wire: Wire, pieces: AsyncIterator[bytes], length: int | None
+) -> None:
     sent = 0
-    async for piece in stream:
+    async for piece in pieces:
         sent += len(piece)
         if length is None:
             if piece:  # An empty chunk would be the last one.

@@ -78,11 +78,12 @@ class Settled(Generic[C]):
 class Pool(Generic[C]):
     """The slots, idle connections and waiters of one origin."""
 
-    __slots__ = ("_idle", "_line", "leased", "limits")
+    __slots__ = ("_idle", "_line", "_shut", "leased", "limits")
 
     def __init__(self, limits: PoolLimits) -> None:
         self.limits: Final = limits
         self.leased = 0
+        self._shut = False
         # Oldest first: the end is reused (warm, and the rest may age out), the front
         # expires.
         self._idle: deque[tuple[C, float]] = deque()
@@ -133,6 +134,8 @@ class Pool(Generic[C]):
         self.leased -= 1
         if connection is None:
             return Settled(wake=None, close=None)
+        if self._shut:
+            return Settled(wake=None, close=connection)
         self._idle.append((connection, now_s))
         # One came in, so at most one is too many: the coldest leaves.
         over = len(self._idle) > self.limits.idle_max
@@ -153,8 +156,9 @@ class Pool(Generic[C]):
             expired.append(self._idle.popleft()[0])
         return expired
 
-    def dismiss(self) -> list[Ticket[C]]:
-        """Empty the line without granting anything; the caller wakes them."""
+    def shut(self) -> list[Ticket[C]]:
+        """Keep nothing from now on; the caller wakes those who waited in vain."""
+        self._shut = True
         dismissed = list(self._line)
         self._line.clear()
         return dismissed

@@ -157,7 +157,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._closed = True
         for pool in self._pools.values():
             _close_all(pool.drain())
-            for ticket in pool.dismiss():
+            for ticket in pool.shut():
                 self._waiting.pop(ticket).set()
 
     def sweep(self) -> None:
