@@ -77,6 +77,8 @@ class Head(Struct, frozen=True):
     Args:
         prompt_bytes: size of everything that becomes prompt tokens (messages, tools,
             system, schema), as JSON: the base of the token estimate.
+        media_bytes: how much of that is base64 of pictures, files and sound, whose
+            tokens have nothing to do with their length.
         max_output_tokens: the client's own bound on the answer, all choices alike.
         prefix: the first blocks of the prompt as raw JSON, to hash for cache affinity.
         needs: capabilities a model must have.
@@ -88,6 +90,7 @@ class Head(Struct, frozen=True):
     max_output_tokens: int | None = None
     n: int = 1
     prompt_bytes: int = 0
+    media_bytes: int = 0
     prefix: bytes = b""
     needs: frozenset[Need] = frozenset()
     user: str | None = None

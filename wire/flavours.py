@@ -266,3 +266,12 @@ NEUTRAL = FLAVOURS["openai-compatible"]
 def flavour(name: str) -> Flavour:
     """The row of this name; the neutral one for a server nobody described."""
     return FLAVOURS.get(name, NEUTRAL)
+
+
+ANY = Flavour(
+    name="openai-compatible",
+    finish=tuple(
+        {word: reason for row in _ROWS for word, reason in row.finish}.items()
+    ),
+)
+"""Every server's finish words at once, where it does not matter which it was."""

@@ -1,0 +1,161 @@
+"""One attempt of one request at one target: what to send, how to read what comes.
+
+The stream's owner picks two dialects and a target; here it is settled whether bytes can
+be relayed or have to be translated, and from then on it sees no difference:
+
+    exchange = open_exchange(client, provider, body, headers, head, target, reply)
+    send(exchange.upstream)
+    reader = exchange.reader()              # a stream with status 200
+    reading = exchange.unary(status, headers, body)      # anything else
+
+Sans-io. Raises ClientError where the request cannot be told in the provider's dialect.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from wire.completion import fold
+from wire.dialect import (
+    ClientDialect,
+    Head,
+    Headers,
+    ProviderDialect,
+    Reader,
+    Reading,
+    RelayDialect,
+    Reply,
+    Target,
+    UpstreamRequest,
+)
+from wire.events import Fault, is_content, output_chars
+from wire.relay import Translation
+from wire.request import ChatRequest
+
+
+class Exchange(Protocol):
+    """One attempt at one target."""
+
+    @property
+    def upstream(self) -> UpstreamRequest:
+        """What to send."""
+        ...
+
+    def reader(self) -> Reader:
+        """A reader of a stream that began with a 2xx."""
+        ...
+
+    def unary(self, status: int, headers: Headers, body: bytes) -> Reading:
+        """A whole answer: the client's body in `out`, or a `fault`."""
+        ...
+
+
+@runtime_checkable
+class _Relays(RelayDialect, Protocol):
+    """To ask an object whether it can relay."""
+
+
+def open_exchange(
+    client: ClientDialect,
+    provider: ProviderDialect,
+    body: bytes,
+    headers: Headers,
+    head: Head,
+    target: Target,
+    reply: Reply,
+) -> Exchange:
+    """Relay when both sides speak one dialect, else translate. Raises ClientError."""
+    if client.name == provider.name and isinstance(provider, _Relays):
+        return Relayed(provider, provider, body, headers, head, target, reply)
+    request = client.parse_request(body, headers)
+    return Translated(client, provider, request, target, reply)
+
+
+class Relayed:
+    """Both sides speak the same dialect: bytes pass."""
+
+    def __init__(
+        self,
+        dialect: RelayDialect,
+        provider: ProviderDialect,
+        body: bytes,
+        headers: Headers,
+        head: Head,
+        target: Target,
+        reply: Reply,
+    ) -> None:
+        self._dialect = dialect
+        self._provider = provider
+        self._head = head
+        self._target = target
+        # The client is answered with the name it asked for, also behind an alias.
+        self._model = None if reply.model == target.model else reply.model
+        self.upstream = dialect.forward_request(body, headers, head, target)
+
+    def __repr__(self) -> str:
+        return f"<Relayed {self._dialect.name} to {self._target.model!r}>"
+
+    def reader(self) -> Reader:
+        """See `Exchange`."""
+        return self._dialect.relay(self._head, self._target, model=self._model)
+
+    def unary(self, status: int, headers: Headers, body: bytes) -> Reading:
+        """See `Exchange`."""
+        if not 200 <= status < 300:
+            fault = self._provider.classify_error(status, headers, body, self._target)
+            return Reading(fault=fault)
+        return self._dialect.relay_response(status, headers, body, model=self._model)
+
+
+class Translated:
+    """Two dialects: the request and the answer go through the vocabulary."""
+
+    def __init__(
+        self,
+        client: ClientDialect,
+        provider: ProviderDialect,
+        request: ChatRequest,
+        target: Target,
+        reply: Reply,
+    ) -> None:
+        self._client = client
+        self._provider = provider
+        self._request = request
+        self._target = target
+        self._reply = reply
+        self.upstream = provider.build_request(request, target)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Translated {self._client.name} to {self._provider.name} "
+            f"{self._target.model!r}>"
+        )
+
+    def reader(self) -> Reader:
+        """See `Exchange`."""
+        return Translation(
+            self._provider.stream_decoder(self._request, self._target),
+            self._client.stream_encoder(self._request, self._reply),
+        )
+
+    def unary(self, status: int, headers: Headers, body: bytes) -> Reading:
+        """See `Exchange`."""
+        if not 200 <= status < 300:
+            fault = self._provider.classify_error(status, headers, body, self._target)
+            return Reading(fault=fault)
+        events = self._provider.parse_response(status, headers, body, self._target)
+        reading = Reading(events=len(events))
+        for event in events:
+            if isinstance(event, Fault):
+                reading.fault = event
+                return reading
+            reading.content = reading.content or is_content(event)
+            reading.output_chars += output_chars(event)
+        completion = fold(events)
+        reading.usage = completion.usage
+        for choice in completion.choices:
+            if choice.finish is not None:
+                reading.finish = choice.finish.reason
+        reading.out = self._client.render_response(
+            completion, self._request, self._reply
+        )
+        reading.done = True
+        return reading

@@ -1,0 +1,101 @@
+"""The top level of an OpenAI chat request: what router, ledger and relay need of it.
+
+Messages stay bytes; nothing below them is parsed. Pure.
+"""
+
+import re
+
+import msgspec
+from msgspec import Raw, Struct
+
+from wire import checks
+from wire.dialect import Head, Need
+from wire.jsontext import decode_client
+from wire.openai_chat_body import InStreamOptions
+
+PREFIX_BYTES_MAX = 4096
+"""Enough of the prompt to tell conversations apart for cache affinity."""
+
+_BASE64 = re.compile(rb'(?:;base64,|"(?:data|file_data)"\s*:\s*")([A-Za-z0-9+/=]{64,})')
+
+
+class _Top(Struct):
+    """The top level as the relay's way needs it; the rest stays bytes."""
+
+    model: str
+    messages: list[Raw]
+    stream: bool | None = None
+    stream_options: InStreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    tools: Raw | None = None
+    functions: Raw | None = None
+    response_format: Raw | None = None
+    reasoning_effort: str | None = None
+    reasoning: Raw | None = None
+    thinking: Raw | None = None
+    modalities: list[str] | None = None
+    user: str | None = None
+    service_tier: str | None = None
+
+
+_top = msgspec.json.Decoder(_Top)
+
+
+def read_head(body: bytes) -> Head:
+    """Look at the top level. Raises ClientError."""
+    top = decode_client(_top, body)
+    checks.model(top.model)
+    if not top.messages:
+        raise checks.empty("messages")
+    bound = checks.bound(top.max_completion_tokens, top.max_tokens)
+    n = 1 if top.n is None else checks.integer(top.n, "n", 1, checks.N_MAX)
+    tools = bytes(top.tools or top.functions or b"")
+    schema = bytes(top.response_format or b"")
+    sizes = [len(bytes(message)) for message in top.messages]
+    media = [
+        bytes(message)
+        for message in top.messages
+        if any(
+            word in bytes(message) for word in (b'"image_url"', b'"file"', b'"data"')
+        )
+    ]
+    media_bytes = sum(
+        len(found) for message in media for found in _BASE64.findall(message)
+    )
+    return Head(
+        model=top.model,
+        stream=bool(top.stream),
+        include_usage=bool(top.stream_options and top.stream_options.include_usage),
+        max_output_tokens=bound,
+        n=n,
+        prompt_bytes=sum(sizes) + len(tools) + len(schema),
+        media_bytes=media_bytes,
+        prefix=b"".join((tools, *map(bytes, top.messages[:2])))[:PREFIX_BYTES_MAX],
+        needs=_needs(top, tools, schema, media),
+        user=top.user,
+        service_tier=top.service_tier,
+    )
+
+
+def _needs(
+    top: _Top, tools: bytes, schema: bytes, media: list[bytes]
+) -> frozenset[Need]:
+    needs: set[Need] = set()
+    if len(tools) > 2 and tools != b"null":
+        needs.add("tools")
+    if b'"json_schema"' in schema:
+        needs.add("json_schema")
+    if top.reasoning_effort not in {None, "none"}:
+        needs.add("reasoning")
+    for message in media:
+        if b'"image_url"' in message:
+            needs.add("images")
+        if b'"file"' in message:
+            needs.add("files")
+        if b'"input_audio"' in message:
+            needs.add("audio")
+    if top.modalities and "audio" in top.modalities:
+        needs.add("audio")
+    return frozenset(needs)
