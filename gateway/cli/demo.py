@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from gateway.cli import USAGE, complain
 from gateway.cli.serve import serve
@@ -15,6 +16,8 @@ from gateway.settings.config import Config
 from gateway.settings.demo import ACCOUNTS, DEMO_MODEL, demo_config
 from gateway.settings.errors import Unfit
 from gateway.settings.values import BIND, Bind
+
+PREFERRED: Final = Bind("127.0.0.1", 8080)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve what the keys at hand allow."""
     env = environment()
     try:
-        bind = BIND.read(args.bind) if args.bind else _free(Bind("127.0.0.1", 8080))
+        bind = BIND.read(args.bind) if args.bind else _free(PREFERRED)
     except Unfit as unfit:
         complain(f"--bind {unfit}")
         return USAGE

@@ -25,7 +25,7 @@ from gateway.settings.definition import (
     rows,
 )
 from gateway.settings.errors import Problem, Unfit, echo
-from gateway.settings.sources import COMMAND_LINE, Override
+from gateway.settings.sources import COMMAND_LINE, Override, label
 from gateway.settings.values import LIST_ITEMS_MAX, UnfitEntry
 
 _BROKEN: Final = object()
@@ -45,7 +45,7 @@ class Builder:
         # Later ones win: the caller gives the environment first, then the flags.
         self._overrides = {override.variable: override for override in overrides}
         self._used: dict[str, str] = {}
-        self._offered: set[str] = set()
+        self._offered: dict[str, str] = {}
         self._built: dict[str, object] = {}
         self._where: dict[int, str] = {}
 
@@ -134,7 +134,7 @@ class Builder:
         variable = env_name(names)
         is_identity = entry.key == "name"
         if not is_identity:
-            self._offered.add(variable)
+            self._offered[variable] = ".".join(map(quoted, names))
         override = None if is_identity else self._overrides.get(variable)
         base = self._base
         if override is not None:
@@ -237,13 +237,20 @@ class Builder:
             return f"; it belongs in {' or '.join(headers)}"
         return f"; known here: {', '.join(known)}"
 
+    def _spelt(self, variable: str, override: Override) -> str:
+        """A setting's name in the way that an override was given."""
+        if override.source == COMMAND_LINE:
+            return label(self._offered[variable])
+        return variable
+
     def _report_unused(self) -> None:
         claimed = set(self._used.values())
         for variable, override in self._overrides.items():
             if variable in claimed:
                 continue
-            close = get_close_matches(variable, self._offered, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            # Long names with one beginning are alike however their ends differ.
+            close = get_close_matches(variable, self._offered, n=1, cutoff=0.9)
+            hint = f"; did you mean {self._spelt(close[0], override)}?" if close else ""
             what = f"names no setting of this configuration{hint}"
             self.problems.append(Problem(override.source, override.where, what))
 

@@ -1,0 +1,10 @@
+"""Metrics: plain numbers on the way, Prometheus families when somebody scrapes.
+
+The hot path takes one handle (`Metrics.traffic`, a dict lookup) and records once
+(`Traffic.record`): together under 1 µs.
+"""
+
+from gateway.metrics.counts import Gauges, ProviderGauges, Traffic
+from gateway.metrics.registry import Metrics
+
+__all__ = ["Gauges", "Metrics", "ProviderGauges", "Traffic"]

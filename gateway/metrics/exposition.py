@@ -1,0 +1,195 @@
+"""The metrics' names, labels and words: numbers in, Prometheus families out.
+
+Names are those of OpenTelemetry's GenAI conventions where it has one, else
+`stagedoor_…`. Pure but for the process's own numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from gateway.logs import LogStatistics
+from gateway.metrics.counts import (
+    PROVIDER_STATES,
+    Gauges,
+    Histogram,
+    Timing,
+    Traffic,
+)
+
+
+def render(
+    snapshot: Snapshot, process: CollectorRegistry, accept: str
+) -> tuple[str, bytes]:
+    """The content type and the text that a scraper accepts."""
+    registry = CollectorRegistry()
+    registry.register(snapshot)
+    encode, content_type = choose_encoder(accept)
+    text: bytes = encode(registry)
+    about_process: bytes = encode(process)
+    # Each ends in OpenMetrics' "# EOF", which may be there only once.
+    return content_type, text.removesuffix(b"# EOF\n") + about_process
+
+
+@attrs.frozen(eq=False)
+class Snapshot(Collector):
+    """The metrics at one moment, as families."""
+
+    traffic: Sequence[Traffic]
+    timings: Sequence[Timing]
+    errors: dict[tuple[str, str], int]
+    refusals: dict[tuple[str, str], int]
+    gauges: Gauges
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, those without a sample too: dashboards find their names."""
+        yield from self._histograms()
+        yield from self._counters()
+        yield from self._now()
+        if self.gauges.log is not None:
+            yield from _log(self.gauges.log)
+
+    def _histograms(self) -> Iterator[Metric]:
+        names = (
+            "gen_ai_operation_name",
+            "gen_ai_provider_name",
+            "gen_ai_request_model",
+            "gen_ai_response_model",
+        )
+        duration = HistogramMetricFamily(
+            "gen_ai_server_request_duration_seconds",
+            "From a request's arrival to the last byte of its answer.",
+            labels=names,
+        )
+        first = HistogramMetricFamily(
+            "gen_ai_server_time_to_first_token_seconds",
+            "From a request's arrival to its first content.",
+            labels=names,
+        )
+        tokens = HistogramMetricFamily(
+            "gen_ai_client_token_usage",
+            "Tokens of a request, as the provider counted them.",
+            labels=(*names, "gen_ai_token_type"),
+        )
+        for one in self.timings:
+            _add(duration, one.labels, one.duration)
+            _add(first, one.labels, one.first_content)
+            _add(tokens, (*one.labels, "input"), one.tokens_in)
+            _add(tokens, (*one.labels, "output"), one.tokens_out)
+        return iter((duration, first, tokens))
+
+    def _counters(self) -> Iterator[Metric]:
+        names = ("site", "model", "provider")
+        requests = CounterMetricFamily(
+            "stagedoor_requests",
+            "Requests that have ended, by outcome: ok, or a class of errors.",
+            labels=(*names, "outcome"),
+        )
+        tokens = CounterMetricFamily(
+            "stagedoor_tokens",
+            "Tokens, as providers counted them; cached input is part of input.",
+            labels=(*names, "type"),
+        )
+        spend = CounterMetricFamily(
+            "stagedoor_spend_usd",
+            "What was spent, at catalogue prices, in US dollars.",
+            labels=names,
+        )
+        retries = CounterMetricFamily(
+            "stagedoor_retries", "Calls repeated at the same provider.", labels=names
+        )
+        fallbacks = CounterMetricFamily(
+            "stagedoor_fallbacks", "Calls moved on to another candidate.", labels=names
+        )
+        for one in self.traffic:
+            for outcome, count in one.outcomes.items():
+                requests.add_metric((*one.labels, outcome), count)
+            tokens.add_metric((*one.labels, "input"), one.tokens_in)
+            tokens.add_metric((*one.labels, "cached_input"), one.tokens_cached)
+            tokens.add_metric((*one.labels, "output"), one.tokens_out)
+            spend.add_metric(one.labels, one.spend_nanousd / 1e9)
+            retries.add_metric(one.labels, one.retries)
+            fallbacks.add_metric(one.labels, one.fallbacks)
+        errors = CounterMetricFamily(
+            "stagedoor_upstream_errors",
+            "Failed calls to a provider, by class, those that a fallback healed too.",
+            labels=("provider", "error_type"),
+        )
+        for key, count in self.errors.items():
+            errors.add_metric(key, count)
+        refusals = CounterMetricFamily(
+            "stagedoor_refusals",
+            "Requests refused before any provider was asked.",
+            labels=("site", "reason"),
+        )
+        for key, count in self.refusals.items():
+            refusals.add_metric(key, count)
+        return iter((requests, tokens, spend, retries, fallbacks, errors, refusals))
+
+    def _now(self) -> Iterator[Metric]:
+        gauges = self.gauges
+        yield GaugeMetricFamily(
+            "stagedoor_streams_open", "Requests under way.", value=gauges.streams_open
+        )
+        yield GaugeMetricFamily(
+            "stagedoor_connections", "Client connections.", value=gauges.connections
+        )
+        sites = GaugeMetricFamily(
+            "stagedoor_site_in_flight",
+            "Requests under way of a site.",
+            labels=("site",),
+        )
+        for site, count in gauges.sites_in_flight.items():
+            sites.add_metric((site,), count)
+        yield sites
+        in_flight = GaugeMetricFamily(
+            "stagedoor_provider_in_flight", "Calls under way.", labels=("provider",)
+        )
+        queued = GaugeMetricFamily(
+            "stagedoor_provider_queued", "Calls that wait.", labels=("provider",)
+        )
+        restarts = CounterMetricFamily(
+            "stagedoor_provider_restarts",
+            "Trips of a provider's breaker, and crashes of its actor.",
+            labels=("provider",),
+        )
+        states = GaugeMetricFamily(
+            "stagedoor_provider_state",
+            "1 for the state that a provider's breaker is in.",
+            labels=("provider", "state"),
+        )
+        for name, one in gauges.providers.items():
+            in_flight.add_metric((name,), one.in_flight)
+            queued.add_metric((name,), one.queued)
+            restarts.add_metric((name,), one.restarts)
+            for state in PROVIDER_STATES:
+                states.add_metric((name, state), float(one.state == state))
+        yield from (in_flight, queued, restarts, states)
+
+
+def _add(
+    family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram
+) -> None:
+    family.add_metric(labels, histogram.cumulative(), histogram.sum)
+
+
+def _log(log: LogStatistics) -> Iterator[Metric]:
+    for name, doc, count in (
+        ("lines", "Lines written to the log.", log.written),
+        ("lines_dropped", "Lines dropped: the buffer was full.", log.dropped),
+        ("lines_failed", "Lines lost: they could not be written.", log.failed),
+        ("unknown_fields", "Fields left out: not on the list.", log.unknown_fields),
+        ("hidden_values", "Values replaced: no plain name.", log.hidden_values),
+    ):
+        yield CounterMetricFamily(f"stagedoor_log_{name}", doc, value=count)
