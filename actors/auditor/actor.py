@@ -1,0 +1,190 @@
+"""Auditor. Owns the records: a slot for each admitted request, one record in each.
+
+The single writer of its journal; writes in batches, one sync a batch. A journal that
+fails ends this life (`Tripped`): admission stops, what was recorded waits in the cell
+and the next life writes it. Talks to: nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+import msgspec
+import trio
+
+from actors.auditor.messages import (
+    AuditUnavailable,
+    Flush,
+    OpenRecord,
+    Record,
+    RequestRecord,
+)
+from actors.auditor.ports import Journal
+from runtime import (
+    Actor,
+    Deferred,
+    Down,
+    Exit,
+    MailboxSpec,
+    MonitorId,
+    Tripped,
+    answers,
+    handles,
+)
+
+MESSAGES_QUEUED_MAX = 1024
+BATCH_WAIT_S = 0.1  # A record is on disk this long after its request, at the latest.
+RECORDS_WAITING_MAX = 65_536  # 30 MB: a disk that is gone a minute at 1,000 a second.
+BATCH_BYTES_MAX = 4 * 2**20  # One write's size; the rest goes with the next.
+
+
+@attrs.frozen
+class Slot:
+    """A place for one record."""
+
+    opened: OpenRecord
+    monitor: MonitorId
+
+
+@attrs.define
+class AuditorCell:
+    """What outlives a life: open slots, and lines that are not on disk yet."""
+
+    journal: Journal
+    slots: dict[int, Slot] = attrs.field(factory=dict[int, Slot])
+    slot_of: dict[MonitorId, int] = attrs.field(factory=dict[MonitorId, int])
+    waiting: deque[bytes] = attrs.field(factory=deque[bytes])
+    slots_opened: int = 0
+    recorded: int = 0
+    durable: int = 0
+
+
+class Auditor(Actor):
+    """Keeps one record of each admitted request."""
+
+    mailbox = MailboxSpec(MESSAGES_QUEUED_MAX, full="block", down="reject")
+    accepts = (OpenRecord, Record, Flush)
+
+    def __init__(self, cell: AuditorCell) -> None:
+        self.cell = cell
+        self.encoder = msgspec.json.Encoder()
+        self.work = trio.Event()
+        self.hurry = trio.Event()
+        self.flushes: list[tuple[int, Deferred[int]]] = []
+
+    def __repr__(self) -> str:
+        """As an operator wants it."""
+        return (
+            f"<Auditor open={len(self.cell.slots)} waiting={len(self.cell.waiting)} "
+            f"durable={self.cell.durable}>"
+        )
+
+    def on_start(self) -> None:
+        """Begin with what an earlier life left."""
+        if self.cell.waiting:
+            self.work.set()
+        self.ctx.start_soon(self._write)
+
+    async def on_stop(self, why: Exit) -> None:
+        """The last lines, unless it was the journal that failed."""
+        if not isinstance(why, Tripped):
+            await self._append_all()
+
+    def on_down(self, down: Down) -> None:
+        """A stream died without a record: write what is known."""
+        number = self.cell.slot_of.pop(down.monitor, None)
+        if number is not None:
+            opened = self.cell.slots.pop(number).opened
+            self._keep(
+                RequestRecord(
+                    request_id=opened.request_id,
+                    site=opened.site,
+                    key_id=opened.key_id,
+                    dialect=opened.dialect,
+                    model=opened.model,
+                    opened_at_ms=opened.opened_at_ms,
+                    outcome="crashed",
+                    status=500,
+                    streamed=opened.streamed,
+                )
+            )
+
+    @answers(OpenRecord)
+    def open_record(self, msg: OpenRecord) -> int:
+        """Keep a place. A full box stops admission: nothing unrecorded is served."""
+        cell = self.cell
+        if len(cell.waiting) + len(cell.slots) >= RECORDS_WAITING_MAX:
+            raise AuditUnavailable(
+                f"{len(cell.waiting)} records wait for the disk and "
+                f"{len(cell.slots)} requests run; no more are admitted until it writes"
+            )
+        cell.slots_opened += 1
+        number = cell.slots_opened
+        monitor = self.ctx.monitor(msg.stream)
+        cell.slots[number] = Slot(msg, monitor)
+        cell.slot_of[monitor] = number
+        return number
+
+    @handles(Record)
+    def record(self, msg: Record) -> None:
+        """Fill the slot."""
+        slot = self.cell.slots.pop(msg.slot, None)
+        if slot is None:
+            return  # The death watch was first and has recorded it.
+        del self.cell.slot_of[slot.monitor]
+        self.ctx.demonitor(slot.monitor)
+        self._keep(msg.record)
+
+    @answers(Flush)
+    def flush(self, _msg: Flush) -> int | Deferred[int]:
+        """Reply when everything so far is durable."""
+        if self.cell.durable == self.cell.recorded:
+            return self.cell.durable
+        deferred: Deferred[int] = Deferred()
+        self.flushes.append((self.cell.recorded, deferred))
+        self.hurry.set()
+        return deferred
+
+    def _keep(self, record: RequestRecord) -> None:
+        self.cell.waiting.append(self.encoder.encode(record) + b"\n")
+        self.cell.recorded += 1
+        self.work.set()
+
+    async def _write(self) -> None:
+        """Batches: wait for a record, let company come, write them all."""
+        while True:
+            await self.work.wait()
+            with trio.move_on_after(BATCH_WAIT_S):
+                await self.hurry.wait()
+            self.work = trio.Event()
+            self.hurry = trio.Event()
+            try:
+                await self._append_all()
+            except OSError as error:
+                raise Tripped(
+                    "the journal cannot be written", errno=error.errno or 0
+                ) from None
+
+    async def _append_all(self) -> None:
+        cell = self.cell
+        while cell.waiting:
+            count = size = 0
+            for line in cell.waiting:
+                if count and size + len(line) > BATCH_BYTES_MAX:
+                    break
+                count += 1
+                size += len(line)
+            batch = b"".join([cell.waiting[i] for i in range(count)])
+            await cell.journal.append(batch)
+            # Only now: a life that fails here leaves the lines to the next one.
+            for _ in range(count):
+                cell.waiting.popleft()
+            cell.durable += count
+            self._settle_flushes()
+
+    def _settle_flushes(self) -> None:
+        due = [f for f in self.flushes if f[0] <= self.cell.durable]
+        self.flushes = [f for f in self.flushes if f[0] > self.cell.durable]
+        for _, deferred in due:
+            deferred.reply(self.cell.durable)

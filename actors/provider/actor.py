@@ -1,0 +1,245 @@
+"""Provider. Owns admission and health of one deployment; trips by exiting.
+
+Never does I/O: streams call the deployment themselves, under a permit. Talks to: router
+(tells it when calls are pointless). Its life is the breaker: see `breaker.py` for the
+verdicts, docs/supervision.md for what the supervisor does between two lives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from actors.provider import admission, breaker
+from actors.provider.messages import (
+    Admit,
+    Outcome,
+    Permit,
+    RefusalReason,
+    Refused,
+    Remove,
+    ReportVitals,
+    SetUpstream,
+    Upstream,
+    Vitals,
+)
+from actors.router.messages import ProviderChanged
+from runtime import (
+    Actor,
+    Deferred,
+    Down,
+    Exit,
+    MailboxSpec,
+    MonitorId,
+    Ref,
+    Supervisor,
+    Tripped,
+    answers,
+    handles,
+)
+
+if TYPE_CHECKING:
+    from actors.router.actor import Router
+
+ADMITS_QUEUED_MAX = 64  # Asks in the mailbox: handlers never wait, so this is a burst.
+
+
+@attrs.frozen
+class Grant:
+    """A permit that is out."""
+
+    monitor: MonitorId
+    epoch: int
+    probe: bool
+
+
+@attrs.define
+class ProviderCell:
+    """What outlives an incarnation: the pool behind `upstream`, and permits in use."""
+
+    upstream: Upstream
+    limits: admission.Limits
+    failures_max: int = breaker.FAILURES_MAX
+    grants: dict[int, Grant] = attrs.field(factory=dict[int, Grant])
+    permit_of: dict[MonitorId, int] = attrs.field(factory=dict[MonitorId, int])
+    permits_given: int = 0
+    lives: int = 0
+    key_retry_at: float = 0.0
+
+
+class Providers(Supervisor):
+    """Parent of all providers: static ones from the start, others after reloads."""
+
+    @handles(Remove)
+    def remove(self, msg: Remove) -> None:
+        """Stop one for good."""
+        ref = self.ctx.lookup(f"{self.ctx.id}/{msg.name}")
+        if ref is not None:
+            self.ctx.stop_child(ref, "removed from the config")
+
+
+class Provider(Actor):
+    """Admission and health of one deployment."""
+
+    mailbox = MailboxSpec(ADMITS_QUEUED_MAX, full="shed", down="reject")
+    accepts = (Admit, Outcome, ReportVitals, SetUpstream)
+
+    def __init__(self, cell: ProviderCell) -> None:
+        self.cell = cell
+        # A life after the first is on probation: whatever ended the last one may last.
+        self.health = breaker.born(probation=cell.lives > 0)
+        self.queue: deque[tuple[Admit, Deferred[Permit | Refused]]] = deque()
+        cell.lives += 1
+
+    def __repr__(self) -> str:
+        """As an operator wants it."""
+        state = "probation" if self.health.probation else "closed"
+        return (
+            f"<Provider {self.cell.upstream.name} {state} "
+            f"in_flight={len(self.cell.grants)}/{self.cell.limits.in_flight_max} "
+            f"queued={len(self.queue)} failures={self.health.failures}>"
+        )
+
+    def on_start(self) -> None:
+        """Say that calls are welcome. Permits of earlier lives are still watched."""
+        self._tell_router(available=True, until=None)
+
+    def on_stop(self, why: Exit) -> None:
+        """Say that calls are pointless until the next life."""
+        self._tell_router(available=False, until=None)
+
+    def on_down(self, down: Down) -> None:
+        """A stream died without an outcome: its permits come back, nothing is learned.
+
+        Without this a probe that was cancelled would keep the breaker half-open for ever.
+        """
+        permit = self.cell.permit_of.pop(down.monitor, None)
+        if permit is not None:
+            del self.cell.grants[permit]
+            self._serve_queue()
+
+    @answers(Admit)
+    def admit(self, msg: Admit) -> Permit | Refused | Deferred[Permit | Refused]:
+        """Give a permit, queue the asker, or refuse with a reason."""
+        now = self.ctx.now()
+        decision = admission.admit(
+            self.health,
+            self.cell.limits,
+            in_flight=len(self.cell.grants),
+            probing=self._probing(),
+            queued=len(self.queue),
+            now=now,
+            key_retry_at=self.cell.key_retry_at,
+        )
+        match decision:
+            case "permit" | "probe":
+                return self._permit(msg, probe=decision == "probe")
+            case "queue":
+                deferred: Deferred[Permit | Refused] = Deferred()
+                self.queue.append((msg, deferred))
+                return deferred
+            case "busy":
+                return self._refuse(
+                    "busy",
+                    f"has all {self.cell.limits.in_flight_max} calls in flight and "
+                    f"{len(self.queue)} waiting",
+                )
+            case "probing":
+                return self._refuse(
+                    "probing", "is on probation, one call is testing it"
+                )
+            case "cooling":
+                return self._refuse(
+                    "cooling", "asked for a pause (429)", self.health.cooling_until
+                )
+            case "key_refused":
+                return self._refuse(
+                    "key_refused",
+                    "refused the gateway's key; mend or rotate it",
+                    self.cell.key_retry_at,
+                )
+
+    @handles(Outcome)
+    def outcome(self, msg: Outcome) -> None:
+        """Take the permit back, then obey the breaker."""
+        self._release(msg.permit)
+        if msg.epoch != self.ctx.epoch:
+            return  # A stale result says nothing about this life.
+        now = self.ctx.now()
+        before = self.health
+        self.health, verdict = breaker.record(before, msg, now, self.cell.failures_max)
+        if self.health.key_refused and not before.key_refused:
+            self.cell.key_retry_at = now + admission.KEY_RETRY_S
+            self._tell_router(available=False, until=self.cell.key_retry_at)
+        if self.health.cooling_until != before.cooling_until:
+            self._tell_router(available=False, until=self.health.cooling_until)
+        if verdict == "trip":
+            raise Tripped(f"{self.health.failures} failures, the last was {msg.kind}")
+        if verdict == "promote":
+            self.ctx.recovered()
+        self._serve_queue()
+
+    @handles(SetUpstream)
+    def set_upstream(self, msg: SetUpstream) -> None:
+        """Take the reloaded deployment; permits and health stay."""
+        self.cell.upstream = msg.upstream
+        self.cell.limits = admission.Limits(msg.in_flight_max, msg.queue_max)
+        self.cell.failures_max = msg.failures_max
+        self._serve_queue()
+
+    @answers(ReportVitals)
+    def vitals(self, _msg: ReportVitals) -> Vitals:
+        """For metrics and operators."""
+        return Vitals(
+            name=self.cell.upstream.name,
+            state="probation" if self.health.probation else "closed",
+            epoch=self.ctx.epoch,
+            in_flight=len(self.cell.grants),
+            in_flight_max=self.cell.limits.in_flight_max,
+            queued=len(self.queue),
+            failures=self.health.failures,
+            cooling_until=self.health.cooling_until,
+            key_refused=self.health.key_refused,
+        )
+
+    def _probing(self) -> int:
+        epoch = self.ctx.epoch
+        return sum(g.probe and g.epoch == epoch for g in self.cell.grants.values())
+
+    def _permit(self, msg: Admit, *, probe: bool) -> Permit:
+        cell = self.cell
+        cell.permits_given += 1
+        permit = cell.permits_given
+        epoch = self.ctx.epoch
+        monitor = self.ctx.monitor(msg.stream)
+        cell.grants[permit] = Grant(monitor, epoch, probe)
+        cell.permit_of[monitor] = permit
+        return Permit(permit, cell.upstream.name, epoch, probe, cell.upstream)
+
+    def _release(self, permit: int) -> None:
+        grant = self.cell.grants.pop(permit, None)
+        if grant is not None:
+            del self.cell.permit_of[grant.monitor]
+            self.ctx.demonitor(grant.monitor)
+
+    def _serve_queue(self) -> None:
+        """Hand freed permits to those who wait, in order; skip who has given up."""
+        while (
+            self.queue
+            and not self.health.probation
+            and len(self.cell.grants) < self.cell.limits.in_flight_max
+        ):
+            msg, deferred = self.queue.popleft()
+            if not deferred.abandoned:
+                deferred.reply(self._permit(msg, probe=False))
+
+    def _refuse(self, reason: RefusalReason, why: str, retry_at: float | None = None) -> Refused:
+        name = self.cell.upstream.name
+        return Refused(name, reason, f"provider {name} {why}", retry_at)
+
+    def _tell_router(self, *, available: bool, until: float | None) -> None:
+        router: Ref[Router] | None = self.ctx.lookup("router")
+        if router is not None:
+            router.offer(ProviderChanged(self.cell.upstream.name, available, until))

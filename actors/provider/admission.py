@@ -1,0 +1,47 @@
+"""Who may call a provider now. Pure; the actor keeps the permits and the queue.
+
+Permits outlive an incarnation: a stream admitted before a trip still uses the
+deployment's capacity, so the count belongs to the cell.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from actors.provider.breaker import Health
+
+QUEUE_MAX = 64  # One burst of a full pool; longer waits are better spent elsewhere.
+KEY_RETRY_S = 30.0  # A refused key is tried again that often, by one call.
+
+Decision = Literal[
+    "permit", "probe", "queue", "busy", "probing", "cooling", "key_refused"
+]
+
+
+class Limits(Struct, frozen=True):
+    """Bounds of one deployment."""
+
+    in_flight_max: int
+    queue_max: int = QUEUE_MAX
+
+
+def admit(
+    health: Health,
+    limits: Limits,
+    *,
+    in_flight: int,
+    probing: int,
+    queued: int,
+    now: float,
+    key_retry_at: float,
+) -> Decision:
+    """Decide for one asker. The order of the checks is the order of the reasons."""
+    if health.key_refused and now < key_retry_at:
+        return "key_refused"
+    if health.cooling_until is not None and now < health.cooling_until:
+        return "cooling"
+    if health.probation:
+        return "probing" if probing else "probe"
+    if in_flight < limits.in_flight_max and not queued:
+        return "permit"
+    return "queue" if queued < limits.queue_max else "busy"

@@ -1,0 +1,195 @@
+"""What a provider actor can be asked and told.
+
+`Admit` is answered with a `Permit` or a `Refused`; a tripped provider is down, and the
+asker gets `runtime.ActorDown` with the time of the next probe. Every permit ends in
+exactly one `Outcome`, or in the death of its stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import httpx
+from msgspec import Struct
+
+from actors.ledger.messages import Price
+from actors.vault.keyuse import KeyHandle
+from actors.vault.messages import KeyScope
+from runtime import ControlTell, Ref, Request
+from wire.dialect import ProviderDialect, RelayDialect, Target, UpstreamRequest
+from wire.events import FaultKind
+
+if TYPE_CHECKING:
+    from actors.provider.actor import Provider, Providers
+    from actors.stream.actor import Stream
+
+Phase = Literal["connect", "headers", "first_content", "idle", "total"]
+"""What a request is waiting for; each has its own deadline."""
+
+OnAbort = Literal["cancel", "drain"]
+
+
+class Deadlines(Struct, frozen=True):
+    """How long each phase of one attempt may take, in seconds.
+
+    They nest: connect < headers < first content <= total.
+    """
+
+    connect_s: float = 5.0
+    headers_s: float = 30.0
+    first_content_s: float = 60.0
+    idle_s: float = 60.0
+    total_s: float = 600.0
+
+
+class Upstream(Protocol):
+    """One deployment as a stream sees it. It lives as long as its provider's cell."""
+
+    @property
+    def name(self) -> str:
+        """The provider's name in the config."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The kind in the config: "openai", "anthropic", …."""
+        ...
+
+    @property
+    def dialect(self) -> ProviderDialect:
+        """How it wants to be spoken to."""
+        ...
+
+    @property
+    def relay(self) -> RelayDialect | None:
+        """The fast way for clients of the same dialect, if it has one."""
+        ...
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Its own phases' limits."""
+        ...
+
+    @property
+    def key(self) -> KeyScope | None:
+        """The key it needs; None for keyless ones."""
+        ...
+
+    @property
+    def on_abort(self) -> OnAbort:
+        """Whether cancelling stops the bill."""
+        ...
+
+    def target(self, model: str, output_tokens_max: int | None) -> Target:
+        """The target for one of its models."""
+        ...
+
+    def price(self, model: str) -> Price | None:
+        """What `model` costs here; None is visibly unpriced, never free."""
+        ...
+
+    async def send(
+        self,
+        request: UpstreamRequest,
+        lend: Callable[[], Awaitable[KeyHandle]] | None,
+        on_phase: Callable[[str], None],
+    ) -> httpx.Response:
+        """Send, and return at the response's head. Cancelling closes the socket.
+
+        `lend` is called once for each head that is written: a key is used once. Raises
+        httpx.TransportError, and what `lend` and the lease raise.
+        """
+        ...
+
+
+class Admit(Request["Provider", "Permit | Refused"], frozen=True):
+    """May this stream call you now? Waits in a bounded queue when all permits are out."""
+
+    stream: Ref[Stream]
+    model: str
+
+
+class Permit(Struct, frozen=True):
+    """Leave to make one call. `epoch` is the incarnation that gave it."""
+
+    id: int
+    provider: str
+    epoch: int
+    probe: bool
+    upstream: Upstream
+
+
+RefusalReason = Literal["busy", "probing", "cooling", "key_refused", "draining"]
+
+
+class Refused(Struct, frozen=True):
+    """No, and why. `retry_at` is on the runtime's clock; None: nobody knows."""
+
+    provider: str
+    reason: RefusalReason
+    message: str
+    retry_at: float | None = None
+
+
+OutcomeKind = Literal["ok", "slow", "failed", "throttled", "key", "client", "cancelled"]
+"""How a call ended, as the breaker sees it.
+
+- ok: content came. slow: a deadline passed. failed: transient errors, cuts.
+- throttled: cool down until Retry-After. key: our key was refused, disable it.
+- client, cancelled: says nothing about the provider.
+"""
+
+OUTCOME_OF_FAULT: dict[FaultKind, OutcomeKind] = {
+    "client": "client",
+    "context": "client",
+    "key": "key",
+    "throttle": "throttled",
+    "transient": "failed",
+    "ours": "cancelled",
+}
+
+
+class Outcome(ControlTell["Provider"], frozen=True):
+    """The call is over: gives the permit back and tells the breaker."""
+
+    permit: int
+    epoch: int
+    kind: OutcomeKind
+    model: str = ""
+    retry_after_s: float | None = None
+    first_content_s: float | None = None
+    total_s: float | None = None
+
+
+class Vitals(Struct, frozen=True):
+    """A provider's state for routers, metrics and operators."""
+
+    name: str
+    state: Literal["closed", "probation", "open"]
+    epoch: int
+    in_flight: int
+    in_flight_max: int
+    queued: int
+    failures: int
+    cooling_until: float | None = None
+    key_refused: bool = False
+
+
+class SetUpstream(ControlTell["Provider"], frozen=True):
+    """After a reload: call this one from now on. Calls under way keep the old one."""
+
+    upstream: Upstream
+    in_flight_max: int
+    queue_max: int
+    failures_max: int
+
+
+class ReportVitals(Request["Provider", Vitals], frozen=True):
+    """How are you?"""
+
+
+class Remove(ControlTell["Providers"], frozen=True):
+    """Take a provider out. Calls under way go on; their permits die with it."""
+
+    name: str

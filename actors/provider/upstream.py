@@ -1,0 +1,123 @@
+"""One deployment as streams call it: where it is, how it speaks, what it costs.
+
+Owns the transport with its connection pool; lives in the provider's cell. Never holds a
+key: it says which header carries one and lets the lease write it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import attrs
+import httpx
+
+from actors.ledger.messages import Price
+from actors.provider.http import Prepared, prepare
+from actors.provider.messages import Deadlines, OnAbort
+from actors.provider.transport import StaleConnection
+from actors.vault.keyuse import KeyHandle, KeyUse
+from actors.vault.messages import KeyScope
+from wire.dialect import (
+    AuthScheme,
+    ProviderDialect,
+    RelayDialect,
+    Target,
+    UpstreamRequest,
+)
+
+PREPARED_MAX: Final = 256  # Heads kept rendered: a few paths for each model.
+
+KEY_HEADERS: Final[dict[AuthScheme, tuple[bytes, bytes]]] = {
+    "bearer": (b"authorization", b"Bearer "),
+    "x-api-key": (b"x-api-key", b""),
+    "api-key": (b"api-key", b""),
+    "x-goog-api-key": (b"x-goog-api-key", b""),
+}
+
+
+@attrs.define(repr=False)
+class HttpUpstream:
+    """A deployment behind an httpx transport."""
+
+    name: str
+    kind: str
+    base_url: str
+    transport: httpx.AsyncBaseTransport
+    dialect: ProviderDialect
+    relay: RelayDialect | None
+    deadlines: Deadlines
+    key: KeyScope | None
+    on_abort: OnAbort
+    prices: Mapping[str, Price]
+    flavour: str = ""
+    options: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    _prepared: dict[tuple[str, str, tuple[tuple[str, str], ...]], Prepared] = (
+        attrs.field(factory=dict, init=False)
+    )
+
+    def __repr__(self) -> str:
+        """Name, kind and place."""
+        return f"<HttpUpstream {self.name} {self.kind} {self.base_url}>"
+
+    def target(self, model: str, output_tokens_max: int | None) -> Target:
+        """The target for one of its models."""
+        return Target(
+            model=model,
+            flavour=self.flavour,
+            max_output_tokens=output_tokens_max,
+            options=self.options,
+        )
+
+    def price(self, model: str) -> Price | None:
+        """What `model` costs here."""
+        return self.prices.get(model)
+
+    async def send(
+        self,
+        request: UpstreamRequest,
+        lend: Callable[[], Awaitable[KeyHandle]] | None,
+        on_phase: Callable[[str], None],
+    ) -> httpx.Response:
+        """Send one request, again on a fresh connection if a kept one had died."""
+        prepared = self._prepare(request)
+        try:
+            return await self._send(prepared, request, lend, on_phase)
+        except StaleConnection:
+            # No byte of an answer came and the peer had hung up while the connection
+            # was idle. The lease was for that one head, so a new one is asked for.
+            return await self._send(prepared, request, lend, on_phase)
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self.transport.aclose()
+
+    async def _send(
+        self,
+        prepared: Prepared,
+        request: UpstreamRequest,
+        lend: Callable[[], Awaitable[KeyHandle]] | None,
+        on_phase: Callable[[str], None],
+    ) -> httpx.Response:
+        extensions: dict[str, object] = {"stagedoor.phase": on_phase}
+        if lend is not None and request.auth != "none":
+            name, prefix = KEY_HEADERS[request.auth]
+            extensions["stagedoor.key"] = KeyUse(name, prefix, await lend())
+        return await self.transport.handle_async_request(
+            prepared.request(request.body, extensions)
+        )
+
+    def _prepare(self, request: UpstreamRequest) -> Prepared:
+        key = (request.method, request.path, request.headers)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            if len(self._prepared) >= PREPARED_MAX:
+                self._prepared.clear()
+            prepared = prepare(
+                self.base_url,
+                request.path,
+                [(k.encode("ascii"), v.encode("latin-1")) for k, v in request.headers],
+                method=request.method,
+            )
+            self._prepared[key] = prepared
+        return prepared

@@ -1,0 +1,1 @@
+"""The router actor: messages.py is its interface, actor.py its life, the rest its policy."""

@@ -1,0 +1,319 @@
+"""Stream. Owns one request, from plan to record; read this file to see the product.
+
+It asks for a place in the records, a plan, and then, candidate by candidate, lets an
+`Attempt` call a deployment until one answers. It alone decides what happens when the
+client leaves. Talks to: auditor, router; through its attempts: provider, ledger, vault.
+
+    auditor  a slot for the record      no slot, no service
+    router   a plan                     candidates in order
+    attempt  permit, hold, lease, call  until the first content goes to the client
+    channel  Begin, bytes, end          or one Whole
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from actors.auditor.messages import (
+    AuditUnavailable,
+    OpenRecord,
+    Record,
+    RequestOutcome,
+    RequestRecord,
+)
+from actors.ledger.messages import Leave
+from actors.router.messages import MakePlan, NoRoute, Plan
+from actors.stream import faults, policy, tokens
+from actors.stream.attempt import Attempt
+from actors.stream.messages import (
+    CHUNKS_BUFFERED_MAX,
+    ClientGone,
+    EndStream,
+    Inquiry,
+    Open,
+    Opened,
+    Piece,
+)
+from actors.stream.policy import Failure, Final
+from actors.stream.relay import Sink
+from runtime import (
+    Actor,
+    AskError,
+    ChildSpec,
+    Context,
+    Draining,
+    Exit,
+    MailboxSpec,
+    Ref,
+    StreamChannel,
+    Supervisor,
+    answers,
+    handles,
+)
+from wire.dialect import Reply
+from wire.events import Fault
+
+if TYPE_CHECKING:
+    from actors.auditor.actor import Auditor
+    from actors.ledger.actor import Ledger
+    from actors.provider.actor import Provider
+    from actors.router.actor import Router
+    from actors.vault.actor import Vault
+
+CONTROL_QUEUED_MAX = 8  # Only control travels this way; chunks use the channel.
+
+
+@attrs.frozen
+class Peers:
+    """Whom a stream talks to, and the clocks it reads.
+
+    `now` is the runtime's clock, `wall` is Unix time, `ended` hears each record (for
+    logs and metrics; it must not block).
+    """
+
+    router: Ref[Router]
+    ledger: Ref[Ledger]
+    vault: Ref[Vault]
+    auditor: Ref[Auditor]
+    provider: Callable[[str], Ref[Provider] | None]
+    now: Callable[[], float]
+    wall: Callable[[], float]
+    rng: Random
+    ended: Callable[[RequestRecord], None]
+
+
+class Streams(Supervisor):
+    """Parent of all streams: opens one for each request."""
+
+    def __init__(self, peers: Callable[[Context], Peers]) -> None:
+        super().__init__()
+        self.peers_of = peers
+
+    def on_start(self) -> None:
+        """Find the others; they were started before."""
+        self.peers = self.peers_of(self.ctx)
+
+    @answers(Open)
+    def open(self, msg: Open) -> Opened:
+        """Start a stream. Raises Draining when the gateway is on its way out."""
+        if self.ctx.draining:
+            raise Draining(self.ctx.id)
+        channel: StreamChannel[Piece] = StreamChannel(CHUNKS_BUFFERED_MAX)
+        inquiry = msg.inquiry
+        ref = self.ctx.spawn(
+            ChildSpec(
+                inquiry.request_id,
+                lambda: Stream(self.peers, inquiry, channel),
+                restart="temporary",
+            )
+        )
+        return Opened(ref, channel)
+
+
+class Stream(Actor):
+    """One request."""
+
+    mailbox = MailboxSpec(CONTROL_QUEUED_MAX, full="block", down="reject")
+    accepts = (ClientGone, EndStream)
+
+    def __init__(
+        self, peers: Peers, inquiry: Inquiry, channel: StreamChannel[Piece]
+    ) -> None:
+        self.peers = peers
+        self.inquiry = inquiry
+        self.opened = peers.now()
+        self.opened_at_ms = round(peers.wall() * 1000)
+        self.channel = channel
+        self.sink = Sink(
+            channel,
+            inquiry.dialect,
+            Reply(
+                id=inquiry.request_id,
+                created=self.opened_at_ms // 1000,
+                model=inquiry.head.model,
+            ),
+            (("x-request-id", inquiry.request_id),),
+        )
+        self.attempts: list[Attempt] = []
+        self.current: Attempt | None = None
+        self.pause: trio.CancelScope | None = None
+        self.ended_by = ""
+        self.slot: int | None = None
+        self.fault: Fault | None = None
+        self.recorded = False
+
+    def __repr__(self) -> str:
+        """As an operator wants it."""
+        at = self.current.candidate.deployment if self.current else "no provider"
+        phase = self.current.phase if self.current else "planning"
+        return f"<Stream {self.ctx.id} {self.inquiry.site} {at} {phase}>"
+
+    def on_start(self) -> None:
+        """Serve beside the mailbox, so that ClientGone is heard at any time."""
+        self.ctx.start_soon(self._serve)
+
+    def on_stop(self, why: Exit) -> None:
+        """Whatever the end: one record, nothing held, and the client knows."""
+        self._close(str(why))
+
+    @handles(ClientGone)
+    def client_gone(self, msg: ClientGone) -> None:
+        """Cancel, or read on for the bill where cancelling would not stop it."""
+        self.sink.gone = True
+        self.channel.cancel(msg.why)
+        attempt = self.current
+        if attempt is not None and attempt.permit is not None:
+            choice = policy.on_client_gone(
+                attempt.permit.upstream.on_abort,
+                accepted=attempt.meter.accepted,
+                streamed=self.inquiry.head.stream,
+            )
+            if choice == "drain":
+                self.ended_by = "client gone, drained"
+                self.sink.drained_tokens_from = attempt.meter.output_tokens
+                self.sink.drain_until = self.peers.now() + policy.DRAIN_S
+                return
+        self._end(f"client gone ({msg.why})")
+
+    @handles(EndStream)
+    def end_stream(self, msg: EndStream) -> None:
+        """The gateway wants it over."""
+        self._end(msg.why)
+
+    async def _serve(self) -> None:
+        self.fault = await self._answer()
+        if self.fault is not None and not self.sink.committed:
+            await self.sink.refuse(self.fault)
+        self._close("")
+        self.ctx.stop_self()
+
+    async def _answer(self) -> Fault | None:
+        inquiry = self.inquiry
+        try:
+            self.slot = await self.peers.auditor.ask(
+                OpenRecord(
+                    stream=self.ctx.ref,
+                    request_id=inquiry.request_id,
+                    site=inquiry.site,
+                    key_id=inquiry.key_id,
+                    dialect=inquiry.dialect.name,
+                    model=inquiry.head.model,
+                    streamed=inquiry.head.stream,
+                    opened_at_ms=self.opened_at_ms,
+                )
+            )
+            plan = await self.peers.router.ask(
+                MakePlan(
+                    site=inquiry.site,
+                    model=inquiry.head.model,
+                    dialect=inquiry.dialect.name,
+                    prompt_tokens=tokens.prompt_tokens(inquiry.head.prompt_bytes),
+                    output_tokens_max=inquiry.head.max_output_tokens,
+                    needs=inquiry.head.needs,
+                    stream=inquiry.head.stream,
+                    affinity=hash(inquiry.head.prefix),
+                )
+            )
+        except (AuditUnavailable, AskError) as error:
+            return faults.not_admitted(error)
+        if isinstance(plan, NoRoute):
+            return faults.no_route(plan)
+        return await self._try_candidates(plan)
+
+    async def _try_candidates(self, plan: Plan) -> Fault | None:
+        failures: list[Failure] = []
+        count = len(plan.candidates)
+        while True:
+            step = policy.next_step(count, failures, self.peers.rng)
+            if isinstance(step, Final):
+                return step.fault
+            if step.pause_s:
+                await self._wait(step.pause_s)
+            if self.ended_by:
+                return faults.ended(self.ended_by)
+            attempt = Attempt(
+                self.peers,
+                self.ctx.ref,
+                self.inquiry,
+                plan,
+                plan.candidates[step.candidate],
+                self.sink,
+                last=step.candidate == count - 1,
+            )
+            self.attempts.append(attempt)
+            self.current = attempt
+            fault = await attempt.run()
+            if fault is None or self.sink.committed or self.ended_by:
+                return fault
+            failures.append(Failure(step.candidate, fault))
+
+    async def _wait(self, pause_s: float) -> None:
+        with trio.move_on_after(pause_s) as self.pause:
+            await trio.sleep_forever()
+        self.pause = None
+
+    def _end(self, why: str) -> None:
+        self.ended_by = why
+        if self.pause is not None:
+            self.pause.cancel(reason=why)
+        if self.current is not None:
+            self.current.end(why)
+
+    def _close(self, why: str) -> None:
+        """Record once, leave the ledger, end the channel. Never waits, never raises."""
+        if self.recorded:
+            return
+        self.recorded = True
+        if self.attempts:
+            self.peers.ledger.offer(Leave(self.ctx.id))
+        if self.slot is not None:
+            record = self._record()
+            self.peers.auditor.offer(Record(self.slot, record))
+            self.peers.ended(record)
+        self.channel.close(why)
+
+    def _record(self) -> RequestRecord:
+        inquiry = self.inquiry
+        bills = [attempt.bill for attempt in self.attempts]
+        last = self.attempts[-1] if self.attempts else None
+        usage = last.relayed.usage or last.bill.usage if last is not None else None
+        first_at = last.first_content_at if last is not None else None
+        return RequestRecord(
+            request_id=inquiry.request_id,
+            site=inquiry.site,
+            key_id=inquiry.key_id,
+            dialect=inquiry.dialect.name,
+            model=inquiry.head.model,
+            opened_at_ms=self.opened_at_ms,
+            outcome=self._outcome(),
+            status=200 if self.fault is None else self.fault.status,
+            streamed=inquiry.head.stream,
+            duration_ms=round((self.peers.now() - self.opened) * 1000),
+            first_content_ms=(
+                0 if first_at is None else round((first_at - self.opened) * 1000)
+            ),
+            prompt_tokens=usage.prompt if usage is not None else 0,
+            cached_tokens=usage.cached if usage is not None else 0,
+            output_tokens=usage.completion if usage is not None else 0,
+            reasoning_tokens=usage.reasoning if usage is not None else 0,
+            usage_estimated=any(bill.estimated for bill in bills),
+            cost_nanousd=sum(bill.nanousd for bill in bills),
+            priced=all(bill.priced for bill in bills),
+            overrun_nanousd=sum(bill.overrun_nanousd for bill in bills),
+            finish=(last.relayed.finish or "") if last is not None else "",
+            code=(self.fault.code or self.fault.kind) if self.fault is not None else "",
+            attempts=tuple(a.record for a in self.attempts if a.record is not None),
+        )
+
+    def _outcome(self) -> RequestOutcome:
+        if self.sink.gone:
+            return "aborted"
+        if self.fault is not None:
+            return "error"
+        cut = any(attempt.relayed.cut for attempt in self.attempts)
+        return "cut" if cut else "ok"

@@ -1,0 +1,379 @@
+"""One call to one deployment, from permit to outcome.
+
+Owns, and gives back whatever happens: the permit, the hold, the lease, the upstream
+response. Its deadlines are one cancel scope that is re-armed from phase to phase.
+Talks to: provider, ledger, vault. Never retries: that is the stream's decision.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import httpx
+import trio
+
+from actors.auditor.messages import AttemptRecord
+from actors.ledger.messages import Hold, HoldRefused, Meter, Settle, TakeHold
+from actors.ledger.pricing import cost
+from actors.provider.messages import (
+    OUTCOME_OF_FAULT,
+    Admit,
+    Deadlines,
+    Outcome,
+    OutcomeKind,
+    Permit,
+    Refused,
+    Upstream,
+)
+from actors.router.messages import Candidate, Observed, Plan
+from actors.stream import faults, tokens
+from actors.stream.crossing import Crossing
+from actors.stream.relay import Relayed, Sink, relay_stream, relay_whole
+from actors.vault.keyuse import KeyHandle
+from actors.vault.messages import Acquire, LeaseRefused
+from runtime import ActorDown, AskError, Ref
+from wire.dialect import ClientError
+from wire.events import Fault, Usage
+
+if TYPE_CHECKING:
+    from actors.stream.actor import Peers, Stream
+    from actors.stream.messages import Inquiry
+
+ERROR_BYTES_MAX = 64 * 1024  # Every error body recorded is under 4 kB.
+
+
+@attrs.define
+class Bill:
+    """What an attempt cost, as far as is known."""
+
+    usage: Usage | None = None
+    estimated: bool = False
+    nanousd: int = 0
+    priced: bool = True
+    overrun_nanousd: int = 0
+
+
+class Attempt:
+    """One call. `run` returns None when the client has its answer, else the fault."""
+
+    def __init__(
+        self,
+        peers: Peers,
+        stream: Ref[Stream],
+        inquiry: Inquiry,
+        plan: Plan,
+        candidate: Candidate,
+        sink: Sink,
+        *,
+        last: bool,
+    ) -> None:
+        self.peers = peers
+        self.stream = stream
+        self.inquiry = inquiry
+        self.plan = plan
+        self.candidate = candidate
+        self.sink = sink
+        self.last = last
+        self.phase = "queue"
+        self.scope = trio.CancelScope()
+        self.began = peers.now()
+        self.sent_at = self.began
+        self.first_content_at: float | None = None
+        self.deadlines = Deadlines()
+        self.permit: Permit | None = None
+        self.hold: Hold | None = None
+        self.meter = Meter(prompt_tokens=tokens.prompt_tokens(inquiry.head.prompt_bytes))
+        self.relayed = Relayed()
+        self.bill = Bill()
+        self.status = 0
+        self.upstream_request_id = ""
+        self.ended_by = ""  # Set by `end`: the scope was cancelled on purpose.
+        self.record: AttemptRecord | None = None
+
+    async def run(self) -> Fault | None:
+        """Make the call. Never raises for anything upstream does."""
+        fault: Fault | None = None
+        finished = False
+        try:
+            with self.scope:
+                fault = await self._run()
+                finished = True
+            if not finished:
+                fault = self._why_cancelled()
+        finally:
+            # No await below: this runs under cancellation and in crashes too.
+            self._give_back(fault, finished)
+        return fault
+
+    def end(self, why: str) -> None:
+        """Stop the call on purpose: the client left, or the gateway ends it."""
+        self.ended_by = why
+        self.scope.cancel(reason=why)
+
+    async def _run(self) -> Fault | None:
+        inquiry = self.inquiry
+        deployment = self.candidate.deployment
+        # Permit first: a lease for an open provider would burn quota.
+        admitted = await self._admit()
+        if isinstance(admitted, Fault):
+            return admitted
+        self.permit = admitted
+        upstream = admitted.upstream
+        self.deadlines = upstream.deadlines
+        try:
+            crossing = Crossing.of(
+                inquiry,
+                upstream,
+                deployment.model,
+                self.plan.output_tokens_max,
+                self.sink.reply,
+            )
+        except ClientError as error:
+            return error.fault()
+        held = await self._take_hold(upstream)
+        if isinstance(held, Fault):
+            return held
+        self.hold = held
+        return await self._call(upstream, crossing)
+
+    async def _admit(self) -> Permit | Fault:
+        provider = self.peers.provider(self.candidate.deployment.provider)
+        if provider is None:
+            return faults.provider_gone(self.candidate.deployment)
+        # With others left, a queue is worth a moment; alone, all the time there is.
+        wait_s = (
+            self.deadlines.first_content_s if self.last else self.deadlines.connect_s
+        )
+        self._arm("queue", self.began + wait_s)
+        try:
+            admitted = await provider.ask(
+                Admit(self.stream, self.candidate.deployment.model)
+            )
+        except ActorDown as down:
+            return faults.provider_open(down, self.peers.now())
+        except AskError as error:
+            return faults.provider_busy(self.candidate.deployment, error)
+        if isinstance(admitted, Refused):
+            return faults.refused(admitted, self.peers.now())
+        return admitted
+
+    async def _take_hold(self, upstream: Upstream) -> Hold | Fault:
+        deployment = self.candidate.deployment
+        price = upstream.price(deployment.model)
+        self.bill.priced = price is not None
+        head = self.inquiry.head
+        bound = self.plan.output_tokens_max or head.max_output_tokens or 0
+        held = await self.peers.ledger.ask(
+            TakeHold(
+                stream=self.stream,
+                site=self.inquiry.site,
+                provider=deployment.provider,
+                model=deployment.model,
+                prompt_tokens_max=tokens.prompt_tokens_max(head.prompt_bytes),
+                output_tokens_max=bound * head.n,
+                price=price,
+                meter=self.meter,
+            )
+        )
+        return faults.hold_refused(held) if isinstance(held, HoldRefused) else held
+
+    async def _lend(self) -> KeyHandle:
+        """One lease for one head. Raises LeaseRefused."""
+        permit = self.permit
+        assert permit is not None
+        scope = permit.upstream.key
+        assert scope is not None
+        lease = await self.peers.vault.ask(
+            Acquire(
+                scope=scope,
+                stream=self.stream,
+                site=self.inquiry.site,
+                request_id=self.inquiry.request_id,
+                ttl_s=self.deadlines.headers_s,
+            )
+        )
+        return lease.handle
+
+    async def _call(self, upstream: Upstream, crossing: Crossing) -> Fault | None:
+        self.sent_at = self.peers.now()
+        self._on_phase("connect")
+        lend = None if upstream.key is None else self._lend
+        try:
+            response = await upstream.send(crossing.request, lend, self._on_phase)
+        except httpx.PoolTimeout:
+            return faults.pool_full(upstream.name)
+        except httpx.TransportError as error:
+            return faults.transport(upstream.name, error)
+        except (LeaseRefused, AskError) as error:
+            return faults.no_key(upstream.name, error)
+        try:
+            self.status = response.status_code
+            self.upstream_request_id = faults.request_id(response)
+            if not 200 <= response.status_code < 300:
+                body = await _read_at_most(response, ERROR_BYTES_MAX)
+                return crossing.classify(response.status_code, response.headers, body)
+            self.meter.accepted = True
+            if crossing.reader is None:
+                return await relay_whole(self, crossing, response)
+            return await relay_stream(self, crossing.reader, response)
+        except httpx.TransportError as error:
+            return await self.sink.break_off(faults.transport(upstream.name, error))
+        finally:
+            await response.aclose()
+
+    # -- what relaying needs ---------------------------------------------------
+
+    @property
+    def source(self) -> str:
+        """The provider's name, for faults."""
+        return self.candidate.deployment.provider
+
+    @property
+    def output_tokens_max(self) -> int | None:
+        """The bound of the whole answer, all choices together."""
+        bound = self.plan.output_tokens_max
+        return None if bound is None else bound * self.inquiry.head.n
+
+    def now(self) -> float:
+        """The runtime's clock."""
+        return self.peers.now()
+
+    # -- deadlines -------------------------------------------------------------
+
+    def _on_phase(self, phase: str) -> None:
+        """The transport says what it waits for now."""
+        match phase:
+            case "connect":
+                self._arm("connect", self.sent_at + self.deadlines.connect_s)
+            case "headers":
+                # A whole answer's head comes when the answer is complete.
+                limit_s = (
+                    self.deadlines.headers_s
+                    if self.inquiry.head.stream
+                    else self.deadlines.total_s
+                )
+                self._arm("headers", self.sent_at + limit_s)
+            case _:
+                pass
+
+    def arm_first_content(self) -> None:
+        """The head came; now the first content is due."""
+        limit_s = (
+            self.deadlines.first_content_s
+            if self.inquiry.head.stream
+            else self.deadlines.total_s
+        )
+        self._arm("first_content", self.sent_at + limit_s)
+
+    def arm_idle(self, now: float) -> None:
+        """Content flows: only a pause, or the whole, can be too long.
+
+        Re-arming a scope costs more than a delta, so it is done once in an eighth of
+        the pause: a stall is noticed between one and one and an eighth of `idle_s`.
+        """
+        slack_s = self.deadlines.idle_s / 8
+        due = now + self.deadlines.idle_s
+        if self.phase != "idle" or due - self.scope.deadline > 0:
+            self._arm("idle", due + slack_s)
+
+    def _arm(self, phase: str, deadline: float) -> None:
+        self.phase = phase
+        total = self.sent_at + self.deadlines.total_s
+        if deadline >= total:
+            deadline = total
+        self.scope.deadline = deadline
+
+    def _why_cancelled(self) -> Fault:
+        if self.ended_by:
+            return faults.ended(self.ended_by)
+        return faults.timed_out(
+            self.candidate.deployment.provider, self.phase, self.deadlines
+        )
+
+    # -- giving back -----------------------------------------------------------
+
+    def _give_back(self, fault: Fault | None, finished: bool) -> None:
+        now = self.peers.now()
+        kind = self._outcome(fault, finished)
+        if self.permit is not None:
+            provider = self.peers.provider(self.permit.provider)
+            first_content_s = (
+                None
+                if self.first_content_at is None
+                else self.first_content_at - self.sent_at
+            )
+            if provider is not None:
+                provider.offer(
+                    Outcome(
+                        permit=self.permit.id,
+                        epoch=self.permit.epoch,
+                        kind=kind,
+                        model=self.candidate.deployment.model,
+                        retry_after_s=fault.retry_after_s if fault else None,
+                        first_content_s=first_content_s,
+                        total_s=now - self.sent_at,
+                    )
+                )
+            self.peers.router.offer(
+                Observed(
+                    deployment=self.candidate.deployment,
+                    outcome=kind,
+                    prompt_tokens=self.meter.prompt_tokens,
+                    output_tokens=self.meter.output_tokens,
+                    first_content_s=first_content_s,
+                    total_s=now - self.sent_at,
+                )
+            )
+        if self.hold is not None:
+            self._settle(self.hold)
+        self.record = AttemptRecord(
+            provider=self.candidate.deployment.provider,
+            model=self.candidate.deployment.model,
+            outcome=kind,
+            status=self.status,
+            code=(fault.code or fault.kind) if fault is not None else "",
+            phase=self.phase if kind == "slow" else "",
+            first_content_ms=(
+                0
+                if self.first_content_at is None
+                else round((self.first_content_at - self.began) * 1000)
+            ),
+            total_ms=round((now - self.began) * 1000),
+            upstream_request_id=self.upstream_request_id,
+        )
+
+    def _outcome(self, fault: Fault | None, finished: bool) -> OutcomeKind:
+        if fault is None:
+            return "ok"
+        if not finished and not self.ended_by:
+            # Waiting for a permit says nothing about the provider's speed.
+            return "cancelled" if self.phase == "queue" else "slow"
+        return OUTCOME_OF_FAULT[fault.kind]
+
+    def _settle(self, hold: Hold) -> None:
+        bill = self.bill
+        permit = self.permit
+        assert permit is not None
+        price = permit.upstream.price(self.candidate.deployment.model)
+        bill.usage = self.relayed.usage
+        if bill.usage is None and self.meter.accepted:
+            bill.estimated = True
+            bill.usage = Usage(
+                prompt=self.meter.prompt_tokens, completion=self.meter.output_tokens
+            )
+        if price is not None and bill.usage is not None:
+            bill.nanousd = cost(price, bill.usage)
+            if hold.nanousd:
+                bill.overrun_nanousd = max(0, bill.nanousd - hold.nanousd)
+        self.peers.ledger.offer(Settle(hold.id, bill.nanousd))
+
+
+async def _read_at_most(response: httpx.Response, bytes_max: int) -> bytes:
+    """The body of an error; past the bound it is cut, the cause is at its start."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) >= bytes_max:
+            break
+    return bytes(body[:bytes_max])

@@ -1,0 +1,78 @@
+"""What streams can be asked and told, and what comes out of their channels.
+
+`Open` starts one actor for one request. Its answer comes through the channel: either
+one `Whole`, or `Begin` and then bytes. The channel's end says how it ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from runtime import ControlTell, Ref, Request, StreamChannel
+from wire.dialect import ClientDialect, Head, Headers
+
+if TYPE_CHECKING:
+    from actors.stream.actor import Stream, Streams
+
+CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
+
+
+class Inquiry(Struct, frozen=True):
+    """What one client asks for. Never shown: `body` is its prompt."""
+
+    request_id: str
+    site: str
+    key_id: str
+    dialect: ClientDialect
+    head: Head
+    body: bytes
+    headers: Headers
+
+    def __repr__(self) -> str:
+        """Without body and headers."""
+        return f"<Inquiry {self.request_id} site={self.site} {self.head!r}>"
+
+
+class Begin(Struct, frozen=True):
+    """The head of a streamed answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+class Whole(Struct, frozen=True):
+    """A complete answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+Piece = Begin | Whole | bytes
+
+
+class Open(Request["Streams", "Opened"], frozen=True):
+    """Serve this inquiry."""
+
+    inquiry: Inquiry
+
+
+class Opened(Struct, frozen=True):
+    """A running stream: tell `ref` when the client goes, read from `channel`."""
+
+    ref: Ref[Stream]
+    channel: StreamChannel[Piece]
+
+
+class ClientGone(ControlTell["Stream"], frozen=True):
+    """The client left. The stream decides: cancel, or drain within bounds."""
+
+    why: Literal["disconnected", "write_deadline", "aborted"] = "disconnected"
+
+
+class EndStream(ControlTell["Stream"], frozen=True):
+    """The gateway ends this stream: drain deadline, revoked key, revoked site key."""
+
+    why: str

@@ -1,0 +1,153 @@
+"""What a stream does next. Pure: no trio, no clock, chance as an argument.
+
+One rule above all: until the first content has gone to the client any failure may move
+on; after it, never.
+
+| fault      | next candidate       | same target, when none is left |
+|------------|----------------------|--------------------------------|
+| client     | no                   | no                             |
+| context    | yes (a larger one)   | no                             |
+| key        | yes                  | no                             |
+| throttle   | yes                  | after Retry-After              |
+| transient  | yes                  | with jitter                    |
+| ours       | as `code` says       | no                             |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Literal
+
+from msgspec import Struct
+
+from actors.provider.messages import OnAbort
+from wire.events import Fault, FaultKind
+
+RETRIES_MAX = 2  # As the SDKs: a third try of a sick target only adds load.
+RETRY_FIRST_S = 0.25
+RETRY_CAP_S = 8.0
+RETRY_AFTER_MAX_S = 10.0  # A client waits that long for a throttle, not a minute.
+
+DRAIN_TOKENS_MAX = 2_000  # What a client that left may still cost, at most,
+DRAIN_S = 20.0  # and how long it may keep an upstream call.
+
+# Of "ours": these say that this deployment cannot, not that the request may not.
+MOVES_ON: frozenset[str] = frozenset(
+    {
+        "provider_unavailable",
+        "provider_busy",
+        "unpriced",
+        "spend_cap",
+        "key_unavailable",
+        "upstream_timeout",
+        "unsupported",
+    }
+)
+RETRYABLE: frozenset[FaultKind] = frozenset({"throttle", "transient"})
+# The provider is being left alone on purpose; asking it again at once is pointless.
+PATIENT_CODES: frozenset[str] = frozenset({"provider_unavailable", "provider_busy"})
+
+
+class Failure(Struct, frozen=True):
+    """One attempt that failed before content."""
+
+    candidate: int
+    fault: Fault
+
+
+class Step(Struct, frozen=True):
+    """Try `candidate`, after `pause_s`."""
+
+    candidate: int
+    pause_s: float = 0.0
+
+
+class Final(Struct, frozen=True):
+    """No more: answer with this fault."""
+
+    fault: Fault
+
+
+def next_step(
+    candidates: int, failures: Sequence[Failure], rng: Random
+) -> Step | Final:
+    """Decide after the failures so far (none: begin)."""
+    if not failures:
+        return Step(0)
+    last = failures[-1]
+    if not moves_on(last.fault):
+        return Final(last.fault)
+    if len(failures) < candidates:
+        return Step(len(failures))
+    retries = len(failures) - candidates
+    if retries < RETRIES_MAX:
+        best = _retryable(failures, candidates)
+        if best is not None:
+            pause_s = _pause_s(best.fault, retries, rng)
+            if pause_s is not None:
+                return Step(best.candidate, pause_s)
+    return Final(tell_client(failures))
+
+
+def moves_on(fault: Fault) -> bool:
+    """Whether another candidate may do better."""
+    match fault.kind:
+        case "client":
+            return False
+        case "ours":
+            return fault.code in MOVES_ON
+        case "context" | "key" | "throttle" | "transient":
+            return True
+
+
+def tell_client(failures: Sequence[Failure]) -> Fault:
+    """The fault that tells the client most.
+
+    Throttles win, for they say when to come back; then what a model said; last, what
+    the gateway itself could not do.
+    """
+    order: dict[FaultKind, int] = {
+        "context": 0,
+        "throttle": 1,
+        "transient": 2,
+        "key": 3,
+        "ours": 4,
+        "client": 5,
+    }
+    return min((f.fault for f in failures), key=lambda fault: order[fault.kind])
+
+
+def _retryable(failures: Sequence[Failure], candidates: int) -> Failure | None:
+    """The most preferred target whose last fault may pass."""
+    last_of: dict[int, Failure] = {f.candidate: f for f in failures}
+    for index in range(candidates):
+        failure = last_of[index]
+        if failure.fault.kind in RETRYABLE and failure.fault.code not in PATIENT_CODES:
+            return failure
+    return None
+
+
+def _pause_s(fault: Fault, retries: int, rng: Random) -> float | None:
+    """Full jitter, never before Retry-After; None when that is too long to wait."""
+    grown: float = RETRY_FIRST_S * 2**retries
+    pause_s = min(grown, RETRY_CAP_S) * rng.uniform(0.5, 1.0)
+    if fault.retry_after_s is None:
+        return pause_s
+    if fault.retry_after_s > RETRY_AFTER_MAX_S:
+        return None
+    # Everybody was told the same time: spread them behind it.
+    return fault.retry_after_s + pause_s
+
+
+Abort = Literal["cancel", "drain"]
+
+
+def on_client_gone(on_abort: OnAbort, *, accepted: bool, streamed: bool) -> Abort:
+    """Drain only where cancelling would not stop the bill and usage would come."""
+    return "drain" if on_abort == "drain" and accepted and streamed else "cancel"
+
+
+def drained_enough(tokens_since: int, seconds_since: float) -> bool:
+    """Whether a drain has come to its bound."""
+    return tokens_since >= DRAIN_TOKENS_MAX or seconds_since >= DRAIN_S

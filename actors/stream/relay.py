@@ -1,0 +1,214 @@
+"""From an upstream response into a client's channel, at the client's pace.
+
+Nothing goes out before the first content; what goes out first commits the stream. A
+channel that is full stops the read from upstream, and that is all the backpressure
+there is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import httpx
+
+from actors.ledger.messages import Meter
+from actors.stream import faults, policy, tokens
+from actors.stream.messages import Begin, Piece, Whole
+from runtime import ReceiverGone, StreamChannel
+from wire.dialect import ClientDialect, Reader, Reading, Reply, truncated
+from wire.events import Fault, FinishReason, Usage
+
+if TYPE_CHECKING:
+    from actors.stream.crossing import Crossing
+
+ANSWER_BYTES_MAX = 64 * 2**20  # A whole answer: 1M tokens of text is 5 MB, audio more.
+
+# A model that keeps its bound writes at most this many characters a token on average;
+# one that ignores it is cut here. The ledger settles at the provider's own count.
+CHARS_PER_TOKEN_MAX = 8
+
+
+@attrs.define
+class Relayed:
+    """What came of an attempt so far."""
+
+    usage: Usage | None = None
+    finish: FinishReason | None = None
+    chars: int = 0
+    events: int = 0
+    cut: bool = False
+
+
+class Call(Protocol):
+    """What relaying needs of its attempt."""
+
+    relayed: Relayed
+    meter: Meter
+    sink: Sink
+    first_content_at: float | None
+
+    @property
+    def source(self) -> str:
+        """The provider's name, for faults."""
+        ...
+
+    @property
+    def output_tokens_max(self) -> int | None:
+        """The bound of the answer, None without one."""
+        ...
+
+    def now(self) -> float:
+        """The runtime's clock."""
+        ...
+
+    def arm_first_content(self) -> None:
+        """The head came."""
+        ...
+
+    def arm_idle(self, now: float) -> None:
+        """Content flows."""
+        ...
+
+
+@attrs.define
+class Sink:
+    """The client's end of a stream: commits once, never speaks after a break."""
+
+    channel: StreamChannel[Piece]
+    dialect: ClientDialect
+    reply: Reply
+    headers: tuple[tuple[str, str], ...]
+    committed: bool = False
+    gone: bool = False  # The client left: nothing is sent, reading may go on.
+    drained_tokens_from: int = 0
+    drain_until: float = 0.0
+
+    async def begin(self) -> None:
+        """Commit: from here on this attempt answers, well or badly."""
+        self.committed = True
+        await self._send(Begin(200, (*self.dialect.stream_headers, *self.headers)))
+
+    async def send(self, out: bytes) -> None:
+        """Pass bytes on, when the client has room for them."""
+        if not self.gone:
+            await self._send(out)
+
+    async def answer(self, status: int, body: bytes, content_type: str) -> None:
+        """A whole answer."""
+        self.committed = True
+        await self._send(
+            Whole(status, (("content-type", content_type), *self.headers), body)
+        )
+
+    async def refuse(self, fault: Fault) -> None:
+        """An error instead of an answer, in the client's dialect."""
+        self.committed = True
+        error = self.dialect.render_error(fault)
+        await self._send(
+            Whole(error.status, (*error.headers, *self.headers), error.body)
+        )
+
+    async def break_off(self, fault: Fault) -> Fault:
+        """After the commit: end the stream with the dialect's own error event."""
+        if self.committed:
+            await self.send(self.dialect.error_event(fault))
+        return fault
+
+    async def _send(self, piece: Piece) -> None:
+        try:
+            await self.channel.send(piece)
+        except ReceiverGone:
+            self.gone = True
+
+
+async def relay_stream(
+    call: Call, reader: Reader, response: httpx.Response
+) -> Fault | None:
+    """Relay until the answer's end. Returns a fault, told to the client if committed."""
+    call.arm_first_content()
+    sink = call.sink
+    async for data in response.aiter_raw():
+        fault = await _relay(call, reader.feed(data), reader)
+        if fault is not None:
+            return await sink.break_off(fault)
+        if call.relayed.cut or _drained(call):
+            return None
+    if call.relayed.finish is None or not _is_done(reader):
+        fault = await _relay(call, reader.finish(), reader)
+        if fault is not None:
+            return await sink.break_off(fault)
+    if not sink.committed:
+        return truncated(call.source)
+    return None
+
+
+async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
+    relayed = call.relayed
+    if reading.usage is not None:
+        relayed.usage = reading.usage
+    if reading.finish is not None:
+        relayed.finish = reading.finish
+    relayed.events += reading.events
+    if reading.output_chars:
+        relayed.chars += reading.output_chars
+        call.meter.output_tokens = tokens.output_tokens(relayed.chars)
+    sink = call.sink
+    now = call.now()
+    if reading.out:
+        if not sink.committed:
+            call.first_content_at = now
+            await sink.begin()
+        call.arm_idle(now)
+        await sink.send(reading.out)
+    elif sink.committed:
+        call.arm_idle(now)
+    bound = call.output_tokens_max
+    if bound is not None and relayed.chars > bound * CHARS_PER_TOKEN_MAX:
+        # Upstream ignores the bound it was given: the hold is spent, the answer ends.
+        relayed.cut = True
+        relayed.finish = "length"
+        await sink.send(reader.cut("length"))
+    return reading.fault
+
+
+def _is_done(reader: Reader) -> bool:
+    return bool(getattr(reader, "done", False))
+
+
+def _drained(call: Call) -> bool:
+    sink = call.sink
+    if not sink.gone:
+        return False
+    since = call.meter.output_tokens - sink.drained_tokens_from
+    return policy.drained_enough(since, 0.0) or call.now() >= sink.drain_until
+
+
+async def relay_whole(
+    call: Call, crossing: Crossing, response: httpx.Response
+) -> Fault | None:
+    """Read a whole answer, then give it."""
+    call.arm_first_content()
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            return faults.ours(
+                f"Provider {call.source} sent more than {ANSWER_BYTES_MAX} bytes.",
+                status=502,
+                code="upstream_too_large",
+            )
+    reading = crossing.whole(response.status_code, response.headers, bytes(body))
+    if reading.fault is not None:
+        return reading.fault
+    call.first_content_at = call.now()
+    call.relayed.usage = reading.usage
+    call.relayed.finish = reading.finish
+    call.relayed.chars = reading.output_chars
+    call.meter.output_tokens = (
+        reading.usage.completion
+        if reading.usage is not None
+        else tokens.output_tokens(reading.output_chars)
+    )
+    await call.sink.answer(200, reading.out, "application/json")
+    return None

@@ -1,0 +1,209 @@
+"""The whole supervision tree on one screen.
+
+    system                                   one_for_one; starts top-down, stops bottom-up
+    ├── auditor                 permanent    single writer of the records
+    ├── vault                   permanent    grants leases; never hands out a key
+    │   └── lease-N             temporary    an actor with a deadline; its end wipes the key
+    ├── ledger                  permanent    money: an account a site, a hold an attempt
+    ├── router                  permanent    a pure policy over a snapshot; answers plans
+    ├── providers               one_for_one
+    │   └── NAME                permanent    admission and health; trips by exiting
+    ├── streams                 one_for_one
+    │   └── REQUEST_ID          temporary    OWNS one request from plan to record
+    └── edge                    permanent    the listeners; stopped first, drains
+
+Only this file imports every `actor.py`. What outlives an incarnation is in the cells,
+which are made here and closed over by each `make`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, TypeVar
+
+import attrs
+
+from actors.auditor.actor import Auditor, AuditorCell
+from actors.auditor.messages import RequestRecord
+from actors.auditor.ports import Journal
+from actors.ledger.actor import Ledger, LedgerCell, open_accounts
+from actors.ledger.messages import SiteLimits
+from actors.provider.actor import Provider, ProviderCell, Providers
+from actors.router.actor import Router, RouterCell
+from actors.router.messages import RouteTable
+from actors.stream.actor import Peers, Streams
+from actors.vault.actor import KeySource, Vault, VaultCell
+from actors.vault.messages import KeyScope
+from runtime import (
+    Actor,
+    ActorGone,
+    Backoff,
+    ChildSpec,
+    Context,
+    Ref,
+    Supervisor,
+    System,
+    Tracer,
+    open_system,
+)
+
+A = TypeVar("A", bound=Actor)
+
+AUDITOR_SHUTDOWN_S = 10.0  # The last batch's sync on a slow disk.
+AUDITOR_BACKOFF = Backoff(first_s=0.5, factor=2, cap_s=5)  # Space may be back soon.
+
+
+@attrs.frozen
+class ProviderSpec:
+    """One deployment, ready to be called. The caller closes its transport."""
+
+    cell: ProviderCell
+    backoff: Backoff
+
+
+@attrs.frozen
+class TreeSpec:
+    """Everything the tree is made of; the gateway makes it from its settings.
+
+    `edge` makes the actor that serves clients.
+    """
+
+    providers: tuple[ProviderSpec, ...]
+    keys: dict[KeyScope, KeySource]
+    environ: Mapping[str, str] = attrs.field(repr=False)
+    routes: RouteTable
+    limits: tuple[SiteLimits, ...]
+    spent_nanousd: dict[str, int]
+    journal: Journal
+    now: Callable[[], float]
+    wall: Callable[[], float]
+    rng: Random
+    ended: Callable[[RequestRecord], None]
+    edge: Callable[[], Actor] | None = None
+
+
+@attrs.frozen
+class Tree:
+    """The living tree, by name."""
+
+    system: System
+    spec: TreeSpec
+
+    @property
+    def streams(self) -> Ref[Streams]:
+        """Opens streams."""
+        return self._of("streams", Streams)
+
+    @property
+    def router(self) -> Ref[Router]:
+        """Plans."""
+        return self._of("router", Router)
+
+    @property
+    def ledger(self) -> Ref[Ledger]:
+        """Money."""
+        return self._of("ledger", Ledger)
+
+    @property
+    def vault(self) -> Ref[Vault]:
+        """Keys."""
+        return self._of("vault", Vault)
+
+    @property
+    def auditor(self) -> Ref[Auditor]:
+        """Records."""
+        return self._of("auditor", Auditor)
+
+    @property
+    def providers(self) -> Ref[Providers]:
+        """Parent of the providers."""
+        return self._of("providers", Providers)
+
+    def provider(self, name: str) -> Ref[Provider] | None:
+        """One provider, if it is configured."""
+        return self.system.lookup(f"providers/{name}", Provider)
+
+    def _of(self, name: str, kind: type[A]) -> Ref[A]:
+        ref = self.system.lookup(name, kind)
+        if ref is None:
+            raise ActorGone(name)
+        return ref
+
+
+@asynccontextmanager
+async def open_tree(
+    spec: TreeSpec, *, tracer: Tracer | None = None
+) -> AsyncIterator[Tree]:
+    """Start everything, top to bottom; leaving stops it, bottom to top."""
+    grown = _Growing(spec)
+    root = ChildSpec("system", lambda: Supervisor(grown.children()))
+    async with open_system(root, tracer=tracer, rng=spec.rng) as system:
+        yield Tree(system, spec)
+
+
+class _Growing:
+    """The tree while it is made: cells first, then the actors that close over them."""
+
+    def __init__(self, spec: TreeSpec) -> None:
+        self.spec = spec
+        self.auditor = AuditorCell(spec.journal)
+        self.vault = VaultCell(dict(spec.keys), spec.environ)
+        accounts = open_accounts(spec.limits, spec.spent_nanousd, spec.wall())
+        self.ledger = LedgerCell(spec.wall, accounts)
+        self.router = RouterCell(spec.routes)
+
+    def children(self) -> list[ChildSpec[Any]]:
+        """In the order they start; they stop in reverse."""
+        children: list[ChildSpec[Any]] = [
+            ChildSpec(
+                "auditor",
+                lambda: Auditor(self.auditor),
+                backoff=AUDITOR_BACKOFF,
+                shutdown_s=AUDITOR_SHUTDOWN_S,
+            ),
+            ChildSpec("vault", lambda: Vault(self.vault)),
+            ChildSpec("ledger", lambda: Ledger(self.ledger)),
+            ChildSpec("router", lambda: Router(self.router)),
+            ChildSpec("providers", self._providers),
+            ChildSpec("streams", lambda: Streams(self._peers)),
+        ]
+        if self.spec.edge is not None:
+            children.append(ChildSpec("edge", self.spec.edge))
+        return children
+
+    def _providers(self) -> Providers:
+        return Providers(
+            [provider_child(provider) for provider in self.spec.providers]
+        )
+
+    def _peers(self, ctx: Context) -> Peers:
+        spec = self.spec
+        return Peers(
+            router=_found(ctx, "router"),
+            ledger=_found(ctx, "ledger"),
+            vault=_found(ctx, "vault"),
+            auditor=_found(ctx, "auditor"),
+            provider=lambda name: ctx.lookup(f"providers/{name}"),
+            now=spec.now,
+            wall=spec.wall,
+            rng=spec.rng,
+            ended=spec.ended,
+        )
+
+
+def provider_child(provider: ProviderSpec) -> ChildSpec[Provider]:
+    """One deployment; its life is the breaker, so its backoff is the open state."""
+    return ChildSpec(
+        provider.cell.upstream.name,
+        lambda: Provider(provider.cell),
+        backoff=provider.backoff,
+    )
+
+
+def _found(ctx: Context, name: str) -> Ref[Any]:
+    ref = ctx.lookup(name)
+    if ref is None:
+        raise ActorGone(name)
+    return ref

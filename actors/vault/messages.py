@@ -1,0 +1,67 @@
+"""What the vault can be asked and told. No message ever holds a key's bytes.
+
+A `Lease` carries a handle that can write the key into one request's head and nothing
+else. Leases end at their deadline, when spent, when their stream ends, or when revoked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from actors.vault.keyuse import KeyHandle
+from runtime import ControlTell, DomainError, Ref, Request
+
+if TYPE_CHECKING:
+    from actors.stream.actor import Stream
+    from actors.vault.actor import Vault
+
+
+class KeyScope(Struct, frozen=True):
+    """Which key: what names a secret everywhere, and what its use is bound to."""
+
+    provider: str
+    name: str = "default"
+    tenant: str = "default"
+    environment: str = "default"
+
+
+class Acquire(Request["Vault", "Lease"], frozen=True):
+    """Lend this key for one request. Raises LeaseRefused."""
+
+    scope: KeyScope
+    stream: Ref[Stream]
+    site: str
+    request_id: str
+    ttl_s: float
+
+
+class Lease(Struct, frozen=True):
+    """A key on loan until `expires_at` on the runtime's clock."""
+
+    id: str
+    expires_at: float
+    handle: KeyHandle
+
+
+class LeaseRefused(DomainError):
+    """The key is not to be had: who, why, what next. Never names its value."""
+
+    def __init__(self, scope: KeyScope, why: str) -> None:
+        super().__init__(f"key {scope.provider}/{scope.name}: {why}")
+        self.scope = scope
+        self.why = why
+
+
+class Revoke(ControlTell["Vault"], frozen=True):
+    """Wipe all leases of this key now. `revoke_open` also ends streams begun with it."""
+
+    scope: KeyScope
+    revoke_open: bool = False
+
+
+class SetKeys(Request["Vault", None], frozen=True):
+    """After a reload: which environment variable holds which key."""
+
+    env_of: tuple[tuple[KeyScope, str, frozenset[str], bool], ...]

@@ -1,0 +1,90 @@
+"""A key on loan: its bytes in one buffer, written once, wiped at the end.
+
+Pure but for the buffer: time is an argument of the vault's clock. There is no call that
+returns the key; `write_key` appends it to a head that its caller wipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from actors.vault.messages import KeyScope, LeaseRefused
+
+
+class LeasedKey:
+    """The `KeyHandle` of one lease. Ends once: spent, expired, revoked or abandoned."""
+
+    __slots__ = (
+        "_buffer",
+        "_expires_at",
+        "_hosts",
+        "_now",
+        "_on_end",
+        "_plain",
+        "_scope",
+        "ended",
+    )
+
+    def __init__(
+        self,
+        scope: KeyScope,
+        value: bytes,
+        *,
+        hosts: frozenset[str],
+        plain_allowed: bool,
+        expires_at: float,
+        now: Callable[[], float],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._scope = scope
+        self._buffer = bytearray(value)
+        self._hosts = hosts
+        self._plain = plain_allowed
+        self._expires_at = expires_at
+        self._now = now
+        self._on_end = on_end
+        self.ended = ""
+
+    def __repr__(self) -> str:
+        """Whose key and whether it lives; never the key."""
+        state = self.ended or "live"
+        return f"<LeasedKey {self._scope.provider}/{self._scope.name} {state}>"
+
+    def __reduce__(self) -> str:
+        """A key is never pickled."""
+        raise TypeError("a leased key cannot be pickled or copied")
+
+    def write_key(self, head: bytearray, *, host: str, secure: bool) -> None:
+        """Append the key to `head`, or raise LeaseRefused.
+
+        The checks are here and not at the asker, so that a changed base URL or a
+        plain-text connection gets no key whatever the code above believes.
+        """
+        if self.ended:
+            raise LeaseRefused(self._scope, f"the lease has ended ({self.ended})")
+        if self._now() >= self._expires_at:
+            self.wipe("expired")
+            raise LeaseRefused(self._scope, "the lease has ended (expired)")
+        if host not in self._hosts:
+            raise LeaseRefused(
+                self._scope, f"may not be sent to {host}: it is not the key's host"
+            )
+        if not secure and not self._plain:
+            raise LeaseRefused(
+                self._scope, f"may not be sent to {host} without TLS"
+            )
+        head += self._buffer
+
+    def spent(self) -> None:
+        """The head was written: the lease has done its work."""
+        self.wipe("spent")
+
+    def wipe(self, why: str) -> None:
+        """Zero the buffer and end. Synchronous: no checkpoint between cause and wipe."""
+        if self.ended:
+            return
+        self.ended = why
+        buffer = self._buffer
+        for i in range(len(buffer)):
+            buffer[i] = 0
+        self._on_end(why)

@@ -1,0 +1,97 @@
+"""The control socket: what `stagedoor tree` and `stagedoor models` ask.
+
+HTTP over `state_dir/control.sock`, mode 0700 by its folder: whoever may open it is the
+gateway's own user, so there is no login. Reads only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from actors.provider.messages import Vitals
+from gateway.gate import Gate
+from gateway.http.replies import reply_error, reply_json
+from gateway.http11_exchange import Receive, Scope, Send
+from runtime import Node, System
+
+
+class Control:
+    """The ASGI app of the control socket."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.system: System | None = None
+
+    def __repr__(self) -> str:
+        """What it is."""
+        return "<Control>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one question."""
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": f"{message['type']}.complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        if scope["type"] != "http":
+            return
+        match scope["method"], scope["path"]:
+            case "GET", "/tree":
+                await reply_json(send, 200, await self._tree())
+            case "GET", "/models":
+                await reply_json(send, 200, await self._models())
+            case "GET", "/dump":
+                assert self.system is not None
+                await reply_json(send, 200, {"dump": self.system.dump()})
+            case method, path:
+                await reply_error(
+                    send, 404, "unknown_url", f"no {method} {path}; try /tree, /models"
+                )
+
+    async def _tree(self) -> dict[str, Any]:
+        assert self.system is not None
+        return _node(self.system.snapshot(), await self.gate.vitals())
+
+    async def _models(self) -> dict[str, Any]:
+        vitals = await self.gate.vitals()
+        return {
+            "models": [
+                {
+                    "name": model.name,
+                    "route": [
+                        {
+                            "provider": candidate.provider,
+                            "model": candidate.model,
+                            "state": _state(vitals.get(candidate.provider)),
+                        }
+                        for candidate in model.route
+                    ],
+                }
+                for model in self.gate.config.models
+            ]
+        }
+
+
+def _state(vitals: Vitals | str | None) -> str:
+    if isinstance(vitals, Vitals):
+        return vitals.state
+    return "open" if vitals == "down" else (vitals or "unknown")
+
+
+def _node(node: Node, vitals: dict[str, Vitals | str]) -> dict[str, Any]:
+    """A node, with what a provider says of itself."""
+    shown: dict[str, Any] = msgspec.to_builtins(node)
+    shown["children"] = [_node(child, vitals) for child in node.children]
+    parent, _, name = node.id.rpartition("/")
+    if parent == "providers" and name in vitals:
+        own = vitals[name]
+        shown["state"] = _state(own)
+        if isinstance(own, Vitals):
+            shown["in_flight"] = f"{own.in_flight}/{own.in_flight_max}"
+            shown["waiting"] = own.queued
+            shown["failures"] = own.failures
+            shown["key_refused"] = own.key_refused
+    return shown

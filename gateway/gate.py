@@ -1,0 +1,213 @@
+"""What the HTTP face needs of the rest: streams to open, callers, logs, metrics.
+
+One object, made at the start and given to every route. A reload replaces what it
+points at; routes hold nothing of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from actors.auditor.messages import RequestRecord
+from actors.ledger.messages import ReportAccounts
+from actors.provider.messages import ReportVitals, Vitals
+from gateway.logs import Logs
+from gateway.metrics import Gauges, Metrics, ProviderGauges
+from gateway.settings.config import Config
+from gateway.sites import Sites
+from runtime import AskError, Ref
+
+if TYPE_CHECKING:
+    from actors.auditor.actor import Auditor
+    from actors.ledger.actor import Ledger
+    from actors.provider.actor import Provider
+    from actors.router.actor import Router
+    from actors.stream.actor import Streams
+
+    Lookup = Callable[[str], Ref[Any] | None]
+
+OPERATION: Final = "chat"  # OpenTelemetry's gen_ai.operation.name.
+
+# Of the outcomes of attempts: what counts as an error of the provider.
+UPSTREAM_ERRORS: Final = frozenset({"slow", "failed", "throttled", "key"})
+
+
+class Gate:
+    """The routes' view of the gateway."""
+
+    streams: Ref[Streams]
+    router: Ref[Router]
+    ledger: Ref[Ledger]
+    auditor: Ref[Auditor]
+
+    def __init__(self, config: Config, logs: Logs, metrics: Metrics) -> None:
+        self.config = config
+        self.sites = Sites(config)
+        self.logs = logs
+        self.metrics = metrics
+        self.draining = False
+        self._gauges = Gauges()
+        self._bound = 0
+        self._bound_more = trio.Event()
+        self._lookup: Lookup = lambda _: None
+        self._request = logs.log.info
+        metrics.watch(self.gauges)
+
+    def __repr__(self) -> str:
+        """What it leads to."""
+        return f"<Gate {self.sites!r} draining={self.draining}>"
+
+    def attach(self, lookup: Lookup) -> None:
+        """Find the actors, once they run. Refs survive restarts, so once is enough."""
+        self._lookup = lookup
+        for name in ("streams", "router", "ledger", "auditor"):
+            ref = lookup(name)
+            assert ref is not None, f"the tree has no {name}"
+            setattr(self, name, ref)
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The largest request body."""
+        return self.config.server.limits.body_bytes_max
+
+    def bound(self) -> None:
+        """One more listener accepts connections."""
+        self._bound += 1
+        self._bound_more.set()
+
+    async def until_bound(self, count: int) -> None:
+        """Wait for that many listeners."""
+        while self._bound < count:
+            self._bound_more = trio.Event()
+            await self._bound_more.wait()
+
+    # -- what is said of requests ----------------------------------------------
+
+    def ended(self, record: RequestRecord) -> None:
+        """A stream has ended: its log line and its metrics."""
+        attempts = record.attempts
+        last = attempts[-1] if attempts else None
+        provider = last.provider if last is not None else ""
+        upstream_model = last.model if last is not None else ""
+        outcome = record.code or record.outcome
+        fallbacks = len({(a.provider, a.model) for a in attempts}) - 1
+        retries = max(0, len(attempts) - 1 - max(0, fallbacks))
+        first_ms = record.first_content_ms
+        if attempts:
+            self.metrics.traffic(
+                record.site, record.model, OPERATION, provider, upstream_model
+            ).record(
+                outcome if record.outcome != "ok" else "ok",
+                record.duration_ms / 1000,
+                first_content_s=first_ms / 1000 if first_ms else None,
+                tokens_in=record.prompt_tokens,
+                tokens_out=record.output_tokens,
+                tokens_cached=record.cached_tokens,
+                spend_nanousd=record.cost_nanousd,
+                retries=retries,
+                fallbacks=max(0, fallbacks),
+            )
+            if len(attempts) > 1 or record.outcome != "ok":
+                for attempt in attempts:
+                    if attempt.outcome in UPSTREAM_ERRORS:
+                        self.metrics.upstream_error(attempt.provider, attempt.outcome)
+        else:
+            self.metrics.refusal(record.site, outcome)
+        self._request(
+            "request",
+            request_id=record.request_id,
+            site=record.site,
+            model=record.model,
+            provider=provider or None,
+            upstream_model=upstream_model or None,
+            dialect=record.dialect,
+            status=record.status,
+            outcome=record.outcome,
+            error_code=record.code or None,
+            finish=record.finish or None,
+            stream=record.streamed,
+            attempts=len(attempts),
+            tokens_in=record.prompt_tokens,
+            tokens_out=record.output_tokens,
+            estimated=record.usage_estimated or None,
+            spend_nanousd=record.cost_nanousd,
+            first_content_ms=first_ms or None,
+            duration_ms=record.duration_ms,
+        )
+
+    def refused(
+        self, request_id: str, *, site: str | None, dialect: str, status: int, code: str
+    ) -> None:
+        """A request got no stream: it was malformed, unknown, or came too late."""
+        self.metrics.refusal(site or "none", code)
+        self._request(
+            "request",
+            request_id=request_id,
+            site=site,
+            dialect=dialect,
+            status=status,
+            outcome="refused",
+            error_code=code,
+        )
+
+    # -- how the gateway is ----------------------------------------------------
+
+    def unready(self) -> list[str]:
+        """Why a request would not be served now; empty when it would."""
+        reasons: list[str] = []
+        if self.draining:
+            reasons.append("the gateway is stopping")
+        for name in ("auditor", "ledger", "vault", "router", "streams"):
+            ref = self._lookup(name)
+            if ref is None or ref.state != "running":
+                reasons.append(f"{name} is not running")
+        providers = [p.name for p in self.config.providers]
+        if providers and not any(self._is_up(name) for name in providers):
+            reasons.append("no provider is in use: all have failed")
+        return reasons
+
+    def _is_up(self, name: str) -> bool:
+        ref = self._lookup(f"providers/{name}")
+        return ref is not None and ref.state == "running"
+
+    async def vitals(self) -> dict[str, Vitals | str]:
+        """Each provider's own report, or the runtime's word for one that is down."""
+        found: dict[str, Vitals | str] = {}
+        for provider in self.config.providers:
+            ref: Ref[Provider] | None = self._lookup(f"providers/{provider.name}")
+            if ref is None:
+                continue
+            try:
+                found[provider.name] = await ref.ask(ReportVitals())
+            except AskError:
+                found[provider.name] = ref.state
+        return found
+
+    def gauges(self) -> Gauges:
+        """For a scrape: what `render_metrics` has just asked for."""
+        return self._gauges
+
+    async def render_metrics(self, accept: str) -> tuple[str, bytes]:
+        """Ask everybody how they are, then render."""
+        providers = {
+            name: ProviderGauges("open", 0, 0)
+            if isinstance(vitals, str)
+            else ProviderGauges(
+                "half_open" if vitals.state == "probation" else "closed",
+                vitals.in_flight,
+                vitals.queued,
+                vitals.epoch - 1,
+            )
+            for name, vitals in (await self.vitals()).items()
+        }
+        accounts = await self.ledger.ask(ReportAccounts())
+        self._gauges = Gauges(
+            streams_open=sum(account.in_flight for account in accounts),
+            sites_in_flight={a.site: a.in_flight for a in accounts},
+            providers=providers,
+            log=self.logs.statistics(),
+        )
+        return await self.metrics.scrape(accept)

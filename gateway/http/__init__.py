@@ -1,0 +1,1 @@
+"""The HTTP face: routes, authentication, answers in the client's own dialect."""

@@ -1,0 +1,146 @@
+"""The ASGI app: one dictionary of routes, no middleware.
+
+Owns: which path is whose, who may call it, and that every answer has an error shape its
+client reads. Never: what an answer says; endpoints do that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from gateway.gate import Gate
+from gateway.http.inquiries import Endpoint
+from gateway.http.replies import reply_error
+from gateway.http.request import Request
+from gateway.http11_exchange import Receive, Scope, Send
+from gateway.http11_transport import ClientGone
+from gateway.sites import Caller
+
+Handler = Callable[[Request], Awaitable[None]]
+CallerHandler = Callable[[Request, Caller], Awaitable[None]]
+
+BEARER: Final = "bearer "
+NO_KEY: Final = (
+    "No API key was given. Send your site's key as `Authorization: Bearer KEY` or "
+    "`x-api-key: KEY`."
+)
+WRONG_KEY: Final = "The API key is not known here. Check it, or ask for a new one."
+
+
+class App:
+    """Routes requests.
+
+    Args:
+        gate: what the endpoints need.
+        open_routes: (method, path) to handlers that need no key.
+        key_routes: the same for handlers that get a caller.
+        endpoints: path to the dialect's endpoint; all are POST.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        open_routes: Mapping[tuple[str, str], Handler],
+        key_routes: Mapping[tuple[str, str], CallerHandler],
+        endpoints: Mapping[str, Endpoint],
+    ) -> None:
+        self.gate = gate
+        self.open_routes = dict(open_routes)
+        self.key_routes = dict(key_routes)
+        self.endpoints = dict(endpoints)
+        self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
+        for method, path in (*open_routes, *key_routes):
+            self.methods.setdefault(path, []).append(method)
+
+    def __repr__(self) -> str:
+        """How much it serves."""
+        return f"<App {len(self.methods)} paths>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's request, or the lifespan."""
+        kind = scope["type"]
+        if kind == "http":
+            request = Request(scope, receive, send, self.gate.body_bytes_max)
+            try:
+                await self._route(request)
+            except ClientGone:
+                return  # Nobody is there to be told anything.
+        elif kind == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            # Refused before the upgrade: a client sees 403, not a socket that hangs.
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _route(self, request: Request) -> None:
+        endpoint = self.endpoints.get(request.path)
+        if endpoint is not None and request.method == "POST":
+            caller = self._caller(request)
+            if isinstance(caller, str):
+                await endpoint.refuse(request, 401, "invalid_api_key", caller)
+                return
+            await endpoint.serve(request, caller)
+            return
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self.open_routes.get((method, request.path))
+        if handler is not None:
+            await handler(request)
+            return
+        key_handler = self.key_routes.get((method, request.path))
+        if key_handler is not None:
+            caller = self._caller(request)
+            if isinstance(caller, str):
+                await reply_error(request.send, 401, "invalid_api_key", caller)
+                return
+            await key_handler(request, caller)
+            return
+        await self._lost(request)
+
+    def _caller(self, request: Request) -> Caller | str:
+        """The caller, or why there is none."""
+        headers = request.headers
+        key = headers.get("authorization")
+        if key is not None:
+            if key[: len(BEARER)].lower() != BEARER:
+                return NO_KEY
+            key = key[len(BEARER) :].strip()
+        else:
+            key = headers.get("x-api-key") or headers.get("api-key")
+        if not key:
+            return NO_KEY
+        return self.gate.sites.find(key) or WRONG_KEY
+
+    async def _lost(self, request: Request) -> None:
+        methods = self.methods.get(request.path)
+        if methods is None:
+            await reply_error(
+                request.send,
+                404,
+                "unknown_url",
+                f"There is nothing at {request.method} {_shown(request.path)}.",
+            )
+            return
+        allowed = ", ".join(methods)
+        await reply_error(
+            request.send,
+            405,
+            "method_not_allowed",
+            f"{_shown(request.path)} takes {allowed}, not {request.method}.",
+            [("allow", allowed)],
+        )
+
+
+def _shown(path: str) -> str:
+    """A path as an error message may repeat it."""
+    shown = path if len(path) <= 128 else f"{path[:128]}…"
+    return "".join(c if c.isprintable() else "?" for c in shown)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

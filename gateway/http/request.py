@@ -1,0 +1,110 @@
+"""One HTTP request as handlers see it: cheap to make, read only as far as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from gateway.http11_exchange import Conn, Receive, Scope, Send
+from gateway.http11_transport import ClientGone
+
+
+class Headers(Mapping[str, str]):
+    """Header fields by lower-case name, over ASGI's list; the first of a name counts."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        """The first field of this name."""
+        wanted = name.encode("latin-1")
+        for key, value in self._raw:
+            if key == wanted:
+                return value.decode("latin-1")
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names, each once."""
+        return iter(dict.fromkeys(key.decode("latin-1") for key, _ in self._raw))
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len({key for key, _ in self._raw})
+
+    def __repr__(self) -> str:
+        """Without values: they hold keys."""
+        return f"<Headers {len(self._raw)} fields>"
+
+
+class Request:
+    """What handlers need of one request."""
+
+    __slots__ = ("_conn", "_receive", "body_bytes_max", "headers", "method", "path",
+                 "scope", "send")  # fmt: skip
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, body_bytes_max: int
+    ) -> None:
+        self.scope = scope
+        self._receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers = Headers(scope["headers"])
+        self.body_bytes_max = body_bytes_max
+        extensions: Mapping[str, Any] | None = scope.get("extensions")
+        self._conn: Conn | None = (
+            extensions.get("stagedoor") if extensions is not None else None
+        )
+
+    def __repr__(self) -> str:
+        """Method and path: the query may hold a key."""
+        return f"<Request {self.method} {self.path}>"
+
+    async def read(self) -> bytes:
+        """The whole body. Raises ClientGone or TooLarge."""
+        conn = self._conn
+        if conn is not None:
+            # HTTP/1.1: the protocol has counted the bytes already.
+            body = conn.body
+            return body if body is not None else await conn.read_body()
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the body will not be complete")
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > self.body_bytes_max:
+                raise TooLarge(self.body_bytes_max)
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return b"".join(pieces)
+
+    @property
+    def conn(self) -> Conn | None:
+        """The connection's extras; None over HTTP/2."""
+        return self._conn
+
+    async def wait_disconnect(self) -> None:
+        """Return when the client has left (for HTTP/2, where nobody calls back)."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def when_gone(self, callback: Callable[[], None]) -> bool:
+        """Call back when the client leaves; False where only waiting can tell."""
+        if self._conn is None:
+            return False
+        self._conn.on_disconnect(callback)
+        return True
+
+
+class TooLarge(Exception):  # noqa: N818 - a verdict on the client's bytes
+    """The body is over the limit."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"the body has more than {bytes_max} bytes")
+        self.bytes_max = bytes_max

@@ -1,0 +1,116 @@
+"""The journal of request records: one file of JSON lines a day, mode 0600.
+
+Implements the auditor's `Journal`. A write is durable when it returns (one fdatasync a
+batch). A tail torn by a crash is cut off at the next start: every line is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from actors.auditor.messages import RequestRecord
+
+FOLDER: Final = "records"
+TAIL_BYTES_MAX: Final = 1 << 20  # A record is under 8 kB; look no further for its end.
+
+
+class RecordFiles:
+    """Appends to `state_dir/records/YYYY-MM-DD.jsonl`; `clock` gives Unix time."""
+
+    def __init__(self, state_dir: Path, clock: Callable[[], float]) -> None:
+        self.folder = state_dir / FOLDER
+        self.clock = clock
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._name = ""
+        self._fd = -1
+
+    def __repr__(self) -> str:
+        """Where the records go."""
+        return f"<RecordFiles {self.folder}/{self._name or 'not opened yet'}>"
+
+    async def append(self, lines: bytes) -> None:
+        """Write and sync in a thread; the loop goes on. Raises OSError."""
+        # Not abandoned on cancel: half a batch would be a torn one.
+        await trio.to_thread.run_sync(self._append, lines)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._name = ""
+
+    def _append(self, lines: bytes) -> None:
+        name = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%d.jsonl")
+        if name != self._name:
+            self._open(name)
+        start = os.lseek(self._fd, 0, os.SEEK_END)
+        try:
+            view = memoryview(lines)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fdatasync(self._fd)
+        except OSError:
+            # The batch is written again as a whole; a half of it must not stay.
+            os.ftruncate(self._fd, start)
+            raise
+
+    def _open(self, name: str) -> None:
+        self.close()
+        path = self.folder / name
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._name = name
+        mend(self._fd)
+
+
+def mend(fd: int) -> int:
+    """Cut a torn last line off. Returns how many bytes went."""
+    end = os.lseek(fd, 0, os.SEEK_END)
+    if end == 0:
+        return 0
+    start = max(0, end - TAIL_BYTES_MAX)
+    tail = os.pread(fd, end - start, start)
+    torn = len(tail) - (tail.rfind(b"\n") + 1)
+    if torn:
+        os.ftruncate(fd, end - torn)
+        os.fsync(fd)
+    return torn
+
+
+def read_since(state_dir: Path, since_s: float) -> Iterator[RequestRecord]:
+    """All records since a Unix time, oldest first. Unreadable lines are skipped."""
+    folder = state_dir / FOLDER
+    first = datetime.fromtimestamp(since_s, UTC).strftime("%Y-%m-%d.jsonl")
+    decoder = msgspec.json.Decoder(RequestRecord)
+    for path in sorted(folder.glob("????-??-??.jsonl")):
+        if path.name < first:
+            continue
+        with path.open("rb") as lines:
+            for line in lines:
+                try:
+                    record = decoder.decode(line)
+                except msgspec.MsgspecError:
+                    continue
+                if record.opened_at_ms >= since_s * 1000:
+                    yield record
+
+
+def spent_since(
+    state_dir: Path, starts: dict[str, float]
+) -> dict[str, int]:
+    """What each site spent since its window began, for the ledger's first accounts."""
+    spent = dict.fromkeys(starts, 0)
+    if not starts or not (state_dir / FOLDER).is_dir():
+        return spent
+    for record in read_since(state_dir, min(starts.values())):
+        start = starts.get(record.site)
+        if start is not None and record.opened_at_ms >= start * 1000:
+            spent[record.site] += record.cost_nanousd
+    return spent
