@@ -1,0 +1,78 @@
+# Stagedoor. A fresh machine needs Python 3.11 and make; everything else comes from the
+# lock files, with hashes, into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+SELF := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types imports unit fmt docs lock bench test-real-llm clean distclean
+
+help: ## List what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.runtime ## Serve at once: the keys at hand, or a simulated model
+	@exec $(BIN)/stagedoor demo
+
+test: lint types imports unit ## Everything CI checks
+
+lint: $(VENV)/.dev ## Style and format, checked
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy and pyright, both strict
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+imports: $(VENV)/.dev ## Who may import whom
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev ## The tests, with branch coverage; they check the docs too
+	$(BIN)/coverage run -m pytest -q -m "not real_llm"
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+fmt: $(VENV)/.dev ## Format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.runtime ## Write docs/settings.md anew from the definitions
+	$(BIN)/stagedoor settings --format markdown > docs/settings.md
+
+lock: $(VENV)/.dev ## Resolve the dependencies anew
+	$(COMPILE) --upgrade --output-file=requirements/runtime.lock pyproject.toml
+	$(COMPILE) --upgrade --constraint=requirements/runtime.lock --output-file=requirements/dev.lock pyproject.toml requirements/dev.in
+	$(COMPILE) --upgrade --constraint=requirements/dev.lock --output-file=requirements/build.lock requirements/build.in
+
+bench: $(VENV)/.dev ## Measure against a stock gateway, in the same run
+	$(BIN)/python -m bench.unary
+	$(BIN)/python -m bench.stream
+
+test-real-llm: $(VENV)/.dev ## Through the gateway to a real, small model (compiles it once)
+	tests/real_llm/run.sh
+
+clean: ## Remove what tools leave behind
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the environment too
+	rm -rf $(VENV)
+
+# The environment. Each stamp is newer than the locks it was made from.
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stagedoor needs Python 3.11 or later; name one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/build.lock requirements/runtime.lock pyproject.toml | $(BIN)/python
+	$(PIP) -r requirements/build.lock -r requirements/runtime.lock
+	$(SELF)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock requirements/build.lock requirements/runtime.lock pyproject.toml | $(BIN)/python
+	$(PIP) -r requirements/dev.lock
+	$(SELF)
+	@touch $@ $(VENV)/.runtime
