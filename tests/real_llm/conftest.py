@@ -40,3 +40,10 @@ def endpoint(
         return
     with servers.gateway(model_server, tmp_path_factory.mktemp("gateway")) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def shown_log(endpoint: Endpoint) -> Generator[None, None, None]:
+    """What the program under test printed, beside the failure."""
+    yield
+    print(f"{endpoint.process!r} printed:\n{endpoint.process.log_tail()}")

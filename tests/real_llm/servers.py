@@ -52,6 +52,7 @@ class Endpoint:
     base_url: str
     key: str = field(repr=False)
     model: str
+    process: procs.Process
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def model_server(mode: str, folder: Path) -> Generator[ModelServer, None, None]:
 
 def direct(server: ModelServer) -> Endpoint:
     """The model server itself, for a client."""
-    return Endpoint("direct", server.base_url, UPSTREAM_KEY, MODEL)
+    return Endpoint("direct", server.base_url, UPSTREAM_KEY, MODEL, server.process)
 
 
 @contextmanager
@@ -85,7 +86,8 @@ def gateway(upstream: ModelServer, folder: Path) -> Generator[Endpoint, None, No
     env = {gateways.KEY_ENV: UPSTREAM_KEY}
     with procs.started("stagedoor", command, core=None, env=env) as process:
         process.wait_listening(port)
-        yield Endpoint("gateway", f"http://127.0.0.1:{port}/v1", SITE_KEY, ALIAS)
+        base_url = f"http://127.0.0.1:{port}/v1"
+        yield Endpoint("gateway", base_url, SITE_KEY, ALIAS, process)
 
 
 def _command(mode: str, folder: Path, port: int) -> list[str]:
