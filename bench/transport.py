@@ -1,6 +1,6 @@
 """What one upstream request costs: httpx's client, httpcore, ours, a bare socket.
 
-    python -m bench.transport [--requests N] [--deltas N]
+    python -m bench.transport [--requests N] [--deltas N] [--open N]
 
 All clients run in turn in this process, on one core, against the same server in another
 process on another core, over loopback and kept-alive connections. CPU seconds of this
@@ -18,18 +18,22 @@ import os
 import platform
 import statistics
 import time
+import timeit
 from collections.abc import AsyncIterator, Awaitable, Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import httpcore
 import httptools
 import httpx
 import trio
 
-from actors.provider.http import prepare
+from actors.provider.http import UpstreamResponse, prepare
+from actors.provider.pool import PoolLimits
 from actors.provider.transport import Transport
 
 ROUNDS = 7
+WARM = 20  # Responses opened before memory is looked at.
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Say hello."}]}'
 ANSWER = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m",'
@@ -68,7 +72,14 @@ class _Server(asyncio.Protocol):
         self.path = url
 
     def on_message_complete(self) -> None:
-        if self.path == b"/unary":
+        if self.path == b"/open":
+            self.transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+                + b"".join(b"x-ratelimit-%d: 1000\r\n" % n for n in range(18))
+                + b"transfer-encoding: chunked\r\n\r\n"
+                + b"%x\r\n%b\r\n" % (len(DELTA), DELTA)
+            )
+        elif self.path == b"/unary":
             self.transport.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
                 b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\nserver: bench\r\n"
@@ -235,6 +246,48 @@ async def measure(
     return seconds
 
 
+def resident_bytes() -> int:
+    """What this process occupies; the kernel's socket buffers are not in it."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def measure_memory(base: str, count: int) -> float:
+    """Bytes of one open streaming response whose consumer has read a delta."""
+    limits = PoolLimits(connections_max=count + WARM)
+    async with Transport(limits=limits) as transport:
+        prepared = prepare(base, "/open", FIELDS)
+
+        async def opened() -> httpx.Response:
+            response = await transport.handle_async_request(prepared.request(BODY))
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            await anext(aiter(response.stream))
+            return response
+
+        held = [await opened() for _ in range(WARM)]
+        before = resident_bytes()
+        held += [await opened() for _ in range(count)]
+        after = resident_bytes()
+        for response in held:
+            await response.aclose()
+    return (after - before) / count
+
+
+def measure_objects() -> float:
+    """Seconds for an httpx.Request and an httpx.Response, as we make them."""
+    prepared = prepare("http://127.0.0.1", "/unary", FIELDS)
+    raw = [(b"x-field", b"value")] * 20
+    stream = httpx.ByteStream(b"")
+    calls = 20_000
+
+    def pair() -> None:
+        request = prepared.request(BODY)
+        UpstreamResponse(200, raw, stream, request, {"http_version": b"HTTP/1.1"})
+
+    return min(timeit.repeat(pair, number=calls, repeat=ROUNDS)) / calls
+
+
 def report(title: str, seconds: dict[str, list[float]], units: int) -> None:
     """Print best, median and worst, and the ratio of the bests to ours."""
     print(f"\n{title}: µs CPU, best / median / worst of {ROUNDS} rounds")
@@ -254,6 +307,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--requests", type=int, default=1000)
     arguments.add_argument("--deltas", type=int, default=500)
+    arguments.add_argument("--open", type=int, default=400)
     options = arguments.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
@@ -276,6 +330,9 @@ def main() -> None:
         size = len(DELTA) * options.deltas
         deltas = await measure(base, "/deltas", size, 1)
         report("one delta of a stream, a segment each", deltas, options.deltas)
+        memory = await measure_memory(base, options.open)
+        print(f"\none open streaming response: {memory / 1024:.1f} KiB resident")
+        print(f"one Request and one Response: {measure_objects() * 1e6:.1f} µs")
 
     trio.run(run)
     here.send("stop")

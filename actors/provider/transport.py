@@ -195,9 +195,7 @@ class Transport(httpx.AsyncBaseTransport):
                     " wait for one; try another provider or raise connections_max"
                 )
             case Ticket() as ticket:
-                call.phase("pool")
-                wait_s = call.timeouts.pool
-                connection = await self._queue(origin, pool, ticket, wait_s)
+                connection = await self._queue(origin, pool, ticket, call)
             case grant:
                 connection = grant.connection
         while connection is not None and _is_dead(connection):
@@ -213,12 +211,13 @@ class Transport(httpx.AsyncBaseTransport):
         origin: Origin,
         pool: OriginPool,
         ticket: Ticket[Connection],
-        wait_s: float | None,
+        call: _Call,
     ) -> Connection | None:
         granted = self._waiting[ticket] = trio.Event()
         try:
+            call.phase("pool")
             await within(
-                wait_s,
+                call.timeouts.pool,
                 httpx.PoolTimeout,
                 f"{origin}: the wait for a connection",
                 granted.wait,
