@@ -99,21 +99,18 @@ def line(node: Node, *, coloured: bool = False) -> str:
 def _facts(node: Node) -> str:
     """What an operator wants to know; silent about whatever is as it should be."""
     facts: list[str] = []
-    if incarnation := node.get("incarnation"):
+    if (incarnation := node.get("incarnation") or 1) > 1:
         facts.append(f"epoch={incarnation}")
     if (retry_in_s := node.get("retry_in_s")) is not None:
         facts.append(f"retry_in={retry_in_s:.1f}s")
-    depth, capacity = node.get("depth"), node.get("capacity")
-    if capacity:
-        facts.append(f"queued={depth or 0}/{capacity}")
-    elif depth:
-        facts.append(f"queued={depth}")
+    if depth := node.get("depth"):
+        facts.append(f"mailbox={depth}/{node.get('capacity') or '?'}")
     facts += [f"{name}={node[name]}" for name in ("peak", "shed", "restarts")
               if node.get(name)]  # fmt: skip
     facts += [
         f"{name}={value}"
         for name, value in node.items()
-        if name not in _OWN and isinstance(value, str | int | float)
+        if name not in _OWN and value and isinstance(value, str | int | float)
     ]
     if handling := node.get("handling"):
         age = node.get("age_s")

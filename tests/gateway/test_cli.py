@@ -427,6 +427,8 @@ TREE = {
                     "handling": None,
                     "age_s": None,
                     "restarts": 6,
+                    "in_flight": "0/64",
+                    "failures": 0,
                     "last_crash": "Tripped",
                     "children": [],
                 },
@@ -437,6 +439,7 @@ TREE = {
             "state": "running",
             "incarnation": 1,
             "depth": 2,
+            "capacity": 8,
             "handling": "Acquire",
             "age_s": 0.25,
             "leases": 4,
@@ -448,13 +451,13 @@ TREE = {
 
 def test_a_tree_is_drawn_with_what_stands_out() -> None:
     assert list(render(TREE)) == [
-        "system  running epoch=1",
-        "├── providers  running epoch=1",
+        "system  running",
+        "├── providers  running",
         (
-            "│   └── provider/main  open epoch=7 retry_in=4.2s queued=0/64 peak=12 "
-            "shed=3 restarts=6 last_crash=Tripped"
+            "│   └── provider/main  open epoch=7 retry_in=4.2s peak=12 shed=3 "
+            "restarts=6 in_flight=0/64 last_crash=Tripped"
         ),
-        "└── vault  running epoch=1 queued=2 leases=4 handling=Acquire for 0.2s",
+        "└── vault  running mailbox=2/8 leases=4 handling=Acquire for 0.2s",
     ]
 
 
@@ -481,7 +484,7 @@ def test_tree_asks_the_gateway_of_a_folder(
     assert main(["tree", "--state-dir", str(control.folder)]) == cli.OK
 
     assert control.asked == ["GET /tree HTTP/1.1"]
-    assert capsys.readouterr().out.startswith("system  running epoch=1\n├── ")
+    assert capsys.readouterr().out.startswith("system  running\n├── ")
 
 
 @pytest.mark.usefixtures("good")
