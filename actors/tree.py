@@ -174,9 +174,7 @@ class _Growing:
         return children
 
     def _providers(self) -> Providers:
-        return Providers(
-            [provider_child(provider) for provider in self.spec.providers]
-        )
+        return Providers([provider_child(provider) for provider in self.spec.providers])
 
     def _peers(self, ctx: Context) -> Peers:
         spec = self.spec

@@ -80,7 +80,6 @@ def provider_spec(
         base_url=provider.base_url or SIMULATED_URL,
         transport=transport,
         dialect=CHAT,
-        relay=CHAT,
         deadlines=deadlines_of(config, provider),
         key=scope_of(provider),
         on_abort=provider.on_abort,
@@ -148,4 +147,3 @@ def _policy(site: SiteConfig) -> SitePolicy:
         output_tokens_max=site.output_tokens_max,
         capped=site.spend_max_nanousd is not None,
     )
-

@@ -15,11 +15,11 @@ from typing import Any
 import attrs
 import trio
 
+from gateway.http11 import ErrorBody
 from gateway.http11_binding import bind
 from gateway.http11_exchange import App
 from gateway.http11_parser import Http11Limits
 from gateway.http11_transport import EdgeDeadlines
-from gateway.http11 import ErrorBody
 from gateway.listener import serve
 from runtime import Actor, Backoff, ChildSpec, MailboxSpec, Ref, Supervisor
 
@@ -39,6 +39,11 @@ class ListenerCell:
     error_body: ErrorBody
     bound: Callable[[list[str]], None]
     sock: socket.socket | None = None
+
+    def close(self) -> None:
+        """Close a socket that was bound and never served."""
+        if self.sock is not None:
+            self.sock.close()
 
     def take_socket(self) -> socket.socket:
         """The socket bound at the start; after a crash, a new one. Raises OSError."""

@@ -137,6 +137,8 @@ class Http11:
                     await self.refuse(parser.refusal)
                 elif parser.upgrade:
                     return parser.upgrade, parser.rest
+                elif self.edge.stopping and not parser.mid_head:
+                    break
                 else:
                     await self._read_head()
             if self.transport.unsent_bytes:
@@ -173,6 +175,7 @@ class Http11:
                 self.head_expired = False
             return
         self.keep_open = False
+        self.transport.interrupted = ""
         if self.head_expired:
             seconds = self.edge.deadlines.head_s
             await self.refuse(
@@ -185,6 +188,8 @@ class Http11:
 
     async def read_body(self, started: float, received: int) -> Refusal | None:
         """Read once towards the body of the request being answered."""
+        if self.parser.refusal is not None:
+            return self.parser.refusal  # The body went wrong in the head's own read.
         deadlines = self.edge.deadlines
         deadline = started + deadlines.body_s + received / deadlines.body_rate_min
         with trio.move_on_at(deadline) as scope:

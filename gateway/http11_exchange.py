@@ -84,6 +84,7 @@ class Exchange:
         "_callbacks",
         "_chunked",
         "_connection",
+        "_finished",
         "_head",
         "_length_left",
         "_request",
@@ -102,6 +103,7 @@ class Exchange:
         self._request = request
         self._callbacks: list[Callable[[], None]] = []
         self._waiting: list[trio.lowlevel.Task] = []  # The app's own tasks: few.
+        self._finished = False  # The app has returned.
         self._taken = False  # The app has seen the end of the body.
         self._body_started = -inf
         self._head: list[bytes] | None = None  # Held back for the first body.
@@ -194,11 +196,15 @@ class Exchange:
         """Called by the transport, once."""
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - must not end the poller
+                self._connection.edge.report("an on_disconnect callback raised", error)
         self._wake()
 
     def finish(self) -> None:
         """The app has returned: what it left behind must not wait for ever."""
+        self._finished = True
         self._callbacks = []
         self._wake()
 
@@ -206,13 +212,13 @@ class Exchange:
 
     async def receive(self) -> Message:
         """`http.request` until the body is through, then wait for the disconnect."""
-        if not self._taken and not self.answered:
+        if not self._taken and not self.answered and not self._finished:
             if await self._fill():
                 body = self._take()
                 more = not self._taken
                 return {"type": "http.request", "body": body, "more_body": more}
             return {"type": "http.disconnect"}
-        while not self.answered and not self._transport.gone:
+        while not (self.answered or self._finished or self._transport.gone):
             await self._park()
         return {"type": "http.disconnect"}
 
@@ -318,6 +324,8 @@ class Exchange:
         if self.started or self._head is not None:
             raise RuntimeError("http.response.start came twice")
         status: int = message["status"]
+        if status < 200:
+            raise RuntimeError(f"{status} is no final response")
         line = STATUS_LINES.get(status)
         if line is None:
             line = b"HTTP/1.1 %d \r\n" % status

@@ -23,6 +23,7 @@ CHUNK_OVERHEAD_BYTES = 32_768  # Sizes, extensions and trailers beside the conte
 CHUNK_OVERHEAD_RATIO = 16  # One-byte chunks cost 6 to 1; ten more for extensions.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4.
 
+_FRAMING = (b"content-length", b"transfer-encoding")
 _HOST = re.compile(rb"[A-Za-z0-9.\-_~%!$&'()*+,;=:\[\]]*").fullmatch
 _ABSOLUTE = re.compile(rb"https?://[^/?]*(.*)", re.DOTALL | re.IGNORECASE).fullmatch
 
@@ -149,18 +150,26 @@ class RequestParser:
                 self._head_fed_bytes = len(data)
                 return
         self._ended = False
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            self._fail(error)
+        if not self._parse(data):
             return
         if self._in_body:
             self._check_overhead(len(data))
         elif self._request.target or not self._ended:
             self._check_head(len(data))
+
+    def _parse(self, data: bytes) -> bool:
+        """Let llhttp have it; False if that ended in an upgrade or a refusal."""
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._upgrade(data[upgrade.args[0] :])
+            except httptools.HttpParserError as error:
+                self._fail(error)
+                return False
+            else:
+                return True
+        return not self.upgrade
 
     def close(self) -> None:
         """Break the cycle with httptools, so that no collection is needed."""
@@ -214,6 +223,8 @@ class RequestParser:
                 )
             request.http_1_0 = True
         self._head_bytes = self._head_fed_bytes = 0
+        if request.method == "CONNECT":
+            self._refuse(405, "method", "CONNECT is for proxies; this is none")
         self._judge_headers(request)
         if request.target[:1] not in b"/*":
             request.target = self._origin_form(request)
@@ -277,8 +288,6 @@ class RequestParser:
 
     def _origin_form(self, request: Request) -> bytes:
         """The path and query of an absolute target (RFC 9112 section 3.2.2)."""
-        if request.method == "CONNECT":
-            self._refuse(405, "method", "CONNECT is for proxies; this is none")
         absolute = _ABSOLUTE(request.target)
         if absolute is None:
             self._refuse(400, "bad_target", "the request target is no path and no URL")
@@ -304,8 +313,8 @@ class RequestParser:
                 "chunk extensions and trailers outweigh the body; send fewer",
             )
 
-    def _upgrade(self, rest: bytes) -> None:
-        """Hand over what we can, and read the rest as if it had not been asked.
+    def _upgrade(self, rest: bytes) -> bytes:
+        """Hand over what we can; else return the request without its wish.
 
         A server may ignore `Upgrade` (RFC 9110 section 7.8). llhttp cannot be told
         so and would take the body for the next protocol's bytes: a fresh parser
@@ -318,10 +327,8 @@ class RequestParser:
         if kind:
             self.upgrade = kind
             self.rest = _head(request, dropped=b"") + rest
-            return
-        self._parser.feed_data(_head(request, dropped=b"upgrade"))
-        if rest:
-            self.feed(rest)
+            return b""
+        return _head(request, dropped=b"upgrade") + rest
 
     def _fail(self, error: httptools.HttpParserError) -> None:
         if self.refusal is not None:
@@ -372,7 +379,7 @@ def _upgrade_of(request: Request) -> Upgrade:
     they send their first POST with `Upgrade: h2c` and take the HTTP/1.1 answer.
     """
     fields = dict(request.headers)
-    if b"content-length" in fields or b"transfer-encoding" in fields:
+    if request.http_1_0 or not fields.keys().isdisjoint(_FRAMING):
         return ""
     protocol = fields.get(b"upgrade", b"").lower()
     if protocol == b"websocket" and request.method == "GET":

@@ -34,6 +34,7 @@ from gateway.http11_transport import EdgeDeadlines, Transport, errno_name
 from gateway.http11_upgrade import hypercorn_config, serve_upgraded
 
 ACCEPTS_IN_A_ROW_MAX = 64  # Then the connections accepted so far get a turn.
+EVICT_RETRY_S = 0.5  # All slots in use: by then some connection may be idle.
 ACCEPT_RETRY_S = 0.1  # Out of file descriptors: some client will leave.
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -146,7 +147,7 @@ class _Listener:
         self._unix_paths: list[str] = []
         self._open = 0
         self._transports: set[Transport] = set()
-        self._slot_free = trio.Event()
+        self._waiting_for_slot = trio.lowlevel.ParkingLot()
 
     def __repr__(self) -> str:
         limit = self.edge.limits.connections_max
@@ -228,10 +229,10 @@ class _Listener:
         while True:
             await trio.lowlevel.wait_readable(listening)
             for _ in range(ACCEPTS_IN_A_ROW_MAX):
-                if self._open >= connections_max:
+                while self._open >= connections_max:
                     self.edge.evict_idle()
-                    self._slot_free = trio.Event()
-                    await self._slot_free.wait()
+                    with trio.move_on_after(EVICT_RETRY_S):
+                        await self._waiting_for_slot.park()
                 try:
                     sock, peer = listening.accept()
                 except BlockingIOError:
@@ -278,7 +279,7 @@ class _Listener:
             else:
                 sock.close()
             self._open -= 1
-            self._slot_free.set()
+            self._waiting_for_slot.unpark()
 
     async def _serve(self, transport: Transport, peer: Any, tls: bool) -> None:
         alpn = "http/1.1"

@@ -19,7 +19,7 @@ from trio.lowlevel import (
 
 from runtime import _crash
 from runtime._ask import BLOCKED, EXPIRED, SETTLED, Ask, Deferred
-from runtime._cell import Cell, not_accepted
+from runtime._cell import Cell, State, not_accepted
 from runtime._frame import Frame, current_frame
 from runtime._mailbox import Blocked
 from runtime.errors import CallCycle, DeadlineExceeded, DomainError, MailboxFull
@@ -51,6 +51,11 @@ class Ref(Generic[A_co]):
     def gone(self) -> bool:
         """Whether the actor has ended for good."""
         return self.cell.gone
+
+    @property
+    def state(self) -> State:
+        """starting, running, down (between two lives), stopping or gone."""
+        return self.cell.state
 
     def offer(self, msg: Tell[A_co]) -> bool:
         """Hand over without waiting. False: it was not taken, nothing was raised.

@@ -102,9 +102,7 @@ def read_since(state_dir: Path, since_s: float) -> Iterator[RequestRecord]:
                     yield record
 
 
-def spent_since(
-    state_dir: Path, starts: dict[str, float]
-) -> dict[str, int]:
+def spent_since(state_dir: Path, starts: dict[str, float]) -> dict[str, int]:
     """What each site spent since its window began, for the ledger's first accounts."""
     spent = dict.fromkeys(starts, 0)
     if not starts or not (state_dir / FOLDER).is_dir():

@@ -8,5 +8,6 @@ class Journal(Protocol):
 
     async def append(self, lines: bytes) -> None:
         """Write and return when durable. All or nothing after a crash: a torn tail is
-        cut off when the journal is opened."""
+        cut off when the journal is opened.
+        """
         ...

@@ -133,9 +133,7 @@ class Ledger(Actor):
         account.streams.add(stream_id)
         cell.holds_taken += 1
         hold = cell.holds_taken
-        cell.holds[hold] = OpenHold(
-            stream_id, msg.site, nanousd, msg.price, msg.meter
-        )
+        cell.holds[hold] = OpenHold(stream_id, msg.site, nanousd, msg.price, msg.meter)
         entry = cell.entries.get(stream_id)
         if entry is None:
             monitor = self.ctx.monitor(msg.stream)

@@ -13,7 +13,6 @@ from msgspec import Struct
 from runtime import ControlTell, Ref, Request
 
 if TYPE_CHECKING:
-    from actors.ledger.actor import Ledger
     from actors.stream.actor import Stream
 
 NANOUSD_PER_USD = 1_000_000_000
@@ -51,7 +50,8 @@ class SiteLimits(Struct, frozen=True):
 
 class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
     """Reserve the worst case of one attempt. The stream's first hold also enters it
-    among the site's requests in flight; its end leaves."""
+    among the site's requests in flight; its end leaves.
+    """
 
     stream: Ref[Stream]
     site: str

@@ -235,7 +235,9 @@ class Provider(Actor):
             if not deferred.abandoned:
                 deferred.reply(self._permit(msg, probe=False))
 
-    def _refuse(self, reason: RefusalReason, why: str, retry_at: float | None = None) -> Refused:
+    def _refuse(
+        self, reason: RefusalReason, why: str, retry_at: float | None = None
+    ) -> Refused:
         name = self.cell.upstream.name
         return Refused(name, reason, f"provider {name} {why}", retry_at)
 

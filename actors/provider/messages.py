@@ -17,11 +17,10 @@ from actors.ledger.messages import Price
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import KeyScope
 from runtime import ControlTell, Ref, Request
-from wire.dialect import ProviderDialect, RelayDialect, Target, UpstreamRequest
+from wire.dialect import ProviderDialect, Target, UpstreamRequest
 from wire.events import FaultKind
 
 if TYPE_CHECKING:
-    from actors.provider.actor import Provider, Providers
     from actors.stream.actor import Stream
 
 Phase = Literal["connect", "headers", "first_content", "idle", "total"]
@@ -59,11 +58,6 @@ class Upstream(Protocol):
     @property
     def dialect(self) -> ProviderDialect:
         """How it wants to be spoken to."""
-        ...
-
-    @property
-    def relay(self) -> RelayDialect | None:
-        """The fast way for clients of the same dialect, if it has one."""
         ...
 
     @property

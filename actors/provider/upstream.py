@@ -21,7 +21,6 @@ from actors.vault.messages import KeyScope
 from wire.dialect import (
     AuthScheme,
     ProviderDialect,
-    RelayDialect,
     Target,
     UpstreamRequest,
 )
@@ -45,7 +44,6 @@ class HttpUpstream:
     base_url: str
     transport: httpx.AsyncBaseTransport
     dialect: ProviderDialect
-    relay: RelayDialect | None
     deadlines: Deadlines
     key: KeyScope | None
     on_abort: OnAbort

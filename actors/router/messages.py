@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec import Struct
 
 from actors.provider.messages import OutcomeKind
 from runtime import ControlTell, Request, Tell
 from wire.dialect import Need
-
-if TYPE_CHECKING:
-    from actors.router.actor import Router
 
 
 class SitePolicy(Struct, frozen=True):

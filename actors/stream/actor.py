@@ -46,6 +46,7 @@ from runtime import (
     AskError,
     ChildSpec,
     Context,
+    Crashed,
     Draining,
     Exit,
     MailboxSpec,
@@ -146,6 +147,7 @@ class Stream(Actor):
         self.slot: int | None = None
         self.fault: Fault | None = None
         self.recorded = False
+        self.crashed = False
 
     def __repr__(self) -> str:
         """As an operator wants it."""
@@ -159,6 +161,7 @@ class Stream(Actor):
 
     def on_stop(self, why: Exit) -> None:
         """Whatever the end: one record, nothing held, and the client knows."""
+        self.crashed = isinstance(why, Crashed)
         self._close(str(why))
 
     @handles(ClientGone)
@@ -291,7 +294,7 @@ class Stream(Actor):
             model=inquiry.head.model,
             opened_at_ms=self.opened_at_ms,
             outcome=self._outcome(),
-            status=200 if self.fault is None else self.fault.status,
+            status=self._status(),
             streamed=inquiry.head.stream,
             duration_ms=round((self.peers.now() - self.opened) * 1000),
             first_content_ms=(
@@ -310,7 +313,14 @@ class Stream(Actor):
             attempts=tuple(a.record for a in self.attempts if a.record is not None),
         )
 
+    def _status(self) -> int:
+        if self.crashed:
+            return 500
+        return 200 if self.fault is None else self.fault.status
+
     def _outcome(self) -> RequestOutcome:
+        if self.crashed:
+            return "crashed"
         if self.sink.gone:
             return "aborted"
         if self.fault is not None:

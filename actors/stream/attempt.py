@@ -28,13 +28,13 @@ from actors.provider.messages import (
 )
 from actors.router.messages import Candidate, Observed, Plan
 from actors.stream import faults, tokens
-from actors.stream.crossing import Crossing
-from actors.stream.relay import Relayed, Sink, relay_stream, relay_whole
+from actors.stream.relay import Relayed, Sink, chunks, relay_stream, relay_whole
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import Acquire, LeaseRefused
 from runtime import ActorDown, AskError, Ref
 from wire.dialect import ClientError
 from wire.events import Fault, Usage
+from wire.exchange import Exchange, open_exchange
 
 if TYPE_CHECKING:
     from actors.stream.actor import Peers, Stream
@@ -83,7 +83,9 @@ class Attempt:
         self.deadlines = Deadlines()
         self.permit: Permit | None = None
         self.hold: Hold | None = None
-        self.meter = Meter(prompt_tokens=tokens.prompt_tokens(inquiry.head.prompt_bytes))
+        self.meter = Meter(
+            prompt_tokens=tokens.prompt_tokens(inquiry.head.prompt_bytes)
+        )
         self.relayed = Relayed()
         self.bill = Bill()
         self.status = 0
@@ -122,12 +124,14 @@ class Attempt:
         upstream = admitted.upstream
         self.deadlines = upstream.deadlines
         try:
-            crossing = Crossing.of(
-                inquiry,
-                upstream,
-                deployment.model,
-                self.plan.output_tokens_max,
-                self.sink.reply,
+            exchange = open_exchange(
+                inquiry.dialect,
+                upstream.dialect,
+                body=inquiry.body,
+                headers=inquiry.headers,
+                head=inquiry.head,
+                target=upstream.target(deployment.model, self.plan.output_tokens_max),
+                reply=self.sink.reply,
             )
         except ClientError as error:
             return error.fault()
@@ -135,7 +139,7 @@ class Attempt:
         if isinstance(held, Fault):
             return held
         self.hold = held
-        return await self._call(upstream, crossing)
+        return await self._call(upstream, exchange)
 
     async def _admit(self) -> Permit | Fault:
         provider = self.peers.provider(self.candidate.deployment.provider)
@@ -195,12 +199,12 @@ class Attempt:
         )
         return lease.handle
 
-    async def _call(self, upstream: Upstream, crossing: Crossing) -> Fault | None:
+    async def _call(self, upstream: Upstream, exchange: Exchange) -> Fault | None:
         self.sent_at = self.peers.now()
         self._on_phase("connect")
         lend = None if upstream.key is None else self._lend
         try:
-            response = await upstream.send(crossing.request, lend, self._on_phase)
+            response = await upstream.send(exchange.upstream, lend, self._on_phase)
         except httpx.PoolTimeout:
             return faults.pool_full(upstream.name)
         except httpx.TransportError as error:
@@ -212,11 +216,13 @@ class Attempt:
             self.upstream_request_id = faults.request_id(response)
             if not 200 <= response.status_code < 300:
                 body = await _read_at_most(response, ERROR_BYTES_MAX)
-                return crossing.classify(response.status_code, response.headers, body)
+                return exchange.unary(
+                    response.status_code, response.headers, body
+                ).fault
             self.meter.accepted = True
-            if crossing.reader is None:
-                return await relay_whole(self, crossing, response)
-            return await relay_stream(self, crossing.reader, response)
+            if self.inquiry.head.stream:
+                return await relay_stream(self, exchange.reader(), response)
+            return await relay_whole(self, exchange, response)
         except httpx.TransportError as error:
             return await self.sink.break_off(faults.transport(upstream.name, error))
         finally:
@@ -280,8 +286,7 @@ class Attempt:
     def _arm(self, phase: str, deadline: float) -> None:
         self.phase = phase
         total = self.sent_at + self.deadlines.total_s
-        if deadline >= total:
-            deadline = total
+        deadline = min(total, deadline)
         self.scope.deadline = deadline
 
     def _why_cancelled(self) -> Fault:
@@ -372,7 +377,7 @@ class Attempt:
 async def _read_at_most(response: httpx.Response, bytes_max: int) -> bytes:
     """The body of an error; past the bound it is cut, the cause is at its start."""
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in chunks(response):
         body += chunk
         if len(body) >= bytes_max:
             break

@@ -7,7 +7,7 @@ there is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 import httpx
@@ -18,9 +18,7 @@ from actors.stream.messages import Begin, Piece, Whole
 from runtime import ReceiverGone, StreamChannel
 from wire.dialect import ClientDialect, Reader, Reading, Reply, truncated
 from wire.events import Fault, FinishReason, Usage
-
-if TYPE_CHECKING:
-    from actors.stream.crossing import Crossing
+from wire.exchange import Exchange
 
 ANSWER_BYTES_MAX = 64 * 2**20  # A whole answer: 1M tokens of text is 5 MB, audio more.
 
@@ -122,13 +120,20 @@ class Sink:
             self.gone = True
 
 
+def chunks(response: httpx.Response) -> httpx.AsyncByteStream:
+    """The body as it comes. httpx's own iterators add a layer a chunk, for nothing."""
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    return stream
+
+
 async def relay_stream(
     call: Call, reader: Reader, response: httpx.Response
 ) -> Fault | None:
     """Relay until the answer's end. Returns a fault, told to the client if committed."""
     call.arm_first_content()
     sink = call.sink
-    async for data in response.aiter_raw():
+    async for data in chunks(response):
         fault = await _relay(call, reader.feed(data), reader)
         if fault is not None:
             return await sink.break_off(fault)
@@ -185,12 +190,12 @@ def _drained(call: Call) -> bool:
 
 
 async def relay_whole(
-    call: Call, crossing: Crossing, response: httpx.Response
+    call: Call, exchange: Exchange, response: httpx.Response
 ) -> Fault | None:
     """Read a whole answer, then give it."""
     call.arm_first_content()
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in chunks(response):
         body += chunk
         if len(body) > ANSWER_BYTES_MAX:
             return faults.ours(
@@ -198,7 +203,7 @@ async def relay_whole(
                 status=502,
                 code="upstream_too_large",
             )
-    reading = crossing.whole(response.status_code, response.headers, bytes(body))
+    reading = exchange.unary(response.status_code, response.headers, bytes(body))
     if reading.fault is not None:
         return reading.fault
     call.first_content_at = call.now()

@@ -18,8 +18,10 @@ def prompt_tokens(prompt_bytes: int) -> int:
 def prompt_tokens_max(prompt_bytes: int) -> int:
     """A bound that a hold can rely on."""
     likely = prompt_tokens(prompt_bytes)
-    return likely + likely * PROMPT_ERROR_NUM // PROMPT_ERROR_DEN + (
-        MESSAGE_OVERHEAD_TOKENS
+    return (
+        likely
+        + likely * PROMPT_ERROR_NUM // PROMPT_ERROR_DEN
+        + (MESSAGE_OVERHEAD_TOKENS)
     )
 
 

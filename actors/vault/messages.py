@@ -15,7 +15,6 @@ from runtime import ControlTell, DomainError, Ref, Request
 
 if TYPE_CHECKING:
     from actors.stream.actor import Stream
-    from actors.vault.actor import Vault
 
 
 class KeyScope(Struct, frozen=True):

@@ -70,9 +70,7 @@ class LeasedKey:
                 self._scope, f"may not be sent to {host}: it is not the key's host"
             )
         if not secure and not self._plain:
-            raise LeaseRefused(
-                self._scope, f"may not be sent to {host} without TLS"
-            )
+            raise LeaseRefused(self._scope, f"may not be sent to {host} without TLS")
         head += self._buffer
 
     def spent(self) -> None:

@@ -152,9 +152,7 @@ class Endpoint:
 
     async def refuse(self, request: Request, status: int, code: str, why: str) -> None:
         """Turn a request away in this dialect before anything is known of it."""
-        await self._refuse(
-            request, new_request_id(), None, _fault(status, code, why)
-        )
+        await self._refuse(request, new_request_id(), None, _fault(status, code, why))
 
 
 def _start(begin: Begin) -> dict[str, object]:

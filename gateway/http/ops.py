@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import trio
-
-from actors.auditor.messages import OpenRecord
 from actors.router.messages import ListModels
 from gateway.gate import Gate
 from gateway.http.replies import reply, reply_error, reply_json
@@ -73,6 +70,3 @@ class Ops:
                 ],
             },
         )
-
-
-__all__ = ["OpenRecord", "Ops", "trio"]

@@ -44,7 +44,9 @@ def error_body(status: int, code: str, message: str) -> tuple[str, bytes]:
 
     Also what the HTTP/1.1 protocol answers malformed requests with.
     """
-    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    kind = TYPES.get(
+        status, "invalid_request_error" if status < 500 else "server_error"
+    )
     error = {"message": message, "type": kind, "param": None, "code": code}
     return JSON, _encode({"error": error})
 

@@ -1,0 +1,150 @@
+"""A gateway without its sockets: the tree, what it is made from, and its reloads.
+
+Owns: transports, the order in which a reload is applied, the drain. `serve.py` puts it
+behind sockets and signals, `embed.py` behind a function call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from random import Random
+
+import attrs
+import httpx
+import trio
+
+from actors.auditor.ports import Journal
+from actors.ledger.messages import SetLimits
+from actors.provider.messages import Remove as RemoveProvider
+from actors.provider.messages import SetUpstream
+from actors.router.messages import SetRoutes
+from actors.tree import Tree, TreeSpec, open_tree, provider_child
+from actors.vault.messages import SetKeys
+from gateway import assembly
+from gateway.gate import Gate
+from gateway.settings.changes import diff
+from gateway.settings.config import Config, ProviderConfig
+from runtime import Actor, Spawn
+
+
+@attrs.define
+class Gateway:
+    """A running gateway."""
+
+    config: Config
+    tree: Tree
+    gate: Gate
+    transports: dict[str, httpx.AsyncBaseTransport]
+    _make: assembly.MakeTransport
+    _retiring: list[httpx.AsyncBaseTransport]
+
+    async def drain(self) -> None:
+        """Stop in order, within `drain_s`."""
+        self.gate.draining = True
+        drain_s = self.config.server.deadlines.drain_s
+        await self.tree.system.drain(trio.current_time() + drain_s)
+
+    async def reload(self, config: Config) -> None:
+        """Apply what can be applied while serving; say what needs a restart.
+
+        Requests under way finish as they began: with their plan, their upstream and
+        their hold.
+        """
+        changed = diff(self.config, config)
+        log = self.gate.logs.log
+        for change in changed.restart:
+            log.warning("reload.needs_restart", setting=change.path)
+        if not changed.live:
+            return
+        old = {provider.name: provider for provider in self.config.providers}
+        for provider in config.providers:
+            await self._apply_provider(config, old.pop(provider.name, None), provider)
+        for name in old:
+            self.tree.providers.offer(RemoveProvider(name))
+            self._retire(name)
+        # Keys and limits before routes: nobody is sent where no key or cap is yet.
+        await self.tree.vault.ask(
+            SetKeys(
+                tuple(
+                    (scope, key.env, key.hosts, key.plain_allowed)
+                    for scope, key in assembly.key_sources(config).items()
+                )
+            )
+        )
+        await self.tree.ledger.ask(SetLimits(assembly.site_limits(config)))
+        await self.tree.router.ask(SetRoutes(assembly.route_table(config)))
+        self.gate.config = config
+        self.gate.sites.replace(config)
+        self.config = config
+        log.info("reload.applied", count=len(changed.live))
+
+    async def _apply_provider(
+        self, config: Config, old: ProviderConfig | None, new: ProviderConfig
+    ) -> None:
+        if old == new:
+            return
+        if old is not None:
+            self._retire(old.name)
+        transport = self.transports[new.name] = self._make(new)
+        spec = assembly.provider_spec(config, new, transport)
+        ref = self.tree.provider(new.name) if old is not None else None
+        if ref is None:
+            await self.tree.providers.ask(Spawn(provider_child(spec)))
+            return
+        ref.offer(
+            SetUpstream(
+                spec.cell.upstream,
+                new.in_flight_max,
+                new.queue_max,
+                new.breaker.failures_max,
+            )
+        )
+
+    def _retire(self, name: str) -> None:
+        """Keep a replaced pool for the calls that still use it; closed at the end."""
+        self._retiring.append(self.transports.pop(name))
+
+
+@asynccontextmanager
+async def open_core(
+    config: Config,
+    gate: Gate,
+    *,
+    environ: Mapping[str, str],
+    journal: Journal,
+    make_transport: assembly.MakeTransport,
+    edge: Callable[[], Actor] | None = None,
+    spent_nanousd: Mapping[str, int] | None = None,
+    wall: Callable[[], float] = time.time,
+    rng: Random | None = None,
+) -> AsyncIterator[Gateway]:
+    """Run the tree around the body; leaving stops it and closes the pools."""
+    transports = {p.name: make_transport(p) for p in config.providers}
+    spec = TreeSpec(
+        providers=tuple(
+            assembly.provider_spec(config, provider, transports[provider.name])
+            for provider in config.providers
+        ),
+        keys=assembly.key_sources(config),
+        environ=environ,
+        routes=assembly.route_table(config),
+        limits=assembly.site_limits(config),
+        spent_nanousd=dict(spent_nanousd or {}),
+        journal=journal,
+        now=trio.current_time,
+        wall=wall,
+        rng=rng or Random(),  # noqa: S311 - jitter, not secrets
+        ended=gate.ended,
+        edge=edge,
+    )
+    retiring: list[httpx.AsyncBaseTransport] = []
+    try:
+        async with open_tree(spec) as tree:
+            gate.attach(tree.system.lookup)
+            yield Gateway(config, tree, gate, transports, make_transport, retiring)
+    finally:
+        with trio.CancelScope(shield=True):
+            for transport in (*transports.values(), *retiring):
+                await transport.aclose()
