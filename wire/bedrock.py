@@ -4,7 +4,14 @@ from wire import bedrock_build as build
 from wire.bedrock_read import SOURCE, ConverseReader
 from wire.bedrock_stream import BedrockDecoder
 from wire.counting import TokenCount
-from wire.dialect import Headers, Target, UpstreamRequest, malformed
+from wire.customtools import decoder_for
+from wire.dialect import (
+    Headers,
+    StreamDecoder,
+    Target,
+    UpstreamRequest,
+    malformed,
+)
 from wire.errors import classify
 from wire.events import Event, Fault
 from wire.jsontext import count, decode_object
@@ -27,10 +34,9 @@ class Bedrock:
         """See `ProviderDialect.build_request`."""
         return build.build_request(request, target)
 
-    def stream_decoder(self, request: ChatRequest, target: Target) -> BedrockDecoder:
+    def stream_decoder(self, request: ChatRequest, target: Target) -> StreamDecoder:
         """See `ProviderDialect.stream_decoder`."""
-        custom = frozenset(tool.name for tool in request.tools if tool.kind == "custom")
-        return BedrockDecoder(build.base_model(target), custom)
+        return decoder_for(request, BedrockDecoder(build.base_model(target)))
 
     def parse_response(
         self, status: int, headers: Headers, body: bytes, target: Target

@@ -14,18 +14,14 @@ import msgspec
 from msgspec import Raw
 
 from wire import anthropic_models as claude
+from wire import customtools
 from wire.bedrock_parts import PartWriter, cache_point
-from wire.bedrock_read import CUSTOM_INPUT, SOURCE, is_claude
+from wire.bedrock_read import SOURCE, is_claude
 from wire.dialect import AuthScheme, ClientError, Target, UpstreamRequest
 from wire.request import ChatRequest, Tool, ToolResult, ToolUse
 
 JSON = dict[str, Any]
 
-_CUSTOM_SCHEMA: Final[JSON] = {
-    "type": "object",
-    "properties": {CUSTOM_INPUT: {"type": "string"}},
-    "required": [CUSTOM_INPUT],
-}
 _EMPTY_SCHEMA: Final[JSON] = {"type": "object", "properties": {}}
 
 _JSON_ONLY: Final = (
@@ -303,7 +299,7 @@ def _tool(tool: Tool) -> JSON:
     if tool.description:
         spec["description"] = tool.description
     if tool.kind == "custom":
-        schema: Any = _CUSTOM_SCHEMA
+        schema: Any = customtools.SCHEMA
     else:
         schema = Raw(tool.parameters) if tool.parameters else _EMPTY_SCHEMA
     spec["inputSchema"] = {"json": schema}

@@ -19,9 +19,11 @@ from wire import anthropic_build, anthropic_decode
 from wire import bedrock_build as build
 from wire.bedrock_read import SOURCE, ConverseReader, is_claude
 from wire.bedrock_stream import frame_fault, frame_object
+from wire.customtools import decoder_for
 from wire.dialect import (
     ClientError,
     Headers,
+    StreamDecoder,
     Target,
     UpstreamRequest,
     malformed,
@@ -73,8 +75,8 @@ class _Family(Protocol):
 
 
 class _Claude:
-    def __init__(self, custom_tools: frozenset[str]) -> None:
-        self._events = anthropic_decode.MessageEvents(custom_tools)
+    def __init__(self) -> None:
+        self._events = anthropic_decode.MessageEvents()
 
     @property
     def over(self) -> bool:
@@ -86,8 +88,8 @@ class _Claude:
 
 
 class _Nova:
-    def __init__(self, model: str, custom_tools: frozenset[str]) -> None:
-        self._reader = ConverseReader(model, custom_tools)
+    def __init__(self, model: str) -> None:
+        self._reader = ConverseReader(model)
 
     @property
     def over(self) -> bool:
@@ -151,9 +153,8 @@ def _notes(event: Mapping[str, Any]) -> list[Event]:
 class InvokeDecoder:
     """An InvokeModelWithResponseStream: frames, chunks, a family's events."""
 
-    def __init__(self, model: str, custom_tools: frozenset[str] = frozenset()) -> None:
+    def __init__(self, model: str) -> None:
         self._model = model
-        self._custom_tools = custom_tools
         self._frames = EventStreamDecoder()
         self._family: _Family | None = None
         self._failed = False
@@ -205,9 +206,9 @@ class InvokeDecoder:
 
     def _recognise(self, event: Mapping[str, Any]) -> _Family | None:
         if "type" in event:
-            return _Claude(self._custom_tools)
+            return _Claude()
         if "messageStart" in event:
-            return _Nova(self._model, self._custom_tools)
+            return _Nova(self._model)
         if "outputText" in event or "is_finished" in event:
             return _Plain(self._model)
         return None
@@ -242,10 +243,9 @@ class BedrockInvoke:
         operation = "invoke-with-response-stream" if request.stream else "invoke"
         return build.upstream(target, operation, msgspec.json.encode(body))
 
-    def stream_decoder(self, request: ChatRequest, target: Target) -> InvokeDecoder:
+    def stream_decoder(self, request: ChatRequest, target: Target) -> StreamDecoder:
         """See `ProviderDialect.stream_decoder`."""
-        custom = frozenset(tool.name for tool in request.tools if tool.kind == "custom")
-        return InvokeDecoder(build.base_model(target), custom)
+        return decoder_for(request, InvokeDecoder(build.base_model(target)))
 
     def parse_response(
         self, status: int, headers: Headers, body: bytes, target: Target

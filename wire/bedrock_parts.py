@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from wire.bedrock_read import CLAUDE_SOURCE, CUSTOM_INPUT, SOURCE, state_source
+from wire import customtools
+from wire.bedrock_read import CLAUDE_SOURCE, SOURCE, state_source
 from wire.callids import fit_id
 from wire.dialect import ClientError
 from wire.request import (
@@ -133,7 +134,7 @@ def _tool_use(part: ToolUse) -> JSON:
 def _input(part: ToolUse) -> Any:
     """Arguments as the object Converse insists on, also when a model wrote none."""
     if part.custom:
-        return {CUSTOM_INPUT: part.arguments}
+        return customtools.pack(part.arguments)
     written = part.arguments.strip() or "{}"
     try:
         value = msgspec.json.decode(written)

@@ -35,13 +35,10 @@ from wire.events import (
     ToolCallStart,
     Usage,
 )
-from wire.jsontext import count, decode_object, mapping, text
+from wire.jsontext import count, mapping, text
 
 SOURCE: Final = "bedrock"
 CLAUDE_SOURCE: Final = "anthropic"
-
-CUSTOM_INPUT: Final = "input"
-"""Custom tools take free text; Converse's take objects: the text is its one field."""
 
 FINISH: Final[dict[str, FinishReason]] = {
     "end_turn": "stop",
@@ -74,7 +71,6 @@ class _Block(msgspec.Struct):
     id: str = ""
     name: str = ""
     args_seen: bool = False
-    custom: bool = False
     texts: list[str] = msgspec.field(default_factory=list[str])
     signature: list[str] = msgspec.field(default_factory=list[str])
     redacted: list[str] = msgspec.field(default_factory=list[str])
@@ -124,12 +120,9 @@ class ConverseReader:
             block = _Block(
                 "tool", self._tools, text(use.get("toolUseId")), text(use.get("name"))
             )
-            block.custom = block.name in self._custom_tools
             self._tools += 1
             self._blocks[at] = block
-            return [
-                ToolCallStart(block.tool, block.id, block.name, custom=block.custom)
-            ]
+            return [ToolCallStart(block.tool, block.id, block.name)]
         if use or "toolResult" in start:
             part = use or mapping(start.get("toolResult"))
             name = text(part.get("name")) or text(part.get("type"))
@@ -158,7 +151,7 @@ class ConverseReader:
             piece = text(mapping(delta["toolUse"]).get("input"))
             if not piece:
                 return []  # Claude's first piece is always empty.
-            if block.kind == "tool" and not block.custom:
+            if block.kind == "tool":
                 block.args_seen = True
                 return [ToolArgsDelta(block.tool, piece)]
             block.texts.append(piece)
@@ -298,21 +291,11 @@ class ConverseReader:
         index = self._tools
         self._tools += 1
         arguments = _json(use.get("input") or {}).decode()
-        custom = name in self._custom_tools
-        if custom:
-            arguments = custom_text(arguments)
         return [
-            ToolCallStart(index, id_, name, custom=custom),
+            ToolCallStart(index, id_, name),
             ToolArgsDelta(index, arguments),
             ToolCallEnd(index),
         ]
-
-
-def custom_text(arguments: str) -> str:
-    """Free text of a custom tool, out of the one field it was asked in."""
-    said = decode_object(arguments.encode())
-    value = None if said is None else said.get(CUSTOM_INPUT)
-    return value if isinstance(value, str) else arguments
 
 
 def end(reason: str, extra: Mapping[str, Any]) -> Finish | Fault:

@@ -20,9 +20,9 @@ from wire.jsontext import decode_object
 class BedrockDecoder:
     """A ConverseStream: AWS frames into events."""
 
-    def __init__(self, model: str, custom_tools: frozenset[str] = frozenset()) -> None:
+    def __init__(self, model: str) -> None:
         self._frames = EventStreamDecoder()
-        self._reader = ConverseReader(model, custom_tools)
+        self._reader = ConverseReader(model)
 
     def __repr__(self) -> str:
         state = "over" if self.done else "open"
