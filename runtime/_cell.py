@@ -447,10 +447,10 @@ class Cell(Mailbox):
             self.turned = trio.Event()
         await self.turned.wait()
 
-    async def pause(self, until: float = inf) -> None:
-        """Wait for the alarm, or until a time. Kernel only; shielded."""
+    async def pause(self, until: float = inf, *, shield: bool = True) -> None:
+        """Wait for the alarm, or until a time."""
         self.alarm = trio.Event()
-        with trio.CancelScope(deadline=until, shield=True):
+        with trio.CancelScope(deadline=until, shield=shield):
             await self.alarm.wait()
         self.alarm = None
 

@@ -137,9 +137,11 @@ async def _regroup(parent: Cell, culprit: Cell) -> None:
         if child is not culprit:
             await _halt(child, f"{culprit.id} is being restarted")
     parent.reaping = False
-    if culprit.retry_at is not None:
-        await trio.sleep_until(culprit.retry_at)
+    if culprit.retry_at is not None and parent.stopping is None:
+        await parent.pause(culprit.retry_at, shield=False)
     for child in group:
+        if parent.stopping is not None:
+            return  # The end of the parent ends them where they are.
         if not child.gone and child.state == "down":
             child.resume()
             await child.wait_turn()

@@ -250,8 +250,9 @@ async def _wind_down(cell: Cell) -> None:
 
 async def _wind_down_slowly(cell: Cell) -> None:
     ended, actor = cell.exit, cell.actor
-    await _family.end_helpers(cell, f"{cell.id} {ended}")
-    await _family.stop_children(cell, f"{cell.id} {ended}")
+    reason = ended.reason if isinstance(ended, Stopped) else f"{cell.id} {ended}"
+    await _family.end_helpers(cell, reason)
+    await _family.stop_children(cell, reason)
     if actor is None or not cell.started:
         return
     if isinstance(ended, Normal | Stopped) and not cell.again:

@@ -25,6 +25,11 @@ class Strike(Protocol):
         ...
 
     @property
+    def cancel_after_s(self) -> float | None:
+        """After how long a temporary actor is cancelled, if it is."""
+        ...
+
+    @property
     def crashes(self) -> bool:
         """Whether the actor crashes instead of handling."""
         ...

@@ -248,6 +248,8 @@ class System:
         if self.tracer is not None:
             self.tracer.received(cell.id, kind)
         struck = self.injector.strike(cell.id, kind) if self.injector else None
+        if struck is not None and struck.cancel_after_s is not None:
+            self.start(_cancel_later, cell, struck.cancel_after_s, name="injected")
         if struck is not None and struck.stall_s:
             await trio.sleep(struck.stall_s)
         if struck is not None and struck.crashes:
@@ -291,6 +293,15 @@ class System:
         if cell.rest:
             cell.idle = True
         return True, reply
+
+
+async def _cancel_later(cell: Cell, after_s: float) -> None:
+    """Stop a temporary actor by force, because a simulation wants it."""
+    with trio.CancelScope(shield=True):
+        await trio.sleep(after_s)
+    if cell.spec.restart == "temporary" and not cell.gone:
+        cell.request_stop("injected")
+        cell.kill("injected")
 
 
 async def _stop_shielded(cell: Cell, reason: str) -> None:
