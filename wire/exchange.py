@@ -3,7 +3,7 @@
 The stream's owner picks two dialects and a target; here it is settled whether bytes can
 be relayed or have to be translated, and from then on it sees no difference:
 
-    exchange = open_exchange(client, provider, body, headers, head, target, reply)
+    exchange = open_exchange(client, provider, body=…, target=…, …)
     send(exchange.upstream)
     reader = exchange.reader()              # a stream with status 200
     reading = exchange.unary(status, headers, body)      # anything else
@@ -56,6 +56,7 @@ class _Relays(RelayDialect, Protocol):
 def open_exchange(
     client: ClientDialect,
     provider: ProviderDialect,
+    *,
     body: bytes,
     headers: Headers,
     head: Head,
@@ -64,7 +65,15 @@ def open_exchange(
 ) -> Exchange:
     """Relay when both sides speak one dialect, else translate. Raises ClientError."""
     if client.name == provider.name and isinstance(provider, _Relays):
-        return Relayed(provider, provider, body, headers, head, target, reply)
+        return Relayed(
+            provider,
+            provider,
+            body=body,
+            headers=headers,
+            head=head,
+            target=target,
+            reply=reply,
+        )
     request = client.parse_request(body, headers)
     return Translated(client, provider, request, target, reply)
 
@@ -76,6 +85,7 @@ class Relayed:
         self,
         dialect: RelayDialect,
         provider: ProviderDialect,
+        *,
         body: bytes,
         headers: Headers,
         head: Head,

@@ -111,6 +111,7 @@ _ROWS = (
         usage_always=True,
         reasoning_in="reasoning",
         reasoning_style="object",
+        developer_role=True,
         top_k=True,
         cache_control=True,
         refused=frozenset({"store"}),

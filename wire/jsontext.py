@@ -18,6 +18,11 @@ JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises on bytes from outside: malformed or of another shape, not
 UTF-8, nested deeper than the interpreter's stack."""
 
+NULL = Raw(b"null")
+"""The default of raw fields, so that absent and null are one: compare with `==`.
+
+`Raw | None` would not do: msgspec takes it for None alone."""
+
 _any = msgspec.json.Decoder()
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _encoder = msgspec.json.Encoder()
@@ -45,6 +50,11 @@ def decode_fields(data: bytes) -> dict[str, Raw]:
     Raises one of JSON_ERRORS.
     """
     return _fields.decode(data)
+
+
+def given(raw: Raw) -> bytes:
+    """The bytes of a raw field; b"" where it was null or absent."""
+    return b"" if raw == NULL else bytes(raw)
 
 
 def text(value: Any) -> str:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from wire.jsontext import NULL
+
 
 class InStreamOptions(Struct):
     """What a stream holds beside the answer."""
@@ -47,6 +49,7 @@ class InTextPart(Struct, tag_field="type", tag="text"):
     """Text."""
 
     text: str
+    prompt_cache_breakpoint: Raw = NULL  # OpenAI's own cache mark.
     cache_control: InCacheControl | None = None
 
 
@@ -101,7 +104,7 @@ class InCall(Struct):
     type: Literal["function", "custom"] = "function"
     function: InFunction | None = None
     custom: InCustom | None = None
-    extra_content: Raw | None = None
+    extra_content: Raw = NULL
 
 
 class InAudioRef(Struct):
@@ -122,7 +125,7 @@ class InMessage(Struct):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    reasoning_details: Raw | None = None
+    reasoning_details: Raw = NULL
     audio: InAudioRef | None = None
 
 
@@ -131,7 +134,7 @@ class InFunctionTool(Struct):
 
     name: str
     description: str | None = None
-    parameters: Raw | None = None
+    parameters: Raw = NULL
     strict: bool | None = None
 
 
@@ -140,7 +143,7 @@ class InCustomTool(Struct):
 
     name: str
     description: str | None = None
-    format: Raw | None = None
+    format: Raw = NULL
 
 
 class InTool(Struct):
@@ -156,7 +159,7 @@ class InSchema(Struct):
     """A JSON schema with its name."""
 
     name: str = "response"
-    schema: Raw | None = None
+    schema: Raw = NULL
     strict: bool | None = None
     description: str | None = None
 
@@ -189,7 +192,7 @@ class InBody(Struct):
     model: str
     messages: list[InMessage]
     tools: list[Raw] | None = None
-    tool_choice: Raw | None = None
+    tool_choice: Raw = NULL
     parallel_tool_calls: bool | None = None
     response_format: InFormat | None = None
     stop: str | list[str] | None = None
@@ -215,5 +218,5 @@ class InBody(Struct):
     prompt_cache_key: str | None = None
     stream: bool | None = None
     stream_options: InStreamOptions | None = None
-    functions: Raw | None = None
-    function_call: Raw | None = None
+    functions: Raw = NULL
+    function_call: Raw = NULL

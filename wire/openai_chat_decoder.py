@@ -31,6 +31,7 @@ from wire.events import (
 from wire.flavours import Flavour
 from wire.jsontext import (
     JSON_ERRORS,
+    NULL,
     count,
     decode_any,
     decode_object,
@@ -117,7 +118,7 @@ class ChunkReader:
             chunk = read_chunk(data)
         except JSON_ERRORS:
             return [malformed(self.source, "a chunk is not a JSON object")]
-        if chunk.error is not None:
+        if chunk.error != NULL:
             fault = self._fault(chunk.error, data)
             if fault is not None:
                 return [fault]
@@ -129,10 +130,10 @@ class ChunkReader:
                 self._choice(choice, events)
                 if events and isinstance(events[-1], Fault):
                     return events
-        if chunk.citations is not None and not self._cited:
+        if chunk.citations != NULL and not self._cited:
             self._top_citations(chunk.citations, events)
-        usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
-        if usage is not None:
+        usage = chunk.usage_anywhere()
+        if usage != NULL:
             counts = decode_object(usage)
             if counts:
                 events.append(from_openai(counts))
@@ -176,15 +177,11 @@ class ChunkReader:
                 self._text(delta.content, index, state, events)
             else:
                 self._delta(delta, index, state, events)
-            if (
-                delta.audio is not None
-                or delta.images is not None
-                or delta.annotations is not None
-            ):
+            if delta.audio != NULL or delta.images != NULL or delta.annotations != NULL:
                 self._extras(delta, index, events)
         if choice.text:
             self._text(choice.text, index, state, events)
-        if choice.logprobs is not None and bytes(choice.logprobs) != b"null":
+        if choice.logprobs != NULL:
             events.append(Logprobs(bytes(choice.logprobs), index))
         raw = choice.finish_reason or (
             choice.finish_details.type if choice.finish_details else None
@@ -208,7 +205,7 @@ class ChunkReader:
             if state.current is not None:
                 self._close_part(index, state, events)
             events.append(ReasoningDelta(thought, index))
-        if delta.reasoning_details is not None:
+        if delta.reasoning_details != NULL:
             details = decode_any(delta.reasoning_details)
             if isinstance(details, list):
                 state.details.extend(details)
@@ -243,7 +240,7 @@ class ChunkReader:
             call.id = delta.id
         if function.name and not call.started:
             call.name = function.name
-        if delta.extra_content is not None:
+        if delta.extra_content != NULL:
             google = mapping(mapping(decode_any(delta.extra_content)).get("google"))
             signature = text_or_none(google.get("thought_signature"))
             if signature and not call.started:
@@ -326,7 +323,7 @@ class ChunkReader:
             state.current = None
 
     def _extras(self, delta: Delta, index: int, events: list[Event]) -> None:
-        if delta.audio is not None:
+        if delta.audio != NULL:
             audio = mapping(decode_any(delta.audio))
             events.append(
                 Media(
@@ -390,9 +387,7 @@ def gave_up(source: str, word: str) -> Fault:
     )
 
 
-def _items(raw: Raw | None) -> list[Any]:
-    if raw is None:
-        return []
+def _items(raw: Raw) -> list[Any]:
     value = decode_any(raw)
     return value if isinstance(value, list) else []
 

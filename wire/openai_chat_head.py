@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from wire import checks
 from wire.dialect import Head, Need
-from wire.jsontext import decode_client
+from wire.jsontext import NULL, decode_client, given
 from wire.openai_chat_body import InStreamOptions
 
 PREFIX_BYTES_MAX = 4096
@@ -29,12 +29,12 @@ class _Top(Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = None
-    tools: Raw | None = None
-    functions: Raw | None = None
-    response_format: Raw | None = None
+    tools: Raw = NULL
+    functions: Raw = NULL
+    response_format: Raw = NULL
     reasoning_effort: str | None = None
-    reasoning: Raw | None = None
-    thinking: Raw | None = None
+    reasoning: Raw = NULL
+    thinking: Raw = NULL
     modalities: list[str] | None = None
     user: str | None = None
     service_tier: str | None = None
@@ -51,8 +51,8 @@ def read_head(body: bytes) -> Head:
         raise checks.empty("messages")
     bound = checks.bound(top.max_completion_tokens, top.max_tokens)
     n = 1 if top.n is None else checks.integer(top.n, "n", 1, checks.N_MAX)
-    tools = bytes(top.tools or top.functions or b"")
-    schema = bytes(top.response_format or b"")
+    tools = given(top.tools) or given(top.functions)
+    schema = given(top.response_format)
     sizes = [len(bytes(message)) for message in top.messages]
     media = [
         bytes(message)
@@ -83,7 +83,7 @@ def _needs(
     top: _Top, tools: bytes, schema: bytes, media: list[bytes]
 ) -> frozenset[Need]:
     needs: set[Need] = set()
-    if len(tools) > 2 and tools != b"null":
+    if len(tools) > 2:  # "[]" is none.
         needs.add("tools")
     if b'"json_schema"' in schema:
         needs.add("json_schema")

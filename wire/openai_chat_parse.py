@@ -15,10 +15,12 @@ from wire import checks
 from wire.dialect import ClientError
 from wire.events import ProviderState
 from wire.jsontext import (
+    NULL,
     decode_any,
     decode_client,
     decode_fields,
     encode,
+    given,
     mapping,
     text,
 )
@@ -71,7 +73,7 @@ def parse(body: bytes) -> ChatRequest:
     checks.model(read.model)
     if not read.messages:
         raise checks.empty("messages")
-    if read.functions is not None or read.function_call is not None:
+    if read.functions != NULL or read.function_call != NULL:
         raise ClientError(
             "'functions' and 'function_call' are not supported by the provider of this "
             "model. Use 'tools' and 'tool_choice' instead.",
@@ -192,7 +194,7 @@ def _assistant(
 
 def _call(call: InCall, path: str, names: dict[str, str]) -> ToolUse:
     call_id, state = unpack(call.id)
-    if state is None and call.extra_content is not None:
+    if state is None and call.extra_content != NULL:
         google = mapping(mapping(decode_any(call.extra_content)).get("google"))
         signature = text(google.get("thought_signature"))
         if signature:
@@ -210,11 +212,7 @@ def _call(call: InCall, path: str, names: dict[str, str]) -> ToolUse:
 def _thoughts(message: InMessage) -> list[Part]:
     """Earlier thoughts: ours carry their proof, OpenRouter's theirs, others text."""
     told = message.reasoning_content or message.reasoning or ""
-    details = (
-        []
-        if message.reasoning_details is None
-        else decode_any(message.reasoning_details)
-    )
+    details = decode_any(message.reasoning_details)
     ours: list[Part] = []
     theirs: list[Any] = []
     for detail in details if isinstance(details, list) else []:
@@ -246,7 +244,8 @@ def _parts(content: str | list[InPart], path: str) -> tuple[Part, ...]:
 def _part(part: InPart, path: str) -> Part:
     match part:
         case InTextPart():
-            return Text(part.text, _mark(part.cache_control))
+            marked = part.prompt_cache_breakpoint != NULL
+            return Text(part.text, CacheMark() if marked else _mark(part.cache_control))
         case InImagePart(image_url=InImageUrl(url, detail)):
             return _image(url, detail, _mark(part.cache_control), path)
         case InImagePart(image_url=str(url)):
@@ -314,7 +313,7 @@ def _read_tool(raw: Raw, path: str) -> Tool:
         return Tool(
             name=tool.function.name,
             description=tool.function.description,
-            parameters=bytes(tool.function.parameters or b""),
+            parameters=given(tool.function.parameters),
             strict=tool.function.strict,
             source=SOURCE,
             cache=_mark(tool.cache_control),
@@ -325,14 +324,12 @@ def _read_tool(raw: Raw, path: str) -> Tool:
             description=tool.custom.description,
             kind="custom",
             source=SOURCE,
-            data=bytes(tool.custom.format or b""),
+            data=given(tool.custom.format),
         )
     return Tool(name=tool.type, kind="server", source=SOURCE, data=bytes(raw))
 
 
-def _tool_choice(raw: Raw | None) -> ToolChoice | None:
-    if raw is None:
-        return None
+def _tool_choice(raw: Raw) -> ToolChoice | None:
     choice = decode_any(raw)
     match choice:
         case None:
@@ -349,11 +346,11 @@ def _tool_choice(raw: Raw | None) -> ToolChoice | None:
             return ToolChoice("tool", name)
         case {
             "type": "allowed_tools",
-            "allowed_tools": {"tools": list(tools)} as given,
+            "allowed_tools": {"tools": list(tools)} as allow,
         }:
             functions = [mapping(mapping(tool).get("function")) for tool in tools]
             allowed = tuple(filter(None, (text(f.get("name")) for f in functions)))
-            forced = given.get("mode") == "required"
+            forced = allow.get("mode") == "required"
             return ToolChoice("required" if forced else "auto", allowed=allowed)
         case _:
             raise ClientError(
@@ -364,13 +361,13 @@ def _tool_choice(raw: Raw | None) -> ToolChoice | None:
             )
 
 
-def _format(given: InFormat | None) -> ResponseFormat | None:
-    if given is None:
+def _format(wanted: InFormat | None) -> ResponseFormat | None:
+    if wanted is None:
         return None
-    if given.type != "json_schema":
-        return ResponseFormat(given.type)
-    schema = given.json_schema
-    if schema is None or schema.schema is None:
+    if wanted.type != "json_schema":
+        return ResponseFormat(wanted.type)
+    schema = wanted.json_schema
+    if schema is None or schema.schema == NULL:
         raise checks.missing("response_format.json_schema.schema")
     return ResponseFormat(
         "json_schema",

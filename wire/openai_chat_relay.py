@@ -19,6 +19,7 @@ from wire.events import FinishReason
 from wire.flavours import Flavour
 from wire.jsontext import (
     JSON_ERRORS,
+    NULL,
     decode_any,
     decode_fields,
     decode_object,
@@ -78,7 +79,7 @@ class ChatRelay(SseRelay):
         except JSON_ERRORS:
             reading.fault = malformed(self.source, "a chunk is not a JSON object")
             return b""
-        if chunk.error is not None and decode_any(chunk.error):
+        if chunk.error != NULL and decode_any(chunk.error):
             reading.fault = classify_event(self._flavour.name, data, source=self.source)
             return b""
         choices = chunk.choices
@@ -88,8 +89,8 @@ class ChatRelay(SseRelay):
             if reading.fault is not None:
                 return b""
             self._last = data
-        usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
-        if usage is not None:
+        usage = chunk.usage_anywhere()
+        if usage != NULL:
             counts = decode_object(usage)
             if counts:
                 reading.usage = from_openai(counts)
@@ -116,8 +117,10 @@ class ChatRelay(SseRelay):
             reading.content = True
             reading.output_chars += len(choice.text)
         raw = choice.finish_reason
+        if raw is None and choice.finish_details is not None:
+            raw = choice.finish_details.type
         index = choice.index or 0
-        if raw is None:
+        if not raw:
             self._open.add(index)
             return
         self._open.discard(index)
@@ -148,7 +151,7 @@ class ChatRelay(SseRelay):
         if delta.function_call is not None:
             self._has_calls = True
             chars = max(chars, 0) + len(delta.function_call.arguments or "")
-        if delta.audio is not None or delta.images is not None:
+        if delta.audio != NULL or delta.images != NULL:
             chars = max(chars, 0)
         return chars
 
@@ -213,7 +216,7 @@ def relay_chat_response(
         reading.fault = malformed(source, "the answer is not a JSON object")
         reading.done = False
         return reading
-    if chunk.error is not None and decode_any(chunk.error):
+    if chunk.error != NULL and decode_any(chunk.error):
         reading.fault = classify_event(flavour.name, body, source=source)
         reading.done = False
         return reading
@@ -224,7 +227,7 @@ def relay_chat_response(
     if reading.fault is not None:
         reading.done = False
         return reading
-    counts = decode_object(chunk.usage) if chunk.usage is not None else None
+    counts = decode_object(chunk.usage_anywhere())
     if counts:
         reading.usage = from_openai(counts)
     if model is not None and chunk.model not in {None, model}:

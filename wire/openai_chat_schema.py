@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, ValidationError
 
-from wire.jsontext import decode_any, encode, mapping, text_or_none
+from wire.jsontext import NULL, decode_any, encode, mapping, text_or_none
 
 
 class FunctionDelta(Struct, gc=False):
@@ -31,7 +31,7 @@ class ToolDelta(Struct, gc=False):
     type: str | None = None
     function: FunctionDelta | None = None
     custom: FunctionDelta | None = None
-    extra_content: Raw | None = None  # Gemini's compatible endpoint: its signature.
+    extra_content: Raw = NULL  # Gemini's compatible endpoint: its signature.
 
 
 class Delta(Struct, gc=False):
@@ -43,11 +43,11 @@ class Delta(Struct, gc=False):
     tool_calls: list[ToolDelta] | None = None
     refusal: str | None = None
     function_call: FunctionDelta | None = None
-    audio: Raw | None = None
-    images: Raw | None = None
-    annotations: Raw | None = None
-    reasoning_details: Raw | None = None
-    extra_content: Raw | None = None
+    audio: Raw = NULL
+    images: Raw = NULL
+    annotations: Raw = NULL
+    reasoning_details: Raw = NULL
+    extra_content: Raw = NULL
 
 
 class FinishDetails(Struct, gc=False):
@@ -64,14 +64,14 @@ class ChunkChoice(Struct, gc=False):
     index: int | None = None
     message: Delta | None = None
     text: str | None = None
-    logprobs: Raw | None = None
+    logprobs: Raw = NULL
     finish_details: FinishDetails | None = None
 
 
 class GroqExtra(Struct, gc=False):
     """Groq's own corner: sometimes the only place with usage."""
 
-    usage: Raw | None = None
+    usage: Raw = NULL
 
 
 class Chunk(Struct, gc=False):
@@ -81,12 +81,18 @@ class Chunk(Struct, gc=False):
     model: str | None = None
     created: int | None = None
     choices: list[ChunkChoice] | None = None
-    usage: Raw | None = None
-    error: Raw | None = None
+    usage: Raw = NULL
+    error: Raw = NULL
     x_groq: GroqExtra | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
-    citations: Raw | None = None  # Perplexity: URLs, once an answer.
+    citations: Raw = NULL  # Perplexity: URLs, once an answer.
+
+    def usage_anywhere(self) -> Raw:
+        """Usage, wherever this server puts it; NULL for none."""
+        if self.usage != NULL or self.x_groq is None:
+            return self.usage
+        return self.x_groq.usage
 
 
 _decoder = msgspec.json.Decoder(Chunk)
@@ -213,5 +219,5 @@ def _int(value: Any) -> int | None:
     return int(value) if abs(value) < 2**53 else None
 
 
-def _raw(value: Any) -> Raw | None:
-    return None if value is None else Raw(encode(value))
+def _raw(value: Any) -> Raw:
+    return NULL if value is None else Raw(encode(value))
