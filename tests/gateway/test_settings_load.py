@@ -4,9 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.settings import Bind, Config, ConfigError, SiteKey, UnreadableError, load
+from gateway.settings import (
+    Bind,
+    Config,
+    ConfigError,
+    SiteKey,
+    UnreadableError,
+    checks,
+    load,
+)
+from gateway.settings.build import Builder
 from gateway.settings.config import Candidate
+from gateway.settings.definition import Items, Section, Setting, Table, entries
 
 GOOD = """
 [server]
@@ -486,3 +498,47 @@ def test_tls_files_must_be_there(tmp_path: Path) -> None:
         f"stagedoor.toml: server.tls_cert: {tmp_path}/c.pem is no file",
         f"stagedoor.toml: server.tls_key: {tmp_path}/k.pem is no file",
     ]
+
+
+WORDS = st.sampled_from(
+    ["openai", "main", "fast", "main/a", "a", "127.0.0.1:1", "https://h", "x" * 12, ""]
+)
+JUNK = (
+    st.booleans()
+    | st.integers()
+    | st.decimals(allow_nan=True)
+    | st.text(max_size=8)
+    | WORDS
+    | st.datetimes()
+)
+VALUES = WORDS | st.integers(1, 99) | st.lists(WORDS, max_size=3) | JUNK
+
+
+def tables(cls: type[object]) -> st.SearchStrategy[dict[str, object]]:
+    """Tables shaped like the definitions, filled with what may or may not fit."""
+    shapes: dict[str, st.SearchStrategy[object]] = {}
+    for entry in entries(cls):
+        match entry.what:
+            case Setting():
+                shapes[entry.key] = VALUES
+            case Section(of):
+                shapes[entry.key] = tables(of) | JUNK
+            case Items(of):
+                shapes[entry.key] = st.lists(tables(of) | JUNK, max_size=3) | JUNK
+            case Table(of):
+                shapes[entry.key] = st.dictionaries(WORDS, tables(of) | JUNK) | JUNK
+    known = st.fixed_dictionaries({}, optional=shapes)
+    unknown = st.dictionaries(st.text(max_size=5), JUNK, max_size=1)
+    return st.builds(lambda one, other: {**other, **one}, known, unknown)
+
+
+@given(tables(Config))
+def test_any_toml_is_either_served_or_refused(raw: dict[str, object]) -> None:
+    """Whatever somebody writes, `check` answers with problems, not with a traceback."""
+    builder = Builder(Config, "stagedoor.toml", Path(), [])
+
+    made = builder.build(raw)
+    for where, what in checks.problems(made, builder.where, builder.declared):
+        builder.report(where, what)
+
+    assert all(problem.where and problem.what for problem in builder.problems)
