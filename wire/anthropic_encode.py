@@ -52,6 +52,8 @@ _TOOL: Final = "tool_use"
 def frame(name: str, data: JSON) -> bytes:
     """One event: Anthropic's clients need its name."""
     body = encode({"type": name, **data})
+    if b"\n" in body:  # Raw JSON of a provider that prints it prettily.
+        body = msgspec.json.format(body, indent=-1)
     return b"event: " + name.encode() + b"\ndata: " + body + b"\n\n"
 
 
