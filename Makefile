@@ -64,15 +64,17 @@ distclean: clean ## Remove the environment too
 # The environment. Each stamp is newer than the locks it was made from.
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stagedoor needs Python 3.11 or later; name one with make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stagedoor needs Python 3.11 or later; name one with make PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: requirements/build.lock requirements/runtime.lock pyproject.toml | $(BIN)/python
-	$(PIP) -r requirements/build.lock -r requirements/runtime.lock
-	$(SELF)
+	@echo "Installing what requirements/runtime.lock names into $(VENV)"
+	@$(PIP) -r requirements/build.lock -r requirements/runtime.lock
+	@$(SELF)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock requirements/build.lock requirements/runtime.lock pyproject.toml | $(BIN)/python
-	$(PIP) -r requirements/dev.lock
-	$(SELF)
+	@echo "Installing what requirements/dev.lock names into $(VENV)"
+	@$(PIP) -r requirements/dev.lock
+	@$(SELF)
 	@touch $@ $(VENV)/.runtime
