@@ -28,9 +28,9 @@ async def changes(
 ) -> AsyncIterator[Path]:
     """Yield `path` whenever its contents have changed since the last look.
 
-    Cancelling works at once. A file that is missing for a while (it is being replaced)
-    is no change; it is one when it is back with other contents. `started` is set when
-    the watch stands: what is written after that is noticed.
+    Cancelling works at once. A file that is missing or empty for a while (it is being
+    replaced, or written) is no change; it is one when it is there with other contents.
+    `started` is set when the watch stands: what is written after that is noticed.
     """
     stop = threading.Event()
     # The watch first: what is written between the two is an event, and is looked at.
@@ -57,7 +57,13 @@ def _watch(path: Path) -> RustNotify:
 
 
 def _fingerprint(path: Path) -> bytes | None:
+    """What the contents are known by; None while there are none.
+
+    An empty file is one that is being written: taken at its word, it would be a valid
+    configuration, of a gateway that serves nothing.
+    """
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        data = path.read_bytes()
     except OSError:
         return None
+    return hashlib.sha256(data).digest() if data else None

@@ -118,9 +118,14 @@ def test_check_of_a_file_that_is_not_there_is_wrong_usage(capsys: Output) -> Non
     assert "nope.toml: cannot be read" in capsys.readouterr().err
 
 
-def test_a_set_without_a_value_is_wrong_usage(good: Path, capsys: Output) -> None:
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_a_set_without_a_value_is_wrong_usage(
+    command: str, good: Path, capsys: Output
+) -> None:
     """And not echoed, for it may be a key."""
-    assert main(["check", str(good), "--set", "sk-canary"]) == cli.USAGE
+    file = [str(good)] if command == "check" else ["--config", str(good)]
+
+    assert main([command, *file, "--set", "sk-canary"]) == cli.USAGE
     assert "sk-canary" not in capsys.readouterr().err
 
 
@@ -298,6 +303,15 @@ def test_demo_prints_an_address_a_key_and_a_curl_line(capsys: Output) -> None:
     assert "Stagedoor is at http://127.0.0.1:4321/v1" in text
     assert "-H 'Authorization: Bearer sk-demo-" in text
     assert '"demo" is simulated' in text
+
+
+def test_demo_listens_where_it_is_told(fake: FakeGateway, capsys: Output) -> None:
+    assert main(["demo", "--bind", "[::1]:0"]) == cli.OK
+    assert fake.config is not None
+    assert fake.config.server.bind == Bind("::1", 0)
+
+    assert main(["demo", "--bind", "nowhere"]) == cli.USAGE
+    assert "--bind names no port" in capsys.readouterr().err
 
 
 def test_demo_makes_a_new_key_each_time(fake: FakeGateway) -> None:
@@ -485,6 +499,28 @@ def test_tree_asks_the_gateway_of_a_folder(
 
     assert control.asked == ["GET /tree HTTP/1.1"]
     assert capsys.readouterr().out.startswith("system  running\n├── ")
+
+
+def test_tree_can_be_watched(
+    control: FakeControl, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until somebody has seen enough."""
+    control.answers(TREE)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", pause)
+
+    code = main(["tree", "--state-dir", str(control.folder), "--watch", "0"])
+
+    assert code == cli.INTERRUPTED
+    assert len(control.asked) == 2
+    assert min(pauses) > 0
+    assert capsys.readouterr().out.count("system  running\n") == 2
 
 
 @pytest.mark.usefixtures("good")

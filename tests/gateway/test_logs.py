@@ -34,10 +34,17 @@ class Pipe:
 
     def text(self) -> str:
         self.read = True
-        self.logs.close()
-        os.close(self.fd)
+        # Read while it is written: a pipe holds only so much.
+        closing = threading.Thread(target=self._close)
+        closing.start()
         with os.fdopen(self._read_end, "rb") as file:
-            return file.read().decode()
+            text = file.read().decode()
+        closing.join()
+        return text
+
+    def _close(self) -> None:
+        self.logs.close(timeout_s=30)
+        os.close(self.fd)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text().splitlines()]

@@ -99,6 +99,17 @@ def test_derived_defaults_follow_what_they_derive_from(tmp_path: Path) -> None:
     assert price.cached_input_nanousd_per_mtok == price.input_nanousd_per_mtok
 
 
+def test_the_key_of_openai_goes_to_openai_alone(tmp_path: Path) -> None:
+    """Others speak the same language; they get a key when one is named for them."""
+    provider = loaded(
+        tmp_path,
+        "[[providers]]\nname = 'a'\nkind = 'openai'\nmodels = ['x']\n"
+        "base_url = 'https://elsewhere.example/v1'",
+    ).providers[0]
+
+    assert provider.key_env == ""
+
+
 def test_a_providers_deadlines_are_the_servers_where_it_says_nothing(
     tmp_path: Path,
 ) -> None:

@@ -138,6 +138,19 @@ async def test_a_file_that_an_editor_replaces_is_noticed_each_time(
     assert await noticed(file, lambda: replace("2"), lambda: replace("3")) == 2
 
 
+async def test_a_file_that_is_empty_for_a_moment_is_no_change(tmp_path: Path) -> None:
+    """It is being written; the one report is for what was written then."""
+    file = tmp_path / "stagedoor.toml"
+    file.write_text("1")
+
+    def rewrite() -> None:
+        file.write_text("")
+        file.unlink()
+        file.write_text("2")
+
+    assert await noticed(file, rewrite) == 1
+
+
 async def test_a_config_map_swapped_under_a_link_is_noticed(tmp_path: Path) -> None:
     """Kubernetes: stagedoor.toml -> ..data/stagedoor.toml, ..data -> a folder."""
     for name in ("one", "two"):
