@@ -41,6 +41,14 @@ class Http11Limits(Struct, frozen=True, kw_only=True):
     kernel_unsent_bytes_max: int = 131_072  # TCP_NOTSENT_LOWAT: caps the kernel too.
     connections_max: int = 10_240  # 10 KB each here: 100 MB when all are used.
 
+    def __post_init__(self) -> None:
+        """Check what the code relies on."""
+        if self.unsent_bytes_max < READ_BYTES_MAX:
+            raise ValueError(
+                f"unsent_bytes_max={self.unsent_bytes_max} is less than one TLS record;"
+                f" set at least {READ_BYTES_MAX}"
+            )
+
 
 class Refusal(Exception):  # noqa: N818 - a verdict on the client's bytes, not our error
     """Why a request is refused, and with which status. Never quotes the request."""
@@ -139,7 +147,9 @@ class RequestParser:
         """Take one read of at most READ_BYTES_MAX bytes. Never raises."""
         assert self.refusal is None, "nothing is read after a refusal"
         assert not self.upgrade, "nothing is read after an upgrade"
-        if not self._in_body and (self._leftover or data[:3] == b"PRI"):
+        if self._leftover or (
+            data[:2] in (b"P", b"PR") and not self._in_body and not self._head_fed_bytes
+        ):
             data = self._leftover + data
             self._leftover = b""
             if data.startswith(PREFACE):

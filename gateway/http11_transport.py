@@ -20,6 +20,7 @@ from gateway.http11_poller import BROKEN, GONE, READABLE, Poller, Timers
 
 TURNS_IN_A_ROW_MAX = 16  # Reads and writes; a fast peer must not starve the rest.
 
+TLS_RECORD_BYTES = 16_384  # RFC 8446 section 5.1.
 RESET = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds.
 
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -195,12 +196,10 @@ class Transport:
         if not self._unsent:
             sent = self._try_send(data)
             if self._tls:
-                # One call is one record. Only a refusal arms the next edge.
-                view = memoryview(data)
-                while 0 < sent < len(data):
+                # One call is one record; only a refusal arms the next edge.
+                more, view = sent, memoryview(data)
+                while more and sent < len(data):
                     more = self._try_send(view[sent:])
-                    if more == 0:
-                        break
                     sent += more
             if sent == len(data):
                 self.sent_at = trio.current_time()
@@ -240,6 +239,10 @@ class Transport:
 
     def _try_send(self, data: bytes | bytearray | memoryview) -> int:
         try:
+            if self._tls and len(data) > TLS_RECORD_BYTES:
+                # OpenSSL wants to be asked for at least as much again after it could
+                # not write: a record at a time, which the bound always holds.
+                return self.sock.send(memoryview(data)[:TLS_RECORD_BYTES])
             return self.sock.send(data)
         except _WOULD_BLOCK:
             return 0
@@ -251,8 +254,6 @@ class Transport:
         """The peer made room: send on. Called by the poller, so it never waits."""
         unsent = self._unsent
         while unsent and not self.broken:
-            # TLS must be offered the same bytes again after it wanted to write, and
-            # a record is at most 16 KiB; a bytearray keeps them at its front.
             sent = self._try_send(unsent)
             if sent == 0:
                 break

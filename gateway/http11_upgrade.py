@@ -184,6 +184,7 @@ class _Call:
         kind = message["type"]
         self.started = self.started or kind == "http.response.start"
         with trio.move_on_after(self._edge.deadlines.write_s) as scope:
+            await self._drain()
             await self._send(message)
         if scope.cancelled_caught:
             # The connection may be fine: a peer may withhold WINDOW_UPDATE of one
@@ -192,6 +193,21 @@ class _Call:
             raise ClientGone("the client opened no window before the write deadline")
         if kind == "http.response.body" and not message.get("more_body", False):
             self.answered = True
+
+    async def _drain(self) -> None:
+        """Wait until the stream's buffer is empty, once it is over the bound.
+
+        Hypercorn has a high-water mark, but each write to a closed window wakes its
+        send task, which takes nothing and lifts the pause: without this, all that
+        the app can produce would be buffered for a peer that opens no window.
+        """
+        stream, protocol = _http2_of(self._send)
+        if protocol is None:
+            return
+        buffer = protocol.stream_buffers.get(stream.stream_id)
+        bytes_max = self._edge.limits.unsent_bytes_max
+        if buffer is not None and len(buffer.buffer) >= bytes_max:
+            await buffer.drain()
 
     async def fail(self, status: int, code: str, text: str) -> None:
         """An error body if nothing went out, a reset if something did."""
@@ -215,9 +231,8 @@ class _Call:
         if self._over or self.answered:
             return
         self._over = True
-        stream = getattr(self._send, "__self__", None)
-        protocol = getattr(getattr(stream, "send", None), "__self__", None)
-        if stream is None or not isinstance(protocol, H2Protocol):
+        stream, protocol = _http2_of(self._send)
+        if protocol is None:
             return
         buffer = protocol.stream_buffers.get(stream.stream_id)
         if buffer is None:
@@ -229,3 +244,13 @@ class _Call:
             # Its turn comes once more, in which the send task forgets the stream.
             protocol.priority.unblock(stream.stream_id)
             await protocol.has_data.set()
+
+
+def _http2_of(send: Send) -> tuple[Any, H2Protocol | None]:
+    """The hypercorn stream behind an ASGI send, and its HTTP/2 connection if it is one.
+
+    ASGI offers no way to either; the canary guards the two attributes.
+    """
+    stream = getattr(send, "__self__", None)
+    protocol = getattr(getattr(stream, "send", None), "__self__", None)
+    return stream, protocol if isinstance(protocol, H2Protocol) else None

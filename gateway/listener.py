@@ -228,11 +228,12 @@ class _Listener:
         connections_max = self.edge.limits.connections_max
         while True:
             await trio.lowlevel.wait_readable(listening)
-            for _ in range(ACCEPTS_IN_A_ROW_MAX):
-                while self._open >= connections_max:
-                    self.edge.evict_idle()
-                    with trio.move_on_after(EVICT_RETRY_S):
-                        await self._waiting_for_slot.park()
+            while self._open >= connections_max:
+                self.edge.evict_idle()
+                with trio.move_on_after(EVICT_RETRY_S):
+                    await self._waiting_for_slot.park()
+            room = connections_max - self._open
+            for _ in range(min(room, ACCEPTS_IN_A_ROW_MAX)):
                 try:
                     sock, peer = listening.accept()
                 except BlockingIOError:
