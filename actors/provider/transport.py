@@ -27,6 +27,7 @@ import httpx
 import trio
 
 from actors.provider.body import BodyStream
+from actors.provider.dial import DialRefused, dial
 from actors.provider.exchange import (
     Connection,
     KeyedHead,
@@ -44,14 +45,7 @@ from actors.provider.http import (
 )
 from actors.provider.pool import Full, Pool, PoolLimits, Settled, Ticket
 from actors.provider.response_parser import BadResponse, ResponseParser
-from actors.provider.wires import (
-    WIRE_FAULTS,
-    Dial,
-    DialRefused,
-    Origin,
-    PhaseHook,
-    dial,
-)
+from actors.provider.wires import WIRE_FAULTS, Dial, Origin, PhaseHook
 from actors.vault.keyuse import KeyUse
 
 ORIGINS_MAX: Final = 64  # A provider has one, or one a region; more is a mistake.

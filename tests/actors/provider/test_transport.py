@@ -9,10 +9,11 @@ import pytest
 import trio
 
 from actors.provider import exchange, transport
+from actors.provider.dial import DialRefused
 from actors.provider.http import header, prepare
 from actors.provider.pool import PoolLimits
 from actors.provider.transport import PoolFull, StaleConnection, Transport
-from actors.provider.wires import DialRefused, Origin
+from actors.provider.wires import Origin
 from tests.actors.provider.transport_fakes import (
     OK,
     SSE,

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 
+from actors.provider.http import prepare
 from actors.provider.transport import Transport
 from actors.vault.keyuse import KeyUse
 from tests.actors.provider.transport_fakes import OK, ALease, read
@@ -88,6 +89,47 @@ async def test_plain_text_in_the_place_of_a_handshake_is_refused(pem: Path) -> N
         with pytest.raises(httpx.ConnectError, match="TLS handshake failed"):
             await client.handle_async_request(request)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"]
+)
+async def test_large_bodies_pass_both_ways(pem: Path, version: ssl.TLSVersion) -> None:
+    """Record by record, with the peer's reading as the brake."""
+    body = bytes(range(256)) * 8_000
+    context = server_context(pem)
+    context.maximum_version = version
+    client = Transport(tls=client_context(pem))
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
+
+    async with upstream([head, body], context) as server:
+        prepared = prepare(f"https://{NAME}:{server.port}", "x", [])
+        for _ in range(2):
+            response = await client.handle_async_request(prepared.request(body))
+            assert await read(response) == body
+        await client.aclose()
+
+    assert server.accepted == 1
+
+
+async def test_session_tickets_do_not_look_like_a_hang_up(pem: Path) -> None:
+    """They come unasked; a connection that got nothing else is as good as new."""
+    client = Transport(tls=client_context(pem))
+    spent = ALease(b"sk-tls", uses_max=0)
+
+    async with upstream([OK], server_context(pem)) as server:
+        url = f"https://{NAME}:{server.port}/"
+        refused = httpx.Request(
+            "GET", url, extensions={"stagedoor.key": KeyUse(b"x", b"", spent)}
+        )
+        with pytest.raises(PermissionError):
+            await client.handle_async_request(refused)
+        while not server.protocols:  # The server has shaken hands, tickets are sent.
+            await trio.lowlevel.checkpoint()
+        await read(await client.handle_async_request(httpx.Request("GET", url)))
+        await client.aclose()
+
+    assert server.accepted == 1
 
 
 @pytest.mark.parametrize("verified", [True, False], ids=["verified", "unverified"])

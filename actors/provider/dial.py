@@ -1,0 +1,60 @@
+"""Dial: from an origin to a wire, plain or TLS.
+
+Name lookup and happy eyeballs are trio's; TCP_NODELAY and keep-alive probes are set.
+Never retries: a refused dial is the router's business.
+"""
+
+import ssl
+
+import trio
+
+from actors.provider.tls_wire import TlsWire
+from actors.provider.wires import WIRE_FAULTS, Origin, PhaseHook, SocketWire, Wire
+
+
+class DialRefused(Exception):  # noqa: N818 - says who refused, as httpx.ConnectError does
+    """No connection came about; the text says why."""
+
+
+async def dial(origin: Origin, tls: ssl.SSLContext | None, phase: PhaseHook) -> Wire:
+    """Connect to an origin: happy eyeballs, TCP_NODELAY, TLS with SNI and ALPN.
+
+    Raises:
+        DialRefused: name, network or handshake failed.
+    """
+    phase("connect")
+    try:
+        stream = await trio.open_tcp_stream(origin.host, origin.port)
+    except OSError as error:
+        raise DialRefused(f"cannot connect: {_reason(error)}") from error
+    wire = SocketWire(stream)
+    if tls is None:
+        return wire
+    try:
+        phase("tls")
+        return await _secured(wire, tls, origin.host)
+    except BaseException:
+        wire.close()
+        raise
+
+
+async def _secured(wire: SocketWire, tls: ssl.SSLContext, host: str) -> TlsWire:
+    secured = TlsWire(wire, tls, host)
+    try:
+        await secured.shake_hands()
+    except WIRE_FAULTS as error:
+        raise DialRefused(f"TLS handshake failed: {_reason(error)}") from error
+    chosen = secured.protocol
+    if chosen not in (None, "http/1.1"):
+        raise DialRefused(f"the peer chose {chosen!r} by ALPN, we speak http/1.1")
+    return secured
+
+
+def _reason(error: BaseException) -> str:
+    """Say what went wrong in one line; trio keeps it below the group it raises."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(error) or type(error).__name__
