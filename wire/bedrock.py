@@ -1,8 +1,9 @@
 """The dialect of Amazon Bedrock's Converse API, as a provider."""
 
 from wire import bedrock_build as build
-from wire.bedrock_read import SOURCE, ConverseReader
+from wire.bedrock_read import ConverseReader
 from wire.bedrock_stream import BedrockDecoder
+from wire.bedrock_terms import SOURCE
 from wire.counting import TokenCount
 from wire.customtools import decoder_for
 from wire.dialect import (

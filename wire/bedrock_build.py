@@ -16,7 +16,8 @@ from msgspec import Raw
 from wire import anthropic_models as claude
 from wire import customtools
 from wire.bedrock_parts import PartWriter, cache_point
-from wire.bedrock_read import SOURCE, is_claude
+from wire.bedrock_read import is_claude
+from wire.bedrock_terms import SOURCE
 from wire.dialect import AuthScheme, ClientError, Target, UpstreamRequest
 from wire.request import ChatRequest, Tool, ToolResult, ToolUse
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from wire import bedrock_build as build
-from wire.bedrock_read import SOURCE
+from wire.bedrock_terms import SOURCE
 from wire.dialect import ClientError, Headers, Target, UpstreamRequest, malformed
 from wire.embeddings import EmbedRequest, EmbedResult, Vector
 from wire.errors import classify

@@ -17,8 +17,9 @@ import msgspec
 
 from wire import anthropic_build, anthropic_decode
 from wire import bedrock_build as build
-from wire.bedrock_read import SOURCE, ConverseReader, is_claude
+from wire.bedrock_read import ConverseReader, is_claude
 from wire.bedrock_stream import frame_fault, frame_object
+from wire.bedrock_terms import SOURCE
 from wire.customtools import decoder_for
 from wire.dialect import (
     ClientError,

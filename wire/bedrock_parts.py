@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from wire import customtools
-from wire.bedrock_read import CLAUDE_SOURCE, SOURCE, state_source
+from wire.bedrock_read import CLAUDE_SOURCE, state_source
+from wire.bedrock_terms import SOURCE
 from wire.callids import fit_id
 from wire.dialect import ClientError
 from wire.request import (

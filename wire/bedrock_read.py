@@ -15,13 +15,18 @@ from typing import Any, Final
 
 import msgspec
 
+from wire.bedrock_terms import (
+    SOURCE,
+    as_json,
+    citation,
+    end,
+    list_of,
+    metadata,
+)
 from wire.dialect import malformed
 from wire.events import (
-    Citation,
     Event,
     Fault,
-    Finish,
-    FinishReason,
     Media,
     Opaque,
     ProviderState,
@@ -33,24 +38,17 @@ from wire.events import (
     ToolArgsDelta,
     ToolCallEnd,
     ToolCallStart,
-    Usage,
 )
 from wire.jsontext import count, mapping, text
 
-SOURCE: Final = "bedrock"
 CLAUDE_SOURCE: Final = "anthropic"
 
-FINISH: Final[dict[str, FinishReason]] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "guardrail_intervened": "content_filter",
-    "content_filtered": "content_filter",
-}
-# The model's own failures. A finish reason here would pass them off as answers.
-FAILED: Final = frozenset({"malformed_model_output", "malformed_tool_use"})
+BLOCKS_MAX: Final = 1024
+"""Blocks open at once. One is usual; more is a runaway that costs us memory."""
+
+HELD_CHARS_MAX: Final = 32 * 1024 * 1024
+"""Of parts that are told only when whole: a picture's base64, a server tool's input.
+Twice the largest frame; the largest pictures come near half of it."""
 
 
 def is_claude(model: str) -> bool:
@@ -88,10 +86,13 @@ class ConverseReader:
         self.stopped = False
         self.over = False
         self._model = model
+        self._started = False
         self._state_source = state_source(model)
         self._tools = 0
+        self._held_chars = 0
         self._blocks: dict[int, _Block] = {}
         self._readers: dict[str, Callable[[Mapping[str, Any]], list[Event]]] = {
+            "initial-response": self._initial_response,
             "messageStart": self._message_start,
             "contentBlockStart": self._block_start,
             "contentBlockDelta": self._block_delta,
@@ -101,19 +102,39 @@ class ConverseReader:
         }
 
     def read(self, kind: str, payload: Mapping[str, Any]) -> list[Event]:
-        """What one event means; one of an unknown kind passes as `Opaque`."""
-        reader = self._readers.get(kind)
-        if reader is not None:
-            return reader(payload)
-        if kind == "initial-response":
+        """What one event means; one of an unknown kind passes as `Opaque`.
+
+        Whatever the peer does, `Start` comes first and once, and only usage after the
+        stop.
+        """
+        if self.over or (self.stopped and kind != "metadata"):
             return []
-        return [Opaque(SOURCE, kind, _json(payload))]
+        reader = self._readers.get(kind)
+        if reader is None:
+            events: list[Event] = [Opaque(SOURCE, kind, as_json(payload))]
+        else:
+            events = reader(payload)
+        if len(self._blocks) > BLOCKS_MAX or self._held_chars > HELD_CHARS_MAX:
+            self.over = True
+            return [malformed(SOURCE, "more open blocks than an answer can have")]
+        if events and isinstance(events[0], (Start, Fault)):
+            return events
+        return [*self._message_start({}), *events]
 
     def _message_start(self, _payload: Mapping[str, Any]) -> list[Event]:
+        if self._started:
+            return []
+        self._started = True
         return [Start(model=self._model)]
+
+    def _initial_response(self, _payload: Mapping[str, Any]) -> list[Event]:
+        return []  # AWS's framing has it for protocols that need one.
 
     def _block_start(self, payload: Mapping[str, Any]) -> list[Event]:
         at = count(payload.get("contentBlockIndex"))
+        return [*self._block_stop(payload), *self._open(at, payload)]
+
+    def _open(self, at: int, payload: Mapping[str, Any]) -> list[Event]:
         start = mapping(payload.get("start"))
         use = mapping(start.get("toolUse"))
         if use and text(use.get("type")) != "server_tool_use":
@@ -134,7 +155,7 @@ class ConverseReader:
             form = text(mapping(start["image"]).get("format"))
             self._blocks[at] = _Block("picture", name=form)
             return []
-        return [Opaque(SOURCE, "contentBlockStart", _json(payload))]
+        return [Opaque(SOURCE, "contentBlockStart", as_json(payload))]
 
     def _block_delta(self, payload: Mapping[str, Any]) -> list[Event]:
         at = count(payload.get("contentBlockIndex"))
@@ -154,18 +175,20 @@ class ConverseReader:
             if block.kind == "tool":
                 block.args_seen = True
                 return [ToolArgsDelta(block.tool, piece)]
-            block.texts.append(piece)
-            return []
+            return self._hold(block, piece)
         if "citation" in delta:
             return [citation(mapping(delta["citation"]), at)]
         if "image" in delta:
             source = mapping(mapping(delta["image"]).get("source"))
-            block.texts.append(text(source.get("bytes")))
-            return []
+            return self._hold(block, text(source.get("bytes")))
         if block.kind == "server" and "toolResult" in delta:
-            block.texts.append(_json(delta["toolResult"]).decode())
-            return []
-        return [Opaque(SOURCE, "contentBlockDelta", _json(payload))]
+            return self._hold(block, as_json(delta["toolResult"]).decode())
+        return [Opaque(SOURCE, "contentBlockDelta", as_json(payload))]
+
+    def _hold(self, block: _Block, piece: str) -> list[Event]:
+        self._held_chars += len(piece)
+        block.texts.append(piece)
+        return []
 
     def _reasoning(
         self, at: int, block: _Block, piece: Mapping[str, Any]
@@ -190,7 +213,7 @@ class ConverseReader:
                     end if block.args_seen else [ToolArgsDelta(block.tool, "{}"), *end]
                 )
             case "server":
-                data = _json({**block.start, "deltas": block.texts})
+                data = as_json({**block.start, "deltas": block.texts})
                 return [ServerTool(SOURCE, block.name, data, id=block.id, block=at)]
             case "picture":
                 return [Media(f"image/{block.name}", "".join(block.texts), block=at)]
@@ -267,11 +290,11 @@ class ConverseReader:
         if "citationsContent" in block:
             cited = mapping(block["citationsContent"])
             texts = [
-                text(mapping(part).get("text")) for part in _list(cited, "content")
+                text(mapping(part).get("text")) for part in list_of(cited, "content")
             ]
             return [
                 TextDelta("".join(texts), block=at),
-                *(citation(mapping(one), at) for one in _list(cited, "citations")),
+                *(citation(mapping(one), at) for one in list_of(cited, "citations")),
             ]
         if "image" in block:
             picture = mapping(block["image"])
@@ -280,97 +303,19 @@ class ConverseReader:
         if "toolResult" in block:
             result = mapping(block["toolResult"])
             name, id_ = text(result.get("type")), text(result.get("toolUseId"))
-            return [ServerTool(SOURCE, name, _json(block), id=id_, block=at)]
-        return [Opaque(SOURCE, next(iter(block), "empty"), _json(block))]
+            return [ServerTool(SOURCE, name, as_json(block), id=id_, block=at)]
+        return [Opaque(SOURCE, next(iter(block), "empty"), as_json(block))]
 
     def _whole_tool(self, at: int, block: Mapping[str, Any]) -> list[Event]:
         use = mapping(block["toolUse"])
         id_, name = text(use.get("toolUseId")), text(use.get("name"))
         if text(use.get("type")) == "server_tool_use":
-            return [ServerTool(SOURCE, name, _json(block), id=id_, block=at)]
+            return [ServerTool(SOURCE, name, as_json(block), id=id_, block=at)]
         index = self._tools
         self._tools += 1
-        arguments = _json(use.get("input") or {}).decode()
+        arguments = as_json(use.get("input") or {}).decode()
         return [
             ToolCallStart(index, id_, name),
             ToolArgsDelta(index, arguments),
             ToolCallEnd(index),
         ]
-
-
-def end(reason: str, extra: Mapping[str, Any]) -> Finish | Fault:
-    """How an answer ended; `extra` are the model's own fields that were asked for."""
-    if reason in FAILED:
-        return Fault(
-            kind="transient",
-            message=f"The model's output was unusable ({reason}); ask again.",
-            status=502,
-            code=reason,
-            type="upstream_error",
-            source=SOURCE,
-        )
-    stop = extra.get("stop_sequence")
-    return Finish(
-        FINISH.get(reason, "stop"),
-        reason,
-        stop_sequence=stop if isinstance(stop, str) else None,
-    )
-
-
-def metadata(payload: Mapping[str, Any]) -> list[Event]:
-    """Usage, and the guardrail's trace where one was asked for."""
-    found: list[Event] = []
-    trace = payload.get("trace")
-    if trace:
-        found.append(Opaque(SOURCE, "trace", _json(trace)))
-    raw = mapping(payload.get("usage"))
-    if raw:
-        found.append(usage(raw))
-    return found
-
-
-def usage(raw: Mapping[str, Any]) -> Usage:
-    """Bedrock counts cached input apart; the normal form counts it in."""
-    read = count(raw.get("cacheReadInputTokens"))
-    read = read or count(raw.get("cacheReadInputTokenCount"))
-    written = count(raw.get("cacheWriteInputTokens"))
-    written = written or count(raw.get("cacheWriteInputTokenCount"))
-    hour = sum(
-        count(mapping(detail).get("inputTokens"))
-        for detail in _list(raw, "cacheDetails")
-        if mapping(detail).get("ttl") == "1h"
-    )
-    prompt = count(raw.get("inputTokens")) + read + written
-    completion = count(raw.get("outputTokens"))
-    total = count(raw.get("totalTokens"))
-    return Usage(
-        prompt=prompt,
-        completion=completion,
-        cached=read,
-        cache_write=written,
-        cache_write_1h=min(hour, written),
-        total_reported=total if total > prompt + completion else None,
-    )
-
-
-def citation(raw: Mapping[str, Any], block: int) -> Citation:
-    """Where a text comes from; its place in the source document stays in `data`."""
-    location = mapping(raw.get("location"))
-    quoted = [text(mapping(part).get("text")) for part in _list(raw, "sourceContent")]
-    return Citation(
-        url=text(mapping(location.get("web")).get("url")),
-        title=text(raw.get("title")),
-        text="".join(quoted),
-        block=block,
-        source=SOURCE,
-        data=_json(raw),
-    )
-
-
-def _list(raw: Mapping[str, Any], name: str) -> list[Any]:
-    value = raw.get(name)
-    return value if isinstance(value, list) else []
-
-
-def _json(value: Any) -> bytes:
-    return msgspec.json.encode(value)

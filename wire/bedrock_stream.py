@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from wire.bedrock_read import SOURCE, ConverseReader
+from wire.bedrock_read import ConverseReader
+from wire.bedrock_terms import SOURCE
 from wire.dialect import malformed, truncated
 from wire.errors import classify_event
 from wire.events import Event, Fault

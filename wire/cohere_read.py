@@ -43,6 +43,9 @@ FINISH: Final[dict[str, FinishReason]] = {
 }
 FAILED: Final = frozenset({"ERROR", "TIMEOUT", "ERROR_TOXIC", "ERROR_LIMIT"})
 
+CALLS_MAX: Final = 1024
+"""Tool calls of one answer. More is a runaway, and each costs us memory."""
+
 PLAN_BLOCK: Final = 1000
 """The tool plan's own part, apart from any content block's index."""
 
@@ -53,15 +56,26 @@ class CohereReader:
     def __init__(self, model: str) -> None:
         self.over = False
         self._model = model
-        self._tools: dict[int, int] = {}  # Cohere's index to our place.
+        self._started = False
+        self._calls = 0
+        self._tools: dict[int, int] = {}  # Open calls: Cohere's index to our place.
         self._args_seen: set[int] = set()
         self._text_block = 0
 
     def read(self, data: bytes) -> list[Event]:
-        """What one event means; one of an unknown kind passes as `Opaque`."""
+        """What one event means; one of an unknown kind passes as `Opaque`.
+
+        Whatever the peer does, `Start` comes first and once.
+        """
         event = decode_object(data)
         if event is None:
             return [self._fail(malformed(SOURCE, "an event that is no JSON object"))]
+        events = self._take(event, data)
+        if events and isinstance(events[0], Fault):
+            return events
+        return [*self._start(""), *events]
+
+    def _take(self, event: Mapping[str, Any], data: bytes) -> list[Event]:
         kind = text(event.get("type"))
         delta = mapping(event.get("delta"))
         message = mapping(delta.get("message"))
@@ -82,7 +96,7 @@ class CohereReader:
             case "content-end" | "citation-end":
                 return []
             case "message-start":
-                return [Start(text(event.get("id")), self._model)]
+                return self._start(text(event.get("id")))
             case "message-end":
                 return self._end(delta)
             case "" if "message" in event:
@@ -95,7 +109,7 @@ class CohereReader:
         message = answer.get("message")
         if not isinstance(message, dict):
             return [malformed(SOURCE, "an answer without a message")]
-        events: list[Event] = [Start(text(answer.get("id")), self._model)]
+        events = self._start(text(answer.get("id")))
         events += _plan(text(message.get("tool_plan")))
         for at, part in enumerate(_list(message, "content")):
             events += self._content(at, part, {})
@@ -106,6 +120,12 @@ class CohereReader:
             events.append(self._citation(mapping(cited)))
         events += _logprobs(answer.get("logprobs"))
         return [*events, *self._end(answer)]
+
+    def _start(self, id_: str) -> list[Event]:
+        if self._started:
+            return []
+        self._started = True
+        return [Start(id_, self._model)]
 
     def _content(self, at: int, content: Any, delta: Mapping[str, Any]) -> list[Event]:
         part = mapping(content)
@@ -121,10 +141,14 @@ class CohereReader:
         return found
 
     def _tool_start(self, at: int, call: Mapping[str, Any]) -> list[Event]:
-        place = self._tools[at] = len(self._tools)
+        before = self._tool_end(at)
+        if self._calls >= CALLS_MAX:
+            return [self._fail(malformed(SOURCE, f"over {CALLS_MAX} tool calls"))]
+        place = self._tools[at] = self._calls
+        self._calls += 1
         function = mapping(call.get("function"))
         start = ToolCallStart(place, text(call.get("id")), text(function.get("name")))
-        return [start, *self._tool_args(at, call)]
+        return [*before, start, *self._tool_args(at, call)]
 
     def _tool_args(self, at: int, call: Mapping[str, Any]) -> list[Event]:
         place = self._tools.get(at)
@@ -137,7 +161,7 @@ class CohereReader:
         return [ToolArgsDelta(place, piece)]
 
     def _tool_end(self, at: int) -> list[Event]:
-        place = self._tools.get(at)
+        place = self._tools.pop(at, None)
         if place is None:
             return []
         end = ToolCallEnd(place)
@@ -163,10 +187,11 @@ class CohereReader:
     def _end(self, delta: Mapping[str, Any]) -> list[Event]:
         self.over = True
         raw = text(delta.get("finish_reason"))
-        usage = _usage(mapping(delta.get("usage")))
+        ended = [event for at in sorted(self._tools) for event in self._tool_end(at)]
+        ended += _usage(mapping(delta.get("usage")))
         if raw in FAILED:
-            return [*usage, _failed(raw, text(delta.get("error")))]
-        return [*usage, Finish(FINISH.get(raw, "stop"), raw)]
+            return [*ended, _failed(raw, text(delta.get("error")))]
+        return [*ended, Finish(FINISH.get(raw, "stop"), raw)]
 
     def _fail(self, fault: Fault) -> Fault:
         self.over = True
