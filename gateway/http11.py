@@ -154,7 +154,7 @@ class Http11:
         """Idle, or the head's deadline: wake the read that waits for it."""
         if kind == "head":
             self.head_expired = True
-        self.transport.interrupt(kind)
+        self.transport.interrupt()
 
     async def _read_head(self) -> None:
         """Read once, on the clock of an idle connection or of a head."""
@@ -175,7 +175,6 @@ class Http11:
                 self.head_expired = False
             return
         self.keep_open = False
-        self.transport.interrupted = ""
         if self.head_expired:
             seconds = self.edge.deadlines.head_s
             await self.refuse(

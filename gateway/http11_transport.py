@@ -55,6 +55,7 @@ class Transport:
     __slots__ = (
         "_goal_bytes",
         "_in_a_row",
+        "_interrupted",
         "_parked_reader",
         "_parked_writer",
         "_poller",
@@ -67,7 +68,6 @@ class Transport:
         "closed",
         "fd",
         "gone",
-        "interrupted",
         "on_gone",
         "readable",
         "sent_at",
@@ -93,7 +93,6 @@ class Transport:
         self.gone = False  # The peer has closed its side, or the connection broke.
         self.broken = False  # Nothing can be sent any more.
         self.closed = False
-        self.interrupted = ""  # Why a waiting read was woken without data.
         self.on_gone: Callable[[], None] | None = None
         self.why_broken = ""
         self._poller = poller
@@ -104,6 +103,7 @@ class Transport:
         self._sent_bytes = 0
         self._goal_bytes = 0
         self._in_a_row = 0
+        self._interrupted = False
         self._parked_reader: trio.lowlevel.Task | None = None
         self._parked_writer: trio.lowlevel.Task | None = None
         poller.add(self)
@@ -127,15 +127,18 @@ class Transport:
     # Reading.
 
     async def receive(self, bytes_max: int) -> bytes:
-        """Read what is there, or wait; b"" at the end, or when `interrupted`."""
+        """Read what is there, or wait; b"" at the end, or after `interrupt`."""
         if self.readable:
             await self._take_turns()  # Before the read: a cancellation loses nothing.
-        while not (self.interrupted or self.closed or self.broken):
-            if self.readable:
+        while not (self.closed or self.broken):
+            if self.readable or self._interrupted:
                 try:
                     data = self.sock.recv(bytes_max)
                 except _WOULD_BLOCK:
                     self.readable = False
+                    if self._interrupted:
+                        self._interrupted = False
+                        return b""
                     continue
                 except OSError as error:
                     self._break(f"reading failed: {errno_name(error)}")
@@ -144,6 +147,7 @@ class Transport:
                     # A short read has drained a stream socket (epoll(7)); what
                     # comes later raises a new edge, a hang-up included.
                     self.readable = False
+                self._interrupted = False
                 return data
             await self._park_reader()
         return b""
@@ -157,13 +161,13 @@ class Transport:
             self._in_a_row = 0
             await trio.lowlevel.checkpoint()
 
-    def interrupt(self, why: str) -> None:
-        """Wake a waiting read, which then returns b"". Nobody waits: do nothing.
+    def interrupt(self) -> None:
+        """Wake a waiting read, which returns b"" unless something has just come.
 
-        So a request that has just arrived is read, not thrown away.
+        So a request that crosses the end of an idle connection is not thrown away.
         """
         if self._parked_reader is not None:
-            self.interrupted = why
+            self._interrupted = True
             self._wake_reader()
 
     async def _park_reader(self) -> None:
