@@ -41,6 +41,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
         cache_control: it takes cache marks on parts.
         done_marker: its streams end with `[DONE]`; where not, with the connection.
         tool_choice_required: its word for "any tool"; Mistral says "any".
+        int8_vectors: its base64 embeddings are signed bytes, not float32.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     cache_control: bool = False
     done_marker: bool = True
     tool_choice_required: str = "required"
+    int8_vectors: bool = False
 
 
 _LEGACY = frozenset({"metadata", "store", "service_tier", "verbosity", "modalities"})
@@ -149,6 +151,7 @@ _ROWS = (
     ),
     Flavour(
         name="perplexity",
+        int8_vectors=True,
         base_url="https://api.perplexity.ai",
         stream_options=False,
         usage_always=True,
