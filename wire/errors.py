@@ -83,6 +83,8 @@ _CODES: Final[dict[str, FaultKind]] = {
     "billing_not_active": "key",
     "billing_hard_limit_reached": "key",
     "rate_limit_exceeded": "throttle",
+    "rate_limited": "throttle",  # Mistral, also in the middle of streams
+    "service_tier_capacity_exceeded": "throttle",
     "too_many_prompt_tokens": "context",  # Perplexity
     "exceed_context_size_error": "context",  # llama.cpp
     # A verdict on what was asked, also where it comes as 403.
@@ -217,6 +219,8 @@ _WORD_STATUS: Final = {
     "request_too_large": 413,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
+    "rate_limited": 429,
+    "service_tier_capacity_exceeded": 429,
     "insufficient_quota": 429,
     "RESOURCE_EXHAUSTED": 429,
     "ThrottlingException": 429,
@@ -431,7 +435,7 @@ def _reasons(error: dict[str, Any]) -> list[str]:
 
 
 def _status(error: dict[str, Any]) -> int | None:
-    for name in ("status_code", "code", "originalStatusCode"):
+    for name in ("status_code", "code", "raw_status_code", "originalStatusCode"):
         value = error.get(name)
         if isinstance(value, str) and value.isdigit() and len(value) == 3:
             value = int(value)

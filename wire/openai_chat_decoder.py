@@ -122,6 +122,11 @@ class ChunkReader:
             fault = self._fault(chunk.error, data)
             if fault is not None:
                 return [fault]
+        if chunk.choices is None and chunk.id is None:
+            # Mistral's and vLLM's errors are flat: a message, and no answer around it.
+            said = decode_object(data) or {}
+            if said.keys() & {"message", "detail"}:
+                return [classify_event(self.flavour.name, data, source=self.source)]
         events: list[Event] = []
         if not self._started and (chunk.id or chunk.choices):
             self._start(chunk, events)

@@ -195,6 +195,28 @@ def test_events_of_the_future_pass_unread() -> None:
     assert opaque.name == "debug"
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "status"),
+    [
+        ('{"object":"error","message":"slow","code":"1300"}', "transient", 502),
+        ('{"object":"error","message":"slow","raw_status_code":429}', "throttle", 429),
+        ('{"object":"error","message":"x","type":"rate_limited"}', "throttle", 429),
+        ('{"detail":"boom"}', "transient", 502),
+        ('{"error":{"message":"boom"}}', "transient", 502),
+    ],
+)
+def test_mistrals_errors_inside_a_stream_are_read(
+    said: str, kind: str, status: int
+) -> None:
+    decoder = Mistral().stream_decoder(ASKED, Target("m"))
+
+    (fault,) = drain(decoder, [f"data: {said}\n\n".encode()])
+
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.status) == (kind, status)
+    assert fault.message in {"slow", "x", "boom"}
+
+
 def ollama(*lines: str, request: ChatRequest = ASKED) -> list[Event]:
     decoder = Ollama().stream_decoder(request, Target("m"))
     return drain(decoder, [("\n".join(lines)).encode()])

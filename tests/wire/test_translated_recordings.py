@@ -1,4 +1,4 @@
-"""Answers of Bedrock, Cohere, Mistral and Ollama as OpenAI and Anthropic clients get them.
+"""What OpenAI's and Anthropic's clients get of the answers of four providers.
 
 The bytes for the client are read back by that dialect's own decoder and held to the
 independent reading of the provider's bytes: nothing may be lost on the way.
@@ -57,7 +57,7 @@ def told(one: Case, client: ClientDialect, pieces: list[bytes]) -> bytes:
 
 
 def read_back(client: str, body: bytes) -> list[Event]:
-    """The client's bytes, through the decoder that reads that dialect from providers."""
+    """The client's bytes, through the decoder of that dialect's provider side."""
     reader = CHAT if client == "openai" else MESSAGES
     events = drain(reader.stream_decoder(ASKED, Target("mine")), [body])
     assert not any(isinstance(event, Fault) for event in events)
