@@ -1,7 +1,7 @@
 """Whose fault a provider's error is, from what it sent. Pure.
 
-Every dialect's `classify_error` ends here. Owns: reading the eight shapes of error
-bodies, the kind of fault, the `code` that agents branch on. Never: what to do about it
+Every dialect's `classify_error` ends here. Owns: the kind of fault and the `code` that
+agents branch on (`errors_body` reads the bodies). Never: what to do about it
 (`CLASSES` states it, the stream and the provider actor obey).
 
 Order of belief: the provider's own code, then words only that provider uses, then the
@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from wire.dialect import Headers
+from wire.errors_body import Said, read_body
 from wire.events import Fault, FaultKind
 from wire.ratelimits import retry_after_s, server_now_s
 
@@ -60,18 +61,6 @@ class Rules(msgspec.Struct, frozen=True):
     statuses: dict[int, FaultKind] = {}
     # Only at the beginning of the message: see the module head.
     key_words: re.Pattern[str] | None = None
-
-
-class Said(msgspec.Struct, frozen=True):
-    """An error body in one shape. `words` are its codes, most telling first."""
-
-    message: str = ""
-    words: tuple[str, ...] = ()
-    param: str | None = None
-    status: int | None = None
-    request_id: str = ""
-    readable: bool = False
-    body: Any = None
 
 
 _CODES: Final[dict[str, FaultKind]] = {
@@ -375,99 +364,6 @@ def _flagged(body: Any) -> bool:
     return isinstance(metadata, dict) and "flagged_input" in metadata
 
 
-def read_body(body: bytes, headers: Headers) -> Said:
-    """Any provider's error body; never raises."""
-    parsed = _parse(body)
-    name = headers.get("x-amzn-errortype", "").partition(":")[0]
-    whole = parsed[0] if isinstance(parsed, list) and parsed else parsed
-    if not isinstance(whole, dict):
-        return Said(words=(name,) if name else (), readable=bool(name))
-    inner = whole.get("error", whole)
-    if isinstance(inner, str):  # xAI, Ollama
-        inner = {"message": inner, "code": whole.get("code")}
-    if not isinstance(inner, dict):
-        inner = whole
-    if not name:
-        # Coral's older habit: "__type": "com.amazon.coral#ValidationException".
-        name = _text(whole.get("__type")).rpartition("#")[2]
-    message = inner.get("message", inner.get("Message", inner.get("detail")))
-    words = (name, *_reasons(inner), *_words(inner), *_words(whole))
-    return Said(
-        message=_flatten(message),
-        words=tuple(dict.fromkeys(word for word in words if word)),
-        param=_text(inner.get("param")) or None,
-        status=_status(inner),
-        request_id=_text(whole.get("request_id")) or _text(whole.get("id")),
-        readable=bool(message) or any(words),
-        body=whole,
-    )
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
-def _words(error: dict[str, Any]) -> list[str]:
-    """The codes of an error, most telling first; a status as text is none."""
-    inner = error.get("innererror")  # Azure
-    deeper = inner.get("code") if isinstance(inner, dict) else None
-    found = (
-        deeper,
-        error.get("code"),
-        error.get("error_type"),
-        error.get("status"),
-        error.get("type"),
-    )
-    return [word for word in found if isinstance(word, str) and not word.isdigit()]
-
-
-def _reasons(error: dict[str, Any]) -> list[str]:
-    """Google's `details[].reason`: more telling than its status."""
-    details = error.get("details")
-    return [
-        detail["reason"]
-        for detail in (details if isinstance(details, list) else ())
-        if isinstance(detail, dict) and isinstance(detail.get("reason"), str)
-    ]
-
-
-def _status(error: dict[str, Any]) -> int | None:
-    for name in ("status_code", "code", "raw_status_code", "originalStatusCode"):
-        value = error.get(name)
-        if isinstance(value, str) and value.isdigit() and len(value) == 3:
-            value = int(value)
-        if type(value) is int and 400 <= value < 600:
-            return value
-    return None
-
-
-def _flatten(message: Any) -> str:
-    """A message as text. Mistral's may be an object or a list of field errors."""
-    if isinstance(message, str):
-        return message
-    if isinstance(message, dict):
-        for name in ("message", "detail", "msg", "error"):
-            if name in message:
-                return _flatten(message[name])
-        return ""
-    if isinstance(message, list):
-        return "; ".join(filter(None, map(_field_error, message)))
-    return ""
-
-
-def _field_error(error: Any) -> str:
-    """FastAPI's {loc, msg}: the place, then what is wrong. Never its `input`."""
-    if not isinstance(error, dict):
-        return ""
-    loc = error.get("loc")
-    place = ".".join(map(str, loc)) if isinstance(loc, list) else ""
-    said = _text(error.get("msg"))
-    return f"{place}: {said}" if place and said else said
-
-
 def _code(kind: FaultKind, said: Said) -> str | None:
     if kind == "context":
         return "context_length_exceeded"
@@ -494,7 +390,3 @@ def _message(
 
 def _request_id(headers: Headers) -> str:
     return next((headers[name] for name in _REQUEST_IDS if name in headers), "")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
