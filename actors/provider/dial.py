@@ -12,7 +12,7 @@ from actors.provider.tls_wire import TlsWire
 from actors.provider.wires import WIRE_FAULTS, Origin, PhaseHook, SocketWire, Wire
 
 
-class DialRefused(Exception):  # noqa: N818 - says who refused, as httpx.ConnectError does
+class DialRefused(Exception):
     """No connection came about; the text says why."""
 
 

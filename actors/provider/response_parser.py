@@ -19,11 +19,11 @@ INTERIM_MAX: Final = 16  # 1xx responses; 100 and a few 103 are plausible, more 
 _H: Final = ord("H")
 
 
-class BadResponse(Exception):  # noqa: N818 - named for what came in, as in h11's errors
+class BadResponse(Exception):
     """The peer's bytes are no acceptable response; the text quotes none of them."""
 
 
-class _Enough(Exception):  # noqa: N818 - a signal to llhttp, not an error
+class _Enough(Exception):
     """Stops the parser where our response ends."""
 
 

@@ -114,22 +114,39 @@ async def test_large_bodies_pass_both_ways(pem: Path, version: ssl.TLSVersion) -
 
 async def test_session_tickets_do_not_look_like_a_hang_up(pem: Path) -> None:
     """They come unasked; a connection that got nothing else is as good as new."""
+    trio.socket.set_custom_hostname_resolver(OnlyResolver())
     client = Transport(tls=client_context(pem))
     spent = ALease(b"sk-tls", uses_max=0)
+    shaken = trio.Event()
 
-    async with upstream([OK], server_context(pem)) as server:
-        url = f"https://{NAME}:{server.port}/"
-        refused = httpx.Request(
-            "GET", url, extensions={"stagedoor.key": KeyUse(b"x", b"", spent)}
-        )
-        with pytest.raises(PermissionError):
-            await client.handle_async_request(refused)
-        while not server.protocols:  # The server has shaken hands, tickets are sent.
-            await trio.lowlevel.checkpoint()
-        await read(await client.handle_async_request(httpx.Request("GET", url)))
-        await client.aclose()
+    def serve() -> None:
+        # OpenSSL's own server sends them at once; trio's would wait for our request.
+        plain, _ = listener.accept()
+        plain.settimeout(5)
+        with server_context(pem).wrap_socket(plain, server_side=True) as secured:
+            trio.from_thread.run_sync(shaken.set)
+            secured.recv(65_536)
+            secured.sendall(OK)
 
-    assert server.accepted == 1
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        url = f"https://{NAME}:{listener.getsockname()[1]}/"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, serve)
+            refused = httpx.Request(
+                "GET", url, extensions={"stagedoor.key": KeyUse(b"x", b"", spent)}
+            )
+            with pytest.raises(PermissionError):
+                await client.handle_async_request(refused)
+            await shaken.wait()
+            phases: list[str] = []
+            request = httpx.Request(
+                "GET", url, extensions={"stagedoor.phase": phases.append}
+            )
+            assert await read(await client.handle_async_request(request)) == b"{}"
+
+    assert phases == ["write", "headers"], "no second handshake"
+    await client.aclose()
 
 
 @pytest.mark.parametrize("verified", [True, False], ids=["verified", "unverified"])
