@@ -75,6 +75,8 @@ async def _live(cell: Cell) -> None:
                 await _serve(cell)
         else:
             await _serve(cell)
+    except GeneratorExit:
+        raise  # The whole run is being thrown away; there is nothing to supervise.
     except BaseException as exc:  # noqa: BLE001 - the guard is where crashes end
         cell.scope = None
         cell.fail(exc, cell.handling)
@@ -140,6 +142,8 @@ async def _loop(cell: Cell) -> None:
 async def _answer(cell: Cell, ask: Ask) -> None:
     """Handle a request; settle it whatever happens."""
     ask.place = RUNNING
+    if ask.state:
+        return  # The asker left between the mailbox and here.
     kind = type(ask.msg)
     entry = cell.table.get(kind)
     if entry is None or not entry.asks:

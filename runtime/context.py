@@ -126,6 +126,16 @@ class Context:
         if target is not None and target.watchers is not None:
             target.watchers.pop(monitor, None)
 
+    @property
+    def watched(self) -> frozenset[str]:
+        """The actors that are monitored and still live.
+
+        For `on_start` after a crash: the Down that was in hand is not replayed, so
+        what is held for anybody who is not in here can be released.
+        """
+        targets = (self._cell.watched or {}).values()
+        return frozenset(target.id for target in targets)
+
     def register(self, key: str) -> None:
         """Be found under a key, across restarts, until this actor ends for good."""
         self._cell.system.register(key, self._cell)
@@ -157,6 +167,8 @@ async def _helper(
     try:
         with scope:
             await fn(*args)
+    except GeneratorExit:
+        raise  # The whole run is being thrown away; there is nothing to supervise.
     except BaseException as exc:  # noqa: BLE001 - the actor's crash, not the system's
         cell.fail(exc, None)
         if isinstance(exc, KeyboardInterrupt | SystemExit):

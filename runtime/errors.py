@@ -1,4 +1,4 @@
-# ruff: noqa: N818 - an operator reads "ActorGone", and so does an except clause
+
 """What can go wrong between actors. Each says who, why and what to do next.
 
 No error here carries a message's content: ids, types and times only.

@@ -88,7 +88,7 @@ class Crashed(Struct, frozen=True):
         return f"crashed: {self.report.error}"
 
 
-class Tripped(Exception):  # noqa: N818 - an exit and a way to take it, not an error
+class Tripped(Exception):
     """Leaving on purpose because the world outside is bad: raise it from a handler.
 
     Not a bug: it does not count toward the supervisor's limit. The actor comes

@@ -248,14 +248,20 @@ class System:
         if self.tracer is not None:
             self.tracer.received(cell.id, kind)
         struck = self.injector.strike(cell.id, kind) if self.injector else None
+        if isinstance(item, Ask):
+            item.place = RUNNING
         if struck is not None and struck.cancel_after_s is not None:
             self.start(_cancel_later, cell, struck.cancel_after_s, name="injected")
         if struck is not None and struck.stall_s:
-            await trio.sleep(struck.stall_s)
+            try:
+                await trio.sleep(struck.stall_s)
+            except trio.Cancelled:
+                if isinstance(item, Ask) and not item.state:
+                    item.fail(cell.in_hand_error())
+                raise
         if struck is not None and struck.crashes:
             cell.fail(InjectedCrash(f"{kind.__name__} in {cell.id}"), kind)
-            if isinstance(item, Ask):
-                item.place = RUNNING
+            if isinstance(item, Ask) and not item.state:
                 item.fail(cell.in_hand_error())
         else:
             await work(cell, item)

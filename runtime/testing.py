@@ -24,6 +24,13 @@ from runtime._sim import InjectedCrash, set_injector
 
 T = TypeVar("T")
 
+# Longer than any deadline of the product, so reaching it means that nothing can go on.
+SIM_SECONDS_MAX = 3600.0
+
+
+class Stuck(AssertionError):
+    """The simulation waits for what will never happen."""
+
 
 class Fault(Struct, frozen=True):
     """Something that goes wrong at a rate, to messages of actors that match.
@@ -111,18 +118,27 @@ class Sim:
 
 
 def run_sim(
-    main: Callable[[Sim], Awaitable[T]], seed: int, faults: Sequence[Fault] = ()
+    main: Callable[[Sim], Awaitable[T]],
+    seed: int,
+    faults: Sequence[Fault] = (),
+    *,
+    limit_s: float = SIM_SECONDS_MAX,
 ) -> T:
-    """Run `main(sim)` in simulated time and order; return what it returns."""
+    """Run `main(sim)` in simulated time and order; return what it returns.
+
+    A run that has not ended after `limit_s` of simulated time is Stuck.
+    """
     sim = Sim(seed, faults)
 
     async def whole() -> T:
         set_injector(sim)
         before = trio.lowlevel.current_statistics().tasks_living
-        result = await main(sim)
-        left = trio.lowlevel.current_statistics().tasks_living - before
-        assert left == 0, f"{left} tasks are left after the simulation"
-        return result
+        with trio.CancelScope(deadline=trio.current_time() + limit_s):
+            result = await main(sim)
+            left = trio.lowlevel.current_statistics().tasks_living - before
+            assert left == 0, f"{left} tasks are left after the simulation"
+            return result
+        raise Stuck(f"it did not end within {limit_s:g} s of simulated time")
 
     try:
         with seeded_scheduling(seed):
@@ -133,4 +149,4 @@ def run_sim(
         raise
 
 
-__all__ = ["Fault", "InjectedCrash", "Sim", "Strike", "run_sim"]
+__all__ = ["Fault", "InjectedCrash", "Sim", "Strike", "Stuck", "run_sim"]

@@ -22,9 +22,9 @@ def _run_virtually(main: object, **options: object) -> object:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every asynchronous test of this folder the virtual clock."""
     for item in items:
-        if HERE in item.path.parents and isinstance(item, pytest.Function):
-            if inspect.iscoroutinefunction(item.obj):
-                item.add_marker(pytest.mark.trio(run=_run_virtually), append=False)
+        ours = HERE in item.path.parents and isinstance(item, pytest.Function)
+        if ours and inspect.iscoroutinefunction(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.trio(run=_run_virtually), append=False)
 
 
 @pytest.fixture(autouse=True)

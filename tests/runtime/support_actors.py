@@ -182,9 +182,7 @@ class Rejecting(Counter):
     mailbox = MailboxSpec(8, down="reject")
 
 
-def spec(
-    name: str, make: Callable[[], Actor], **options: Any
-) -> ChildSpec[Any]:
+def spec(name: str, make: Callable[[], Actor], **options: Any) -> ChildSpec[Any]:
     """A child whose backoff has no jitter."""
     options.setdefault("backoff", STEADY)
     return ChildSpec(name, make, **options)
@@ -202,9 +200,7 @@ async def tree(
 
 
 @asynccontextmanager
-async def one(
-    make: Callable[[], Actor], **options: Any
-) -> AsyncGenerator[Ref[Any]]:
+async def one(make: Callable[[], Actor], **options: Any) -> AsyncGenerator[Ref[Any]]:
     """A system with one actor, `it`."""
     async with tree([spec("it", make, **options)]) as system:
         yield at(system, "it")

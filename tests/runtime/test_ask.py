@@ -171,7 +171,7 @@ async def test_when_an_outer_scope_expires_the_caller_sees_cancelled_only() -> N
 
 
 async def test_the_askers_deadline_reaches_the_handler() -> None:
-    async with one(lambda: Watchful()) as ref:
+    async with one(Watchful) as ref:
         with trio.fail_at(7):
             assert await ref.ask(Until()) == 7
             await ref.tell(Wake())
@@ -400,7 +400,7 @@ async def test_asking_the_same_actor_twice_in_a_row_is_no_cycle() -> None:
 
 
 async def test_a_task_of_the_actor_may_ask_it() -> None:
-    """`start_soon` work is no part of the message in hand, so nothing waits in a ring."""
+    """`start_soon` work is no part of the message in hand, so no ring waits."""
     relay = Relay()
     async with tree([spec("a", lambda: relay)]) as system:
         assert await at(system, "a").ask(AskLater()) == "started"

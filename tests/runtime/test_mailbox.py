@@ -104,7 +104,7 @@ async def test_tell_in_a_cancelled_scope_delivers_nothing_but_offer_does() -> No
 
 
 async def test_a_tell_with_room_does_not_need_time() -> None:
-    """trio's own channel times out under `fail_after(0)` even with room (trio#1626)."""
+    """Trio's own channel times out under `fail_after(0)` even with room (trio#1626)."""
     async with one(Counter) as ref:
         with trio.CancelScope(deadline=trio.current_time()):
             await ref.tell(Note("just in time"))
@@ -220,7 +220,7 @@ async def test_a_rejecting_mailbox_says_at_once_when_the_actor_returns() -> None
         with pytest.raises(ActorDown):
             await ref.ask(Trip())
         began = trio.current_time()
-        with pytest.raises(ActorDown, match="returns at t=1.000") as down:
+        with pytest.raises(ActorDown, match=r"returns at t=1\.000") as down:
             await ref.ask(Add())
         assert down.value.retry_at == began + 1
         with pytest.raises(ActorDown):

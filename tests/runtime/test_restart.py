@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what is raised comes out of the system around the body
 """Lives: who comes back, when, how often, and what a crash may show."""
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class Walk(Request["Hasty", None], frozen=True):
     pass
 
 
-class Fall(Exception):  # noqa: N818
+class Fall(Exception):
     pass
 
 

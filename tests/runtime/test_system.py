@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what is raised comes out of the system around the body
 """The whole: how it begins, how it ends, what it shows of itself."""
 
 from __future__ import annotations
@@ -289,10 +290,9 @@ async def test_what_is_deferred_when_the_system_ends_is_answered() -> None:
         except Exception as exc:  # noqa: BLE001
             outcome.append(type(exc).__name__)
 
-    async with trio.open_nursery() as nursery:
-        async with one(Counter) as ref:
-            nursery.start_soon(ask, ref)
-            await settled()
+    async with trio.open_nursery() as nursery, one(Counter) as ref:
+        nursery.start_soon(ask, ref)
+        await settled()
     assert outcome == ["ActorGone"]
 
 
