@@ -1,16 +1,16 @@
 """The whole supervision tree on one screen.
 
-    system                                   one_for_one; starts top-down, stops bottom-up
-    ├── auditor                 permanent    single writer of the records
-    ├── vault                   permanent    grants leases; never hands out a key
-    │   └── lease-N             temporary    an actor with a deadline; its end wipes the key
-    ├── ledger                  permanent    money: an account a site, a hold an attempt
-    ├── router                  permanent    a pure policy over a snapshot; answers plans
-    ├── providers               one_for_one
-    │   └── NAME                permanent    admission and health; trips by exiting
-    ├── streams                 one_for_one
-    │   └── REQUEST_ID          temporary    OWNS one request from plan to record
-    └── edge                    permanent    the listeners; stopped first, drains
+    system                           one_for_one: starts top-down, stops bottom-up
+    ├── auditor          permanent   single writer of the records
+    ├── vault            permanent   grants leases; never hands out a key
+    │   └── lease-N      temporary   an actor with a deadline; its end wipes the key
+    ├── ledger           permanent   money: an account a site, a hold an attempt
+    ├── router           permanent   a pure policy over a snapshot; answers plans
+    ├── providers        one_for_one
+    │   └── NAME         permanent   admission and health; trips by exiting
+    ├── streams          one_for_one
+    │   └── REQUEST_ID   temporary   OWNS one request from plan to record
+    └── edge             one_for_one the listeners; they drain with the streams
 
 Only this file imports every `actor.py`. What outlives an incarnation is in the cells,
 which are made here and closed over by each `make`.
@@ -18,7 +18,7 @@ which are made here and closed over by each `make`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, TypeVar
@@ -135,7 +135,7 @@ class Tree:
 @asynccontextmanager
 async def open_tree(
     spec: TreeSpec, *, tracer: Tracer | None = None
-) -> AsyncIterator[Tree]:
+) -> AsyncGenerator[Tree]:
     """Start everything, top to bottom; leaving stops it, bottom to top."""
     grown = _Growing(spec)
     root = ChildSpec("system", lambda: Supervisor(grown.children()))

@@ -48,7 +48,7 @@ def scope_of(provider: ProviderConfig) -> KeyScope | None:
     return KeyScope(provider.name) if provider.key_env else None
 
 
-def deadlines_of(config: Config, provider: ProviderConfig) -> Deadlines:
+def deadlines_of(provider: ProviderConfig) -> Deadlines:
     """The provider's own deadlines; what it leaves open is inherited already."""
     own = provider.deadlines
     return Deadlines(
@@ -61,7 +61,7 @@ def deadlines_of(config: Config, provider: ProviderConfig) -> Deadlines:
 
 
 def provider_spec(
-    config: Config, provider: ProviderConfig, transport: httpx.AsyncBaseTransport
+    provider: ProviderConfig, transport: httpx.AsyncBaseTransport
 ) -> ProviderSpec:
     """One deployment, ready for the tree."""
     prices = {
@@ -80,7 +80,7 @@ def provider_spec(
         base_url=provider.base_url or SIMULATED_URL,
         transport=transport,
         dialect=CHAT,
-        deadlines=deadlines_of(config, provider),
+        deadlines=deadlines_of(provider),
         key=scope_of(provider),
         on_abort=provider.on_abort,
         prices=prices,

@@ -7,7 +7,7 @@ behind sockets and signals, `embed.py` behind a function call.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -60,7 +60,7 @@ class Gateway:
             return
         old = {provider.name: provider for provider in self.config.providers}
         for provider in config.providers:
-            await self._apply_provider(config, old.pop(provider.name, None), provider)
+            await self._apply_provider(old.pop(provider.name, None), provider)
         for name in old:
             self.tree.providers.offer(RemoveProvider(name))
             self._retire(name)
@@ -81,14 +81,14 @@ class Gateway:
         log.info("reload.applied", count=len(changed.live))
 
     async def _apply_provider(
-        self, config: Config, old: ProviderConfig | None, new: ProviderConfig
+        self, old: ProviderConfig | None, new: ProviderConfig
     ) -> None:
         if old == new:
             return
         if old is not None:
             self._retire(old.name)
         transport = self.transports[new.name] = self._make(new)
-        spec = assembly.provider_spec(config, new, transport)
+        spec = assembly.provider_spec(new, transport)
         ref = self.tree.provider(new.name) if old is not None else None
         if ref is None:
             await self.tree.providers.ask(Spawn(provider_child(spec)))
@@ -119,12 +119,12 @@ async def open_core(
     spent_nanousd: Mapping[str, int] | None = None,
     wall: Callable[[], float] = time.time,
     rng: Random | None = None,
-) -> AsyncIterator[Gateway]:
+) -> AsyncGenerator[Gateway]:
     """Run the tree around the body; leaving stops it and closes the pools."""
     transports = {p.name: make_transport(p) for p in config.providers}
     spec = TreeSpec(
         providers=tuple(
-            assembly.provider_spec(config, provider, transports[provider.name])
+            assembly.provider_spec(provider, transports[provider.name])
             for provider in config.providers
         ),
         keys=assembly.key_sources(config),

@@ -70,6 +70,7 @@ class Listener(Actor):
 
     def on_drain(self, deadline: float) -> None:
         """Refuse what is new, let what runs finish."""
+        del deadline
         self.stop.set()
 
     async def _serve(self) -> None:

@@ -53,7 +53,7 @@ class Gate:
         self._bound = 0
         self._bound_more = trio.Event()
         self._lookup: Lookup = lambda _: None
-        self._request = logs.log.info
+        self._request = logs.request
         metrics.watch(self.gauges)
 
     def __repr__(self) -> str:
@@ -117,7 +117,6 @@ class Gate:
         else:
             self.metrics.refusal(record.site, outcome)
         self._request(
-            "request",
             request_id=record.request_id,
             site=record.site,
             model=record.model,
@@ -144,7 +143,6 @@ class Gate:
         """A request got no stream: it was malformed, unknown, or came too late."""
         self.metrics.refusal(site or "none", code)
         self._request(
-            "request",
             request_id=request_id,
             site=site,
             dialect=dialect,

@@ -14,7 +14,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -89,7 +89,7 @@ async def serve(
 @asynccontextmanager
 async def open_gateway(
     config: Config, *, environ: Mapping[str, str], logs: Logs, urls: list[str]
-) -> AsyncIterator[Gateway]:
+) -> AsyncGenerator[Gateway]:
     """A gateway that serves inside this block, and stops in order after it.
 
     `urls` is filled with the addresses that clients may use.

@@ -1,1 +1,1 @@
-"""The auditor actor: messages.py is its interface, actor.py its life, the rest its policy."""
+"""Auditor. Messages in messages.py, its life in actor.py, its port in ports.py."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 from runtime import ControlTell, DomainError, Ref, Request
 
 if TYPE_CHECKING:
+    from actors.auditor.actor import Auditor
     from actors.stream.actor import Stream
 
 

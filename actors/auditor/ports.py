@@ -7,7 +7,8 @@ class Journal(Protocol):
     """An append-only file of lines. Raises OSError when it cannot keep them."""
 
     async def append(self, lines: bytes) -> None:
-        """Write and return when durable. All or nothing after a crash: a torn tail is
-        cut off when the journal is opened.
+        """Write; return when durable.
+
+        All or nothing after a crash: a torn tail is cut off when it is opened again.
         """
         ...

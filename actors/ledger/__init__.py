@@ -1,1 +1,1 @@
-"""The ledger actor: messages.py is its interface, actor.py its life, the rest its policy."""
+"""Ledger. messages.py is its interface, actor.py its life; accounts and prices."""

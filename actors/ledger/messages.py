@@ -13,6 +13,7 @@ from msgspec import Struct
 from runtime import ControlTell, Ref, Request
 
 if TYPE_CHECKING:
+    from actors.ledger.actor import Ledger
     from actors.stream.actor import Stream
 
 NANOUSD_PER_USD = 1_000_000_000
@@ -49,8 +50,9 @@ class SiteLimits(Struct, frozen=True):
 
 
 class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
-    """Reserve the worst case of one attempt. The stream's first hold also enters it
-    among the site's requests in flight; its end leaves.
+    """Reserve the worst case of one attempt.
+
+    The stream's first hold also enters it among its site's requests in flight.
     """
 
     stream: Ref[Stream]
@@ -64,7 +66,7 @@ class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
 
 
 class Hold(Struct, frozen=True):
-    """Money set aside. `nanousd` is 0 where the site has no cap or the model no price."""
+    """Money set aside; `nanousd` is 0 for a model without a price."""
 
     id: int
     nanousd: int

@@ -1,1 +1,1 @@
-"""The provider actor: messages.py is its interface, actor.py its life, the rest its policy."""
+"""Provider. messages.py is its interface, actor.py its life; breaker, transport."""

@@ -108,12 +108,13 @@ class Provider(Actor):
 
     def on_stop(self, why: Exit) -> None:
         """Say that calls are pointless until the next life."""
+        del why
         self._tell_router(available=False, until=None)
 
     def on_down(self, down: Down) -> None:
         """A stream died without an outcome: its permits come back, nothing is learned.
 
-        Without this a probe that was cancelled would keep the breaker half-open for ever.
+        Without this a cancelled probe would keep the breaker half-open for ever.
         """
         permit = self.cell.permit_of.pop(down.monitor, None)
         if permit is not None:

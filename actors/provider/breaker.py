@@ -4,10 +4,10 @@ Owns the verdict; the actor owns the consequence (exit `Tripped`). The three sta
 the actor's life: closed is a running incarnation, open is the supervisor's backoff,
 half-open is a new incarnation on probation.
 
-| state     | ok                     | slow or failed        | throttled          | other |
-|-----------|------------------------|-----------------------|--------------------|-------|
-| closed    | failures fall by one   | count; at max: trip   | cool until         | same  |
-| probation | closed                 | trip                  | cool, stay         | same  |
+| state     | ok                   | slow or failed      | throttled  | other |
+|-----------|----------------------|---------------------|------------|-------|
+| closed    | failures fall by one | count; at max: trip | cool until | same  |
+| probation | closed               | trip                | cool, stay | same  |
 """
 
 from typing import Literal
@@ -61,7 +61,7 @@ def record(
             until = max(health.cooling_until or 0.0, now + wait_s)
             return replace(health, cooling_until=until), "same"
         case "key":
-            # The provider is well, our key is not: no trip, but no calls with it either.
+            # The provider is well, our key is not: no trip, but no calls either.
             return replace(health, key_refused=True), "same"
         case "client" | "cancelled":
             return health, "same"

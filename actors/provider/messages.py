@@ -21,6 +21,7 @@ from wire.dialect import ProviderDialect, Target, UpstreamRequest
 from wire.events import FaultKind
 
 if TYPE_CHECKING:
+    from actors.provider.actor import Provider, Providers
     from actors.stream.actor import Stream
 
 Phase = Literal["connect", "headers", "first_content", "idle", "total"]
@@ -98,7 +99,7 @@ class Upstream(Protocol):
 
 
 class Admit(Request["Provider", "Permit | Refused"], frozen=True):
-    """May this stream call you now? Waits in a bounded queue when all permits are out."""
+    """May this stream call you now? Waits, in a bounded queue, for a permit."""
 
     stream: Ref[Stream]
     model: str

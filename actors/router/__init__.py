@@ -1,1 +1,1 @@
-"""The router actor: messages.py is its interface, actor.py its life, the rest its policy."""
+"""Router. Messages in messages.py, its life in actor.py, the decision in policy.py."""

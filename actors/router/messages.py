@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
 from actors.provider.messages import OutcomeKind
 from runtime import ControlTell, Request, Tell
 from wire.dialect import Need
+
+if TYPE_CHECKING:
+    from actors.router.actor import Router
 
 
 class SitePolicy(Struct, frozen=True):
@@ -101,7 +106,7 @@ class Observed(Tell["Router"], frozen=True):
 
 
 class ProviderChanged(ControlTell["Router"], frozen=True):
-    """A provider opened, closed or cools down: `until` is when it may be tried again."""
+    """A provider takes calls again, or does not before `until`."""
 
     provider: str
     available: bool

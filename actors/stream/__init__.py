@@ -1,1 +1,1 @@
-"""The stream actor: messages.py is its interface, actor.py its life, the rest its policy."""
+"""Stream. Messages in messages.py, its life in actor.py, one call in attempt.py."""

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from actors.router.actor import Router
     from actors.vault.actor import Vault
 
+LAST_WORD_S = 30.0  # As long as a write may take: then the client is gone.
 CONTROL_QUEUED_MAX = 8  # Only control travels this way; chunks use the channel.
 
 
@@ -190,8 +191,13 @@ class Stream(Actor):
 
     async def _serve(self) -> None:
         self.fault = await self._answer()
-        if self.fault is not None and not self.sink.committed:
-            await self.sink.refuse(self.fault)
+        if self.fault is not None and not self.sink.gone:
+            # A stalled client has no room for it, and is dropped soon.
+            with trio.move_on_after(LAST_WORD_S) as self.pause:
+                if self.sink.committed:
+                    await self.sink.break_off(self.fault)
+                else:
+                    await self.sink.refuse(self.fault)
         self._close("")
         self.ctx.stop_self()
 
@@ -245,7 +251,7 @@ class Stream(Actor):
                 self.inquiry,
                 plan,
                 plan.candidates[step.candidate],
-                self.sink,
+                sink=self.sink,
                 last=step.candidate == count - 1,
             )
             self.attempts.append(attempt)

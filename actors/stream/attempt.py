@@ -64,8 +64,8 @@ class Attempt:
         inquiry: Inquiry,
         plan: Plan,
         candidate: Candidate,
-        sink: Sink,
         *,
+        sink: Sink,
         last: bool,
     ) -> None:
         self.peers = peers
@@ -224,7 +224,7 @@ class Attempt:
                 return await relay_stream(self, exchange.reader(), response)
             return await relay_whole(self, exchange, response)
         except httpx.TransportError as error:
-            return await self.sink.break_off(faults.transport(upstream.name, error))
+            return faults.transport(upstream.name, error)
         finally:
             await response.aclose()
 

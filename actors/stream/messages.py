@@ -14,7 +14,7 @@ from runtime import ControlTell, Ref, Request, StreamChannel
 from wire.dialect import ClientDialect, Head, Headers
 
 if TYPE_CHECKING:
-    from actors.stream.actor import Stream
+    from actors.stream.actor import Stream, Streams
 
 CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
 

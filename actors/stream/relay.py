@@ -7,6 +7,7 @@ there is.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import attrs
@@ -107,11 +108,9 @@ class Sink:
             Whole(error.status, (*error.headers, *self.headers), error.body)
         )
 
-    async def break_off(self, fault: Fault) -> Fault:
+    async def break_off(self, fault: Fault) -> None:
         """After the commit: end the stream with the dialect's own error event."""
-        if self.committed:
-            await self.send(self.dialect.error_event(fault))
-        return fault
+        await self.send(self.dialect.error_event(fault))
 
     async def _send(self, piece: Piece) -> None:
         try:
@@ -120,29 +119,43 @@ class Sink:
             self.gone = True
 
 
-def chunks(response: httpx.Response) -> httpx.AsyncByteStream:
-    """The body as it comes. httpx's own iterators add a layer a chunk, for nothing."""
+def chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes. httpx's own iterators add a layer a chunk, for nothing.
+
+    Give it to `close` afterwards: some transports answer with a generator.
+    """
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)
-    return stream
+    return aiter(stream)
+
+
+async def close(body: AsyncIterator[bytes]) -> None:
+    """End an iteration that may have been left early."""
+    aclose = getattr(body, "aclose", None)
+    if aclose is not None:
+        await aclose()
 
 
 async def relay_stream(
     call: Call, reader: Reader, response: httpx.Response
 ) -> Fault | None:
-    """Relay until the answer's end. Returns a fault, told to the client if committed."""
+    """Relay until the answer's end, or the fault that ended it early."""
     call.arm_first_content()
     sink = call.sink
-    async for data in chunks(response):
-        fault = await _relay(call, reader.feed(data), reader)
-        if fault is not None:
-            return await sink.break_off(fault)
-        if call.relayed.cut or _drained(call):
-            return None
+    body = chunks(response)
+    try:
+        async for data in body:
+            fault = await _relay(call, reader.feed(data), reader)
+            if fault is not None:
+                return fault
+            if call.relayed.cut or _drained(call):
+                return None
+    finally:
+        await close(body)
     if call.relayed.finish is None or not _is_done(reader):
         fault = await _relay(call, reader.finish(), reader)
         if fault is not None:
-            return await sink.break_off(fault)
+            return fault
     if not sink.committed:
         return truncated(call.source)
     return None

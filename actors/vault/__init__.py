@@ -1,1 +1,1 @@
-"""The vault actor: messages.py is its interface, actor.py its life, the rest its policy."""
+"""Vault. Messages in messages.py, its life in actor.py, a key on loan in secret.py."""

@@ -90,6 +90,7 @@ class LeaseActor(Actor):
     @handles(LeaseEnded)
     def ended(self, msg: LeaseEnded) -> None:
         """Nothing left to guard."""
+        del msg
         self.ctx.stop_self()
 
 

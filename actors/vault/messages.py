@@ -15,6 +15,7 @@ from runtime import ControlTell, DomainError, Ref, Request
 
 if TYPE_CHECKING:
     from actors.stream.actor import Stream
+    from actors.vault.actor import Vault
 
 
 class KeyScope(Struct, frozen=True):
@@ -54,7 +55,7 @@ class LeaseRefused(DomainError):
 
 
 class Revoke(ControlTell["Vault"], frozen=True):
-    """Wipe all leases of this key now. `revoke_open` also ends streams begun with it."""
+    """Wipe this key's leases now; with `revoke_open` end the streams begun with it."""
 
     scope: KeyScope
     revoke_open: bool = False

@@ -78,7 +78,7 @@ class LeasedKey:
         self.wipe("spent")
 
     def wipe(self, why: str) -> None:
-        """Zero the buffer and end. Synchronous: no checkpoint between cause and wipe."""
+        """Zero the buffer and end, before any checkpoint."""
         if self.ended:
             return
         self.ended = why

@@ -10,7 +10,7 @@ from gateway.http11_transport import ClientGone
 
 
 class Headers(Mapping[str, str]):
-    """Header fields by lower-case name, over ASGI's list; the first of a name counts."""
+    """Header fields by lower-case name, over ASGI's list; the first one counts."""
 
     __slots__ = ("_raw",)
 
@@ -102,7 +102,7 @@ class Request:
         return True
 
 
-class TooLarge(Exception):  # noqa: N818 - a verdict on the client's bytes
+class TooLarge(Exception):
     """The body is over the limit."""
 
     def __init__(self, bytes_max: int) -> None:
