@@ -23,6 +23,7 @@ from wire import anthropic_relay as relaying
 from wire.anthropic_schema import SOURCE
 from wire.completion import Completion
 from wire.counting import TokenCount
+from wire.customtools import decoder_for
 from wire.dialect import (
     STREAM_HEADERS,
     ErrorResponse,
@@ -95,8 +96,7 @@ class Messages:
     def stream_decoder(self, request: ChatRequest, target: Target) -> StreamDecoder:
         """See `ProviderDialect.stream_decoder`."""
         del target
-        custom = frozenset(t.name for t in request.tools if t.kind == "custom")
-        return decoding.AnthropicDecoder(custom)
+        return decoder_for(request, decoding.AnthropicDecoder())
 
     def parse_response(
         self, status: int, headers: Headers, body: bytes, target: Target

@@ -7,13 +7,15 @@ Anthropic client, so its blocks keep what only Anthropic understands.
 
 import base64
 import binascii
-from typing import Any, Final
+import re
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from wire.anthropic_carry import carry, tool_id
 from wire.anthropic_schema import SOURCE
+from wire.customtools import pack
 from wire.dialect import ClientError
 from wire.jsontext import JSON_ERRORS
 from wire.request import (
@@ -32,8 +34,8 @@ from wire.request import (
 
 JSON = dict[str, Any]
 
-CUSTOM_INPUT: Final = "input"
-"""Custom tools take free text; Anthropic's take objects: the text is its one field."""
+_NO_INDEX = re.compile(rb'"encrypted_index"\s*:\s*""')
+"""Links of other providers, as our encoder wrote them; Anthropic refuses them."""
 
 
 def marked(block: JSON, cache: CacheMark | None) -> JSON:
@@ -61,7 +63,7 @@ def _block(part: Part, where: str, own: bool) -> JSON | None:
             if not own and not part.text.strip():
                 return None  # Empty texts are a 400 at Anthropic.
             block: JSON = {"type": "text", "text": part.text}
-            if part.citations and own:
+            if part.citations and own and not _NO_INDEX.search(part.citations):
                 block["citations"] = Raw(part.citations)
             return marked(block, part.cache)
         case Refusal():
@@ -143,7 +145,7 @@ def _decoded(data: str, where: str) -> str:
 
 def _tool_use(part: ToolUse) -> JSON:
     block: JSON = {"type": "tool_use", "id": tool_id(part.id), "name": part.name}
-    block["input"] = {CUSTOM_INPUT: part.arguments} if part.custom else _input(part)
+    block["input"] = pack(part.arguments) if part.custom else _input(part)
     if part.state is not None and part.state.source == SOURCE:
         block[part.state.kind] = Raw(part.state.data.encode())
     return marked(block, part.cache)

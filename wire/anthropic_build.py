@@ -12,19 +12,14 @@ import msgspec
 from msgspec import Raw
 
 from wire import anthropic_models as models
-from wire.anthropic_blocks import CUSTOM_INPUT, JSON, blocks_of, marked
+from wire import customtools
+from wire.anthropic_blocks import JSON, blocks_of, marked
 from wire.anthropic_schema import SOURCE, VERSION_BEARER, VERSION_SAMPLING
 from wire.dialect import AuthScheme, ClientError, Target, UpstreamRequest
 from wire.request import ChatRequest, Tool
 
 MESSAGES_PATH: Final = "/v1/messages"
 COUNT_PATH: Final = "/v1/messages/count_tokens"
-
-_CUSTOM_SCHEMA: Final[JSON] = {
-    "type": "object",
-    "properties": {CUSTOM_INPUT: {"type": "string"}},
-    "required": [CUSTOM_INPUT],
-}
 
 _JSON_ONLY: Final = (
     "Answer with one valid JSON value and nothing else: no prose, no fences."
@@ -271,7 +266,7 @@ def _tool(tool: Tool) -> JSON:
     if tool.description is not None:
         out["description"] = tool.description
     if tool.kind == "custom":
-        out["input_schema"] = _CUSTOM_SCHEMA
+        out["input_schema"] = customtools.SCHEMA
     elif tool.parameters:
         out["input_schema"] = Raw(tool.parameters)
     else:

@@ -16,7 +16,7 @@ from wire.anthropic_schema import SOURCE
 from wire.callids import fit_id
 from wire.events import ProviderState
 
-_MARK: Final = "stagedoor1."
+MARK: Final = "stagedoor1."
 """Anthropic's signatures are base64, which has no dot: no clash is possible."""
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -27,7 +27,7 @@ def carry(state: ProviderState) -> str:
     if state.source == SOURCE:
         return state.data
     packed = base64.urlsafe_b64encode(msgspec.json.encode(state))
-    return _MARK + packed.decode()
+    return MARK + packed.decode()
 
 
 def uncarry(signature: str, kind: str = "signature") -> ProviderState | None:
@@ -37,10 +37,10 @@ def uncarry(signature: str, kind: str = "signature") -> ProviderState | None:
     """
     if not signature:
         return None
-    if not signature.startswith(_MARK):
+    if not signature.startswith(MARK):
         return ProviderState(SOURCE, kind, signature)
     try:
-        packed = base64.urlsafe_b64decode(signature.removeprefix(_MARK))
+        packed = base64.urlsafe_b64decode(signature.removeprefix(MARK))
         return msgspec.json.decode(packed, type=ProviderState)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         return None

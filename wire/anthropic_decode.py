@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from wire.anthropic_blocks import CUSTOM_INPUT
 from wire.anthropic_schema import (
     SOURCE,
     STOP_REASONS,
@@ -97,7 +96,6 @@ class _Open(Struct):
     kind: str
     raw: bytes = b""
     tool: int = -1  # Place among the client's tool calls.
-    custom: bool = False
     pieces: list[str] = []  # JSON input, or a compaction's text.
     signature: str = ""
     start: int = 0  # Characters of text before this block.
@@ -107,9 +105,9 @@ class _Open(Struct):
 class MessageEvents:
     """Anthropic's events, one JSON object at a time, into ours."""
 
-    def __init__(self, custom_tools: frozenset[str] = frozenset()) -> None:
+    def __init__(self) -> None:
         self.done = False
-        self._custom_tools = custom_tools
+        self._started = False
         self._open: dict[int, _Open] = {}
         self._tools = 0
         self._usage = AUsage()
@@ -131,6 +129,12 @@ class MessageEvents:
             return [malformed(SOURCE, "an event is not the JSON it should be")]
 
     def _take(self, event: StreamEvent, data: bytes) -> list[Event]:
+        if not self._started and event.type.startswith(("content_", "message_")):
+            if event.type != "message_start":
+                self.done = True
+                return [malformed(SOURCE, "the answer has no message_start")]
+        elif self._finished and event.type.startswith("content_"):
+            return []  # The answer has ended; what is left is for the grammar.
         match event.type:
             case "content_block_delta":
                 block = self._open.get(event.index)
@@ -155,10 +159,13 @@ class MessageEvents:
                 self.done = True
                 return [classify_event(SOURCE, data)]
             case _:
-                return [Opaque(SOURCE, event.type, data)]
+                return [Opaque(SOURCE, event.type, data)] if self._started else []
 
     def message_start(self, message: AMessage) -> list[Event]:
         """The answer begins; what usage says now may change later."""
+        if self._started:
+            return []
+        self._started = True
         tier = None if message.usage is None else message.usage.service_tier
         events: list[Event] = [Start(message.id, message.model, service_tier=tier)]
         if message.usage is not None:
@@ -194,18 +201,13 @@ class MessageEvents:
 
     def _tool_start(self, opened: _Open, block: Block, raw: Raw) -> list[Event]:
         opened.tool = self._tools
-        opened.custom = block.name in self._custom_tools
         self._tools += 1
         caller = _fields.decode(raw).get("caller")
         state = None
         if caller is not None:
             state = ProviderState(SOURCE, "caller", bytes(caller).decode())
         opened.raw = bytes(block.input)  # For models that send it all at once.
-        return [
-            ToolCallStart(
-                opened.tool, block.id, block.name, custom=opened.custom, state=state
-            )
-        ]
+        return [ToolCallStart(opened.tool, block.id, block.name, state=state)]
 
     def _delta(self, index: int, block: _Open, delta: Delta) -> list[Event]:
         match delta.type:
@@ -213,7 +215,7 @@ class MessageEvents:
                 return self._text(index, delta.text)
             case "input_json_delta":
                 block.pieces.append(delta.partial_json)
-                if block.tool < 0 or block.custom or not delta.partial_json:
+                if block.tool < 0 or not delta.partial_json:
                     return []
                 return [ToolArgsDelta(block.tool, delta.partial_json)]
             case "thinking_delta":
@@ -251,12 +253,9 @@ class MessageEvents:
 
     def _tool_stop(self, block: _Open) -> list[Event]:
         end = ToolCallEnd(block.tool)
-        whole = "".join(block.pieces) or block.raw.decode() or "{}"
-        if block.custom:
-            return [ToolArgsDelta(block.tool, _custom_text(whole)), end]
         if any(block.pieces):
             return [end]
-        return [ToolArgsDelta(block.tool, whole), end]
+        return [ToolArgsDelta(block.tool, block.raw.decode() or "{}"), end]
 
     def _citation(self, index: int, block: _Open, raw: Raw) -> Citation:
         """A citation covers its whole block, wherever in it it came."""
@@ -334,16 +333,6 @@ def _text_of(said: dict[str, Any], *names: str) -> str:
     return ""
 
 
-def _custom_text(arguments: str) -> str:
-    """Free text of a custom tool, out of the one field it was asked in."""
-    try:
-        value = msgspec.json.decode(arguments)
-    except JSON_ERRORS:
-        return arguments
-    text = value.get(CUSTOM_INPUT) if isinstance(value, dict) else None
-    return text if isinstance(text, str) else arguments
-
-
 def _server_tool(index: int, block: _Open) -> ServerTool:
     """A step the provider took, its streamed input put back where it belongs."""
     fields = _fields.decode(block.raw)
@@ -370,9 +359,9 @@ def _server_tool(index: int, block: _Open) -> ServerTool:
 class AnthropicDecoder:
     """The SSE stream of /v1/messages into events."""
 
-    def __init__(self, custom_tools: frozenset[str] = frozenset()) -> None:
+    def __init__(self) -> None:
         self._splitter = SseSplitter()
-        self._events = MessageEvents(custom_tools)
+        self._events = MessageEvents()
 
     def __repr__(self) -> str:
         return f"<AnthropicDecoder {self._events!r} {self._splitter!r}>"

@@ -55,9 +55,11 @@ from wire.toolids import unpack
 KEPT_HEADERS: Final = ("anthropic-version", "anthropic-beta")
 """Headers that decide what the body may say, so they travel with it."""
 
-PREFIX_BYTES_MIN: Final = 4096
-"""Caches begin at about a thousand tokens: a shorter system prompt does not tell two
-conversations apart, so the first message joins the affinity prefix."""
+PREFIX_BYTES_MAX: Final = 4096
+"""Caches begin at about a thousand tokens: enough to tell conversations apart."""
+
+TOKENS_MAX: Final = 2**31 - 1
+"""No model answers longer; above it is a mistake that would overflow a price."""
 
 _ROLES: Final[dict[str, Role]] = {
     "user": "user",
@@ -68,6 +70,7 @@ _ROLES: Final[dict[str, Role]] = {
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 _IMAGE = re.compile(rb'"type"\s*:\s*"image"')
 _DOCUMENT = re.compile(rb'"type"\s*:\s*"document"')
+_BASE64 = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/=]{64,})"')
 
 T = TypeVar("T")
 
@@ -150,6 +153,23 @@ def decode(raw: bytes | Raw, kind: type[T], where: str = "") -> T:
         raise ClientError("The request body is not valid JSON.") from None
 
 
+def _check_text(body: bytes) -> None:
+    """UTF-8 throughout: what we keep raw is not looked at again."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise ClientError("The request body is not valid JSON.") from None
+
+
+def _check_top(model: str, max_tokens: int | None) -> None:
+    """What ledger and router rely on, whichever way the request takes."""
+    if not model:
+        raise ClientError("model: Field required", param="model")
+    if max_tokens is not None and not 1 <= max_tokens <= TOKENS_MAX:
+        message = f"max_tokens: Input should be between 1 and {TOKENS_MAX}"
+        raise ClientError(message, param="max_tokens")
+
+
 def decode_optional(raw: Raw, kind: type[T], where: str) -> T | None:
     """Decode a field that may be absent or null."""
     text = bytes(raw)
@@ -159,12 +179,12 @@ def decode_optional(raw: Raw, kind: type[T], where: str) -> T | None:
 def read_head(body: bytes) -> Head:
     """Look at the top level only. Raises ClientError."""
     top = decode(body, HeadRequest)
-    prefix = bytes(top.tools) + bytes(top.system)
+    _check_top(top.model, top.max_tokens)
+    before = bytes(top.tools) + bytes(top.system)
     messages = bytes(top.messages)
-    if len(prefix) < PREFIX_BYTES_MIN:
-        first = decode(messages, list[Raw], "messages")[:1]
-        prefix += b"".join(map(bytes, first))
+    first = decode(messages, list[Raw], "messages")[:1]
     needs: set[Need] = set()
+    media_bytes = 0
     schema = b""
     if len(bytes(top.tools)) > len(b"[]"):
         needs.add("tools")
@@ -172,6 +192,8 @@ def read_head(body: bytes) -> Head:
         needs.add("images")
     if _DOCUMENT.search(messages):
         needs.add("files")
+    if needs & {"images", "files"}:
+        media_bytes = sum(map(len, _BASE64.findall(messages)))
     output = decode_optional(top.output_config, InOutputConfig, "output_config")
     if output is not None and output.format is not None:
         needs.add("json_schema")
@@ -184,8 +206,9 @@ def read_head(body: bytes) -> Head:
         stream=bool(top.stream),
         include_usage=True,  # Every Anthropic stream has it.
         max_output_tokens=top.max_tokens,
-        prompt_bytes=len(messages) + len(prefix) + len(schema),
-        prefix=prefix,
+        prompt_bytes=len(messages) + len(before) + len(schema),
+        media_bytes=media_bytes,
+        prefix=(before + b"".join(map(bytes, first)))[:PREFIX_BYTES_MAX],
         needs=frozenset(needs),
         user=None if top.metadata is None else top.metadata.user_id,
         service_tier=top.service_tier,
@@ -196,12 +219,11 @@ def parse_request(
     body: bytes, headers: Headers, *, counting: bool = False
 ) -> ChatRequest:
     """Parse and check everything. Counting needs no bound on the answer."""
+    _check_text(body)
     top = decode(body, InRequest)
     if top.max_tokens is None and not counting:
         raise ClientError("max_tokens: Field required", param="max_tokens")
-    if top.max_tokens is not None and top.max_tokens < 1:
-        message = "max_tokens: Input should be greater than or equal to 1"
-        raise ClientError(message, param="max_tokens")
+    _check_top(top.model, top.max_tokens)
     if not top.messages:
         message = "messages: at least one message is required"
         raise ClientError(message, param="messages")

@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Raw, Struct
 
 from wire import anthropic_models as models
-from wire.anthropic_build import MESSAGES_PATH, auth_scheme
+from wire.anthropic_build import MESSAGES_PATH, auth_scheme, build_request
+from wire.anthropic_carry import MARK
 from wire.anthropic_decode import merge_usage, payload, usage_of
 from wire.anthropic_encode import frame, stop_json, usage_json
-from wire.anthropic_parse import decode_optional
+from wire.anthropic_parse import decode_optional, parse_request
 from wire.anthropic_schema import (
     SOURCE,
     STOP_REASONS,
@@ -34,6 +35,7 @@ from wire.errors import classify, classify_event
 from wire.events import Finish, FinishReason
 from wire.jsontext import JSON_ERRORS
 from wire.relay import SseRelay
+from wire.toolids import MARK_BYTES
 
 
 class _Delta(Struct, gc=False):
@@ -74,6 +76,14 @@ class _Whole(Struct):
     stop_reason: str | None = None
     usage: AUsage | None = None
 
+
+_FOREIGN = (
+    MARK_BYTES,
+    b'"' + MARK.encode(),
+    *(b'"signature":""', b'"signature": ""'),
+    *(b'"encrypted_index":""', b'"encrypted_index": ""'),
+)
+"""What shows that a history holds turns of other providers, as clients spell it."""
 
 _event = msgspec.json.Decoder(_Event)
 _whole = msgspec.json.Decoder(_Whole)
@@ -217,7 +227,13 @@ def relay_response(
 def forward_request(
     body: bytes, headers: Headers, head: Head, target: Target, path: str = MESSAGES_PATH
 ) -> UpstreamRequest:
-    """Edit model and output bound; everything else keeps its bytes and its order."""
+    """Edit model and output bound; everything else keeps its bytes and its order.
+
+    Unless an earlier turn came from another provider: its state, which our encoder put
+    into ids and signatures, is nothing Anthropic would take. Then it is rebuilt.
+    """
+    if any(sign in body for sign in _FOREIGN):
+        return build_request(parse_request(body, headers), target)
     fields = _fields.decode(body)  # `head` was read from it: it is an object.
     fields["model"] = Raw(msgspec.json.encode(target.model))
     most = target.max_output_tokens

@@ -23,6 +23,7 @@ from wire import gemini_parse as parsing
 from wire import gemini_relay as relaying
 from wire.completion import Completion
 from wire.counting import TokenCount
+from wire.customtools import decoder_for
 from wire.dialect import (
     STREAM_HEADERS,
     ErrorResponse,
@@ -72,10 +73,10 @@ class GeminiProvider:
         flavour = relaying.flavour_of(target)
         events = decoding.ChunkEvents(
             vertex=build.is_vertex(target),
-            custom_tools=frozenset(t.name for t in request.tools if t.kind == "custom"),
             flavour=flavour,
         )
-        return decoding.GeminiDecoder(events, flavour=flavour)
+        decoder = decoding.GeminiDecoder(events, flavour=flavour)
+        return decoder_for(request, decoder)
 
     def parse_response(
         self, status: int, headers: Headers, body: bytes, target: Target

@@ -7,23 +7,18 @@ clients keep their own words.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from wire import customtools
 from wire import gemini_schema as words
 from wire.dialect import AuthScheme, Target, UpstreamRequest
 from wire.gemini_parse import CONFIG
-from wire.gemini_parts import CUSTOM_INPUT, JSON, PartBuilder
+from wire.gemini_parts import JSON, PartBuilder
 from wire.gemini_schema import SOURCE, Method
 from wire.request import ChatRequest, ReasoningWish, Text, Tool
-
-_CUSTOM_SCHEMA: Final[JSON] = {
-    "type": "object",
-    "properties": {CUSTOM_INPUT: {"type": "string"}},
-    "required": [CUSTOM_INPUT],
-}
 
 
 def is_vertex(target: Target) -> bool:
@@ -148,7 +143,7 @@ def _function(tool: Tool) -> JSON:
     if tool.description is not None:
         out["description"] = tool.description
     if tool.kind == "custom":
-        out["parametersJsonSchema"] = _CUSTOM_SCHEMA
+        out["parametersJsonSchema"] = customtools.SCHEMA
     elif tool.parameters:
         out["parametersJsonSchema"] = Raw(tool.parameters)
     return out

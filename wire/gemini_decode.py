@@ -35,7 +35,7 @@ from wire.events import (
 )
 from wire.gemini_array import ArrayError, ArraySplitter
 from wire.gemini_cite import citations, openai_logprobs
-from wire.gemini_parts import SYNTHETIC_ID, custom_text
+from wire.gemini_parts import SYNTHETIC_ID
 from wire.gemini_schema import (
     FAILED,
     FINISH,
@@ -105,12 +105,10 @@ class ChunkEvents:
         self,
         *,
         vertex: bool = False,
-        custom_tools: frozenset[str] = frozenset(),
         flavour: str = SOURCE,
     ) -> None:
         self.failed = False
         self._vertex = vertex
-        self._custom_tools = custom_tools
         self._flavour = flavour
         self._started = False
         self._id = ""
@@ -236,11 +234,8 @@ class ChunkEvents:
         call_id = call.id or f"{SYNTHETIC_ID}{self._id or 'x'}_{index}_{at}"
         args = bytes(call.args)
         text = "{}" if args in {b"", b"null"} else args.decode()
-        custom = call.name in self._custom_tools
-        if custom:
-            text = custom_text(text)
         return [
-            ToolCallStart(at, call_id, call.name, index, custom=custom, state=state),
+            ToolCallStart(at, call_id, call.name, index, state=state),
             ToolArgsDelta(at, text, index),
             ToolCallEnd(at, index),
         ]

@@ -56,7 +56,12 @@ class Fields:
 
     def _value(self, name: str) -> Any:
         text = self.raw(name)
-        return _any.decode(text) if text else None
+        if not text:
+            return None
+        try:
+            return _any.decode(text)
+        except JSON_ERRORS:
+            raise bad(self.path(name), "cannot be read") from None
 
     def text(self, name: str) -> str | None:
         """A string, or None."""
@@ -116,8 +121,7 @@ class Fields:
         """A list of strings."""
         out: list[str] = []
         for at, item in enumerate(self.items(name)):
-            value = _any.decode(item)
-            if not isinstance(value, str):
+            if not item.startswith(b'"'):
                 raise bad(f"{self.path(name)}[{at}]", "expected a string")
-            out.append(value)
+            out.append(_any.decode(item))
         return tuple(out)

@@ -8,6 +8,7 @@ Fields without a word in `wire.request` go to `extra`: top-level ones by their n
 those of generationConfig as "generationConfig.<name>".
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
@@ -20,6 +21,7 @@ from wire.gemini_fields import Fields, bad
 from wire.gemini_parts import AUDIO_FORMATS, RESPONSE, SYNTHETIC_ID, uncarry
 from wire.gemini_schema import SOURCE, Route
 from wire.gemini_types import json_schema
+from wire.jsontext import decode_object
 from wire.request import (
     Audio,
     ChatRequest,
@@ -39,11 +41,18 @@ from wire.request import (
 )
 from wire.toolids import unpack
 
-PREFIX_BYTES_MIN: Final = 4096
-"""Caches begin at about a thousand tokens: shorter system prompts are joined by the
-first turn to tell conversations apart."""
+PREFIX_BYTES_MAX: Final = 4096
+"""Caches begin at about a thousand tokens: enough to tell conversations apart."""
+
+TOKENS_MAX: Final = 2**31 - 1
+"""No model answers longer; above it is a mistake that would overflow a price."""
+
+CANDIDATES_MAX: Final = 8
+"""Google's own bound; each is a hold of its own in the ledger."""
 
 CONFIG: Final = "generationConfig"
+
+_BASE64 = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/=_-]{64,})"')
 
 _MODES: Final = {"AUTO": "auto", "ANY": "required", "NONE": "none"}
 
@@ -52,10 +61,8 @@ def read_head(body: bytes, route: Route) -> Head:
     """Look at the top level only. Raises ClientError."""
     top = _top(body)
     contents, tools = top.raw("contents"), top.raw("tools")
-    prefix = tools + top.raw("systemInstruction") + top.raw("cachedContent")
-    if len(prefix) < PREFIX_BYTES_MIN:
-        first = Fields(b'{"contents":' + (contents or b"[]") + b"}").items("contents")
-        prefix += b"".join(first[:1])
+    before = tools + top.raw("systemInstruction") + top.raw("cachedContent")
+    first = Fields(b'{"contents":' + (contents or b"[]") + b"}").items("contents")[:1]
     config = top.inner(CONFIG) or Fields(b"{}", CONFIG)
     schema = config.raw("responseSchema") or config.raw("responseJsonSchema")
     needs: set[Need] = set()
@@ -74,13 +81,28 @@ def read_head(body: bytes, route: Route) -> Head:
         model=route.model,
         stream=route.stream,
         include_usage=True,  # Every chunk of Google's has it.
-        max_output_tokens=config.whole("maxOutputTokens"),
-        n=config.whole("candidateCount") or 1,
-        prompt_bytes=len(contents) + len(prefix) + len(schema),
-        prefix=prefix,
+        max_output_tokens=_bound(config),
+        n=_candidates(config),
+        prompt_bytes=len(contents) + len(before) + len(schema),
+        media_bytes=sum(map(len, _BASE64.findall(contents))),
+        prefix=(before + b"".join(first))[:PREFIX_BYTES_MAX],
         needs=frozenset(needs),
         service_tier=top.text("serviceTier"),
     )
+
+
+def _bound(config: Fields) -> int | None:
+    value = config.whole("maxOutputTokens")
+    if value is not None and not 1 <= value <= TOKENS_MAX:
+        raise bad(config.path("maxOutputTokens"), f"must be 1 to {TOKENS_MAX}")
+    return value
+
+
+def _candidates(config: Fields) -> int:
+    value = config.whole("candidateCount")
+    if value is not None and not 1 <= value <= CANDIDATES_MAX:
+        raise bad(config.path("candidateCount"), f"must be 1 to {CANDIDATES_MAX}")
+    return value or 1
 
 
 def _top(body: bytes) -> Fields:
@@ -95,6 +117,10 @@ def _top(body: bytes) -> Fields:
 
 def parse_request(body: bytes, route: Route) -> ChatRequest:
     """Parse and check everything. Raises ClientError with the path of the fault."""
+    try:
+        body.decode()  # UTF-8 throughout: what we keep raw is not looked at again.
+    except UnicodeDecodeError:
+        raise ClientError("The request body is not valid JSON.") from None
     top = _top(body)
     top.rest.pop("model", None)  # Some clients repeat it; the path decides.
     reader = _Turns(top.path)
@@ -122,12 +148,12 @@ def parse_request(body: bytes, route: Route) -> ChatRequest:
         top_k=config.whole("topK"),
         presence_penalty=config.number("presencePenalty"),
         frequency_penalty=config.number("frequencyPenalty"),
-        max_output_tokens=config.whole("maxOutputTokens"),
+        max_output_tokens=_bound(config),
         reasoning=_reasoning(config, kept),
         seed=config.whole("seed"),
         logprobs=config.flag("responseLogprobs"),
         top_logprobs=config.whole("logprobs"),
-        n=config.whole("candidateCount") or 1,
+        n=_candidates(config),
         modalities=modalities,
         service_tier={"standard": "default"}.get(tier or "", tier),
         stream=route.stream,
@@ -358,8 +384,8 @@ def _message(role: str, parts: list[Part]) -> Message:
 
 def _said(response: bytes) -> tuple[str, bool]:
     """What a tool said, out of the object Google wants around it."""
-    value = msgspec.json.decode(response) if response else {}
-    if isinstance(value, dict) and len(value) == 1:
+    value = decode_object(response) if response else None
+    if value is not None and len(value) == 1:
         for name in ("output", "result", "error"):
             if isinstance(value.get(name), str):
                 return value[name], name == "error"

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from wire.customtools import pack
 from wire.dialect import ClientError
 from wire.events import ProviderState
 from wire.gemini_schema import SKIP_SIGNATURE, SOURCE
@@ -37,12 +38,12 @@ JSON = dict[str, Any]
 SYNTHETIC_ID: Final = "call_st_"
 """Begins the ids we make up for calls that came without one. Google never sees them."""
 
-CUSTOM_INPUT: Final = "input"
-"""Custom tools take free text; Google's take objects: the text is its one field."""
-
 RESPONSE: Final = "functionResponse"
 
 _CARRY: Final = b"stagedoor1."
+
+CARRIED: Final = b'"' + base64.b64encode(_CARRY)[:14]
+"""How a carried signature begins in JSON: its mark in base64, up to a whole sign."""
 
 _AUDIO_TYPES: Final = {
     "mp3": "audio/mp3",
@@ -78,16 +79,6 @@ def uncarry(signature: str) -> ProviderState:
     return ProviderState(SOURCE, "thought_signature", signature)
 
 
-def custom_text(arguments: str) -> str:
-    """Free text of a custom tool, out of the one field it was asked in."""
-    try:
-        value = msgspec.json.decode(arguments)
-    except JSON_ERRORS:
-        return arguments
-    text = value.get(CUSTOM_INPUT) if isinstance(value, dict) else None
-    return text if isinstance(text, str) else arguments
-
-
 class PartBuilder:
     """Builds the parts of one request; knows the calls that results answer.
 
@@ -103,9 +94,9 @@ class PartBuilder:
         self._own = own
         self._names: dict[str, str] = {}
 
-    def parts(self, parts: tuple[Part, ...], where: str) -> list[JSON]:
+    def parts(self, parts: tuple[Part, ...], where: str) -> list[Any]:
         """The parts of one message. Raises ClientError with the path of a part."""
-        out: list[JSON] = []
+        out: list[Any] = []
         called = False
         for at, part in enumerate(parts):
             path = f"{where}.parts[{at}]"
@@ -120,7 +111,7 @@ class PartBuilder:
                     out.append(made)
         return out
 
-    def _part(self, part: Part, where: str) -> JSON | None:
+    def _part(self, part: Part, where: str) -> Any:
         match part:
             case Text() | Refusal():
                 return {"text": part.text} if part.text or self._own else None
@@ -133,7 +124,7 @@ class PartBuilder:
             case File():
                 return _file(part, where)
             case OpaquePart():
-                return msgspec.json.decode(part.data) if part.source == SOURCE else None
+                return Raw(part.data) if part.source == SOURCE else None
             case _:
                 raise AssertionError("calls and results are handled by their caller")
 
@@ -153,21 +144,21 @@ class PartBuilder:
         if self._ids and not call_id.startswith(SYNTHETIC_ID):
             call["id"] = call_id
         if part.custom:
-            call["args"] = {CUSTOM_INPUT: part.arguments}
+            call["args"] = pack(part.arguments)
         else:
             call["args"] = _object(part.arguments)
         out: JSON = {"functionCall": call}
         state = part.state or packed
         if state is not None and state.source == SOURCE:
             out["thoughtSignature"] = state.data
-        elif self._signed and first and not self._own:
+        elif self._signed and first:
             out["thoughtSignature"] = SKIP_SIGNATURE
         return out
 
-    def _result(self, part: ToolResult, where: str) -> list[JSON]:
+    def _result(self, part: ToolResult, where: str) -> list[Any]:
         for inner in part.parts:
             if isinstance(inner, OpaquePart) and inner.source == SOURCE:
-                return [msgspec.json.decode(inner.data)]
+                return [Raw(inner.data)]
         call_id, _ = unpack(part.tool_use_id)
         name = part.name or self._names.get(call_id, "")
         if not name:

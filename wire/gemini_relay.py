@@ -21,10 +21,11 @@ from wire.dialect import (
 )
 from wire.errors import classify_event
 from wire.events import FinishReason, Usage
-from wire.gemini_build import is_vertex, upstream
+from wire.gemini_build import build_request, is_vertex, upstream
 from wire.gemini_decode import bare_error, classify_body, usage_of
 from wire.gemini_encode import Framing, framing, usage_json
-from wire.gemini_parse import CONFIG
+from wire.gemini_parse import CONFIG, parse_request
+from wire.gemini_parts import CARRIED
 from wire.gemini_schema import (
     FAILED,
     FINISH,
@@ -33,11 +34,14 @@ from wire.gemini_schema import (
     Counts,
     Feedback,
     Method,
+    Route,
     finish_word,
+    wants_signatures,
 )
 from wire.jsontext import JSON_ERRORS
 from wire.relay import SseRelay
 from wire.sse import parse_event, split_events
+from wire.toolids import MARK_BYTES
 
 
 class _Call(Struct, gc=False):
@@ -251,7 +255,15 @@ def relay_response(
 
 
 def forward_request(body: bytes, head: Head, target: Target) -> UpstreamRequest:
-    """The body as it came; only the output bound is lowered where it must be."""
+    """The body as it came; only the output bound is lowered where it must be.
+
+    Unless an earlier turn came from another provider: what our encoder put into its ids
+    and signatures is nothing Google would take, and calls without a signature are a 400
+    where the model insists on them. Then it is rebuilt.
+    """
+    if _is_foreign(body, target):
+        method: Method = "streamGenerateContent" if head.stream else "generateContent"
+        return build_request(parse_request(body, Route(head.model, method)), target)
     most = target.max_output_tokens
     if most is not None and (head.max_output_tokens or most + 1) > most:
         fields = _fields.decode(body)
@@ -263,8 +275,16 @@ def forward_request(body: bytes, head: Head, target: Target) -> UpstreamRequest:
         config["maxOutputTokens"] = Raw(msgspec.json.encode(most))
         fields[name] = Raw(msgspec.json.encode(config))
         body = msgspec.json.encode(fields)
-    method: Method = "streamGenerateContent" if head.stream else "generateContent"
-    return upstream(target, method, body)
+    verb: Method = "streamGenerateContent" if head.stream else "generateContent"
+    return upstream(target, verb, body)
+
+
+def _is_foreign(body: bytes, target: Target) -> bool:
+    if MARK_BYTES in body or CARRIED in body:
+        return True
+    calls = b'"functionCall"' in body or b'"function_call"' in body
+    signed = b'"thoughtSignature"' in body or b'"thought_signature"' in body
+    return calls and not signed and wants_signatures(target.model)
 
 
 def flavour_of(target: Target) -> str:

@@ -146,7 +146,7 @@ def test_a_recorded_request_survives_the_vocabulary(case: Case) -> None:
         sent = PROVIDER.build_count(request, Target("m", flavour=case.provider))
         built = msgspec.json.decode(sent.body)
     else:
-        built = build(request, Target("m"))
+        built = build(request, FLASH)
 
     assert normal(built) == normal(case.request)
 
