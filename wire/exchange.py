@@ -64,9 +64,11 @@ def open_exchange(
     reply: Reply,
 ) -> Exchange:
     """Relay when both sides speak one dialect, else translate. Raises ClientError."""
-    if client.name == provider.name and isinstance(provider, _Relays):
+    # The client's side first: a Gemini client's is bound to the framing it asked for.
+    relays = client if isinstance(client, _Relays) else provider
+    if client.name == provider.name and isinstance(relays, _Relays):
         return Relayed(
-            provider,
+            relays,
             provider,
             body=body,
             headers=headers,
