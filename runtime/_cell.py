@@ -8,16 +8,16 @@ must be queued: its asks run inline and it costs about a kilobyte.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
-from outcome import Error, Value
 from trio.lowlevel import Task, reschedule
 
 from runtime import _crash
-from runtime._ask import Ask, Deferred
+from runtime._ask import Ask
+from runtime._debts import Chore, Debts
 from runtime._frame import Frame
 from runtime._mailbox import (
     CLOSED,
@@ -27,16 +27,8 @@ from runtime._mailbox import (
     PARKED,
     UNLAUNCHED,
     WORKING,
-    Mailbox,
 )
-from runtime.errors import (
-    ActorCrashed,
-    ActorDown,
-    ActorGone,
-    AskError,
-    DuplicateChild,
-    NotAccepted,
-)
+from runtime.errors import DuplicateChild, NotAccepted
 from runtime.message import (
     Crashed,
     CrashReport,
@@ -57,28 +49,15 @@ State = Literal["starting", "running", "down", "stopping", "gone"]
 NO_TABLE: Final[dict[type, Any]] = {}
 
 
-class Chore:
-    """Kernel work that takes its turn on the control lane."""
-
-    __slots__ = ("name", "run")
-
-    def __init__(self, name: str, run: Callable[[], Awaitable[None] | object]) -> None:
-        self.name = name
-        self.run = run
-
-
-class Cell(Mailbox):
+class Cell(Debts):
     """See the module."""
 
     __slots__ = (
         "actor",
-        "again",
         "alarm",
         "asking",
         "children",
-        "deferred",
         "exceeded",
-        "exit",
         "frame",
         "gone_event",
         "halting",
@@ -87,7 +66,6 @@ class Cell(Mailbox):
         "helpers",
         "helpers_gone",
         "history",
-        "incarnation",
         "inline",
         "keys",
         "kind",
@@ -105,6 +83,7 @@ class Cell(Mailbox):
         "table",
         "task",
         "turned",
+        "until",
         "watched",
         "watchers",
     )
@@ -125,17 +104,15 @@ class Cell(Mailbox):
         self.table: dict[type, Entry] = NO_TABLE
         self.inline: dict[type, Callable[[Any, Any], Any]] = NO_TABLE
         self.state: State = "starting"
-        self.incarnation = 0
         self.started_at = 0.0
         self.handled = 0
         self.handling: type | None = None
         self.asking: Ask | None = None
+        self.until = inf
         self.started = False
         self.task: Task | None = None
         self.scope: trio.CancelScope | None = None
         self.history = History()
-        self.exit: Exit | None = None
-        self.again = False
         self.exceeded = False
         self.stopping: Stopped | None = None
         self.halting = False
@@ -145,7 +122,6 @@ class Cell(Mailbox):
         self.children: dict[str, Cell] | None = None
         self.helpers: set[trio.CancelScope] | None = None
         self.helpers_gone: trio.Event | None = None
-        self.deferred: set[Ask] | None = None
         self.watchers: dict[MonitorId, Cell] | None = None
         self.watched: dict[MonitorId, Cell] | None = None
         self.keys: list[str] | None = None
@@ -193,8 +169,9 @@ class Cell(Mailbox):
             self.table = kind.table
             self.inline = kind.inline
             actor.ctx = self.system.make_context(self)
-            if kind.starts == "sync":
-                actor.on_start()
+            if kind.starts != "async":
+                _start_now(actor)
+                self.started = True
         except Exception as exc:  # noqa: BLE001 - a throwing constructor is a crash
             self.fail(exc, None)
         else:
@@ -217,7 +194,6 @@ class Cell(Mailbox):
     def up(self) -> None:
         """The incarnation has started: open the mailbox."""
         self.state = "running"
-        self.started = True
         if self.stopping is None:
             self.gate = OPEN
             self.retry_at = None
@@ -303,14 +279,6 @@ class Cell(Mailbox):
         """How often a child of this one may crash."""
         return self.actor.limit if self.actor is not None else Limit()
 
-    def in_hand_error(self) -> AskError:
-        """What the asker of the message in hand is told."""
-        if isinstance(self.exit, Crashed):
-            return ActorCrashed(self.id, self.incarnation)
-        if self.again:
-            return ActorDown(self.id, self.retry_at)
-        return ActorGone(self.id)
-
     def request_stop(self, reason: str) -> None:
         """Stop in order: what was accepted is handled, nothing more is accepted."""
         if self.stopping is not None or self.gone:
@@ -351,55 +319,6 @@ class Cell(Mailbox):
         """Cancel what runs. Its children still stop in order."""
         if self.scope is not None:
             self.scope.cancel(reason=reason)
-
-    # -- asks in the air -------------------------------------------------------
-
-    def defer(self, ask: Ask, deferred: Deferred[Any]) -> None:
-        """A handler returned a Deferred: answer later, or now if it is known."""
-        early = deferred.early
-        deferred.bind(ask)
-        if isinstance(early, Error):
-            ask.fail(early.error)
-        elif early is not None:
-            ask.reply(early.value)
-        elif ask.state:
-            self.abandon(ask)
-        else:
-            self._owe(ask)
-
-    def defer_inline(
-        self, ask: Ask, deferred: Deferred[Any]
-    ) -> Value[Any] | Error | None:
-        """Like `defer`, but a known answer is returned: the asker does not wait yet."""
-        early = deferred.early
-        deferred.bind(ask)
-        if early is None:
-            self._owe(ask)
-        return early
-
-    def _owe(self, ask: Ask) -> None:
-        if self.deferred is None:
-            self.deferred = set()
-        self.deferred.add(ask)
-
-    def undefer(self, ask: Ask) -> None:
-        """The ask is answered, or its asker is gone."""
-        if self.deferred is not None:
-            self.deferred.discard(ask)
-
-    def abandon(self, ask: Ask) -> None:
-        """The asker of a deferred reply left; tell the actor in turn."""
-        self.undefer(ask)
-        callback = ask.deferred.callback if ask.deferred is not None else None
-        if callback is not None and self.exit is None:
-            self.put_control(Chore("on_abandoned", callback))
-
-    def settle_deferred(self) -> None:
-        """The incarnation that owed these answers is over."""
-        if self.deferred:
-            owed, self.deferred = self.deferred, None
-            for ask in owed:
-                ask.fail(self.in_hand_error())
 
     # -- the end of the cell ---------------------------------------------------
 
@@ -454,9 +373,11 @@ class Cell(Mailbox):
             await self.alarm.wait()
         self.alarm = None
 
-    def work_frame(self, ask: Ask) -> Frame:
-        """The frame of a handler that works for this asker."""
-        return Frame(self, (*ask.chain, self), ask.trace)
+
+def _start_now(actor: Actor) -> None:
+    if actor.on_start() is not None:
+        kind = type(actor).__name__
+        raise TypeError(f"{kind}.on_start returns an awaitable; write it `async def`")
 
 
 def not_accepted(cell: Cell, kind: type) -> NotAccepted:

@@ -12,7 +12,8 @@ from functools import partial
 
 import trio
 
-from runtime._cell import Cell, Chore
+from runtime._cell import Cell
+from runtime._debts import Chore
 
 
 async def start_static(cell: Cell) -> None:

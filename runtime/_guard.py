@@ -21,8 +21,9 @@ from trio.lowlevel import (
 
 from runtime import _crash, _family
 from runtime._ask import EXPIRED, RUNNING, Ask, Deferred
-from runtime._cell import Cell, Chore, not_accepted
-from runtime._frame import current_frame
+from runtime._cell import Cell, not_accepted
+from runtime._debts import Chore
+from runtime._frame import Frame, current_frame
 from runtime._mailbox import PARKED
 from runtime.errors import DomainError, LimitExceeded
 from runtime.message import Down, Normal, Stopped
@@ -96,6 +97,7 @@ async def _serve(cell: Cell) -> None:
             started = actor.on_start()
             if started is not None:
                 await started
+            cell.started = True
         await _family.start_static(cell)
         if cell.exit is None:
             cell.up()
@@ -162,7 +164,8 @@ async def _answer(cell: Cell, ask: Ask) -> None:
             with trio.CancelScope(deadline=ask.deadline) as scope:
                 ask.scope = scope
                 if ask.chain or ask.trace is not None:
-                    current_frame.set(cell.work_frame(ask))
+                    frame = Frame(cell, (*ask.chain, cell), ask.trace)
+                    current_frame.set(frame)
                 reply = await entry.fn(cell.actor, ask.msg)
             if scope.cancelled_caught:
                 if not ask.state:

@@ -56,7 +56,7 @@ class Context:
         asking = self._cell.asking
         if asking is not None:
             return asking.deadline
-        return trio.current_effective_deadline()
+        return min(self._cell.until, trio.current_effective_deadline())
 
     @property
     def draining(self) -> bool:

@@ -1,4 +1,3 @@
-
 """What can go wrong between actors. Each says who, why and what to do next.
 
 No error here carries a message's content: ids, types and times only.

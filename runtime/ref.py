@@ -7,6 +7,7 @@ asker's task: same order, same crash rules, no task switch.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
@@ -123,6 +124,8 @@ class Ref(Generic[A_co]):
             fn = cell.inline.get(kind)
             if fn is not None:
                 cell.idle = False
+                if timeout_s is not None:
+                    cell.until = trio.current_time() + timeout_s
                 failure: BaseException | None = None
                 reply: Any = None
                 try:
@@ -130,6 +133,8 @@ class Ref(Generic[A_co]):
                 except BaseException as exc:  # noqa: BLE001 - sorted just below
                     failure = exc
                 cell.handled += 1
+                if timeout_s is not None:
+                    cell.until = inf
                 if failure is not None:
                     raise inline_failure(cell, failure, kind)
                 if cell.rest:

@@ -23,7 +23,7 @@ from runtime._guard import guard
 from runtime._sim import InjectedCrash, Injector, injector_here
 from runtime.context import Context
 from runtime.errors import DuplicateKey, SystemFailed
-from runtime.message import Crashed, CrashReport, MonitorId, Tripped
+from runtime.message import Crashed, CrashReport, MonitorId, Stopped, Tripped
 from runtime.ref import Ref, inline_failure
 from runtime.snapshot import Node, dump_of, node_of
 from runtime.spec import ChildSpec, MailboxSpec
@@ -197,13 +197,17 @@ class System:
         self._dead.append((to, kind.__name__))
 
     def root_ended(self, root: Cell) -> None:
-        """The root is gone, and so is every actor: end the body too."""
+        """The root is gone, and so is every actor. Unasked, that ends the body too."""
         ended = root.exit
+        if isinstance(ended, Stopped):
+            return
         if isinstance(ended, Crashed):
             note = ended.report.note or str(ended)
             self._failure = SystemFailed(root.id, note, ended.report)
         elif isinstance(ended, Tripped):
             self._failure = SystemFailed(root.id, str(ended), None)
+        else:
+            self._failure = SystemFailed(root.id, "it left by itself", None)
         self._nursery.cancel_scope.cancel(reason=f"{root.id} {ended}")
 
     def interrupt(self, exc: BaseException) -> None:
@@ -332,6 +336,8 @@ async def open_system(
         try:
             await system.begin(root)
             yield system
+        except GeneratorExit:
+            raise  # The whole run is being thrown away; nothing can be awaited.
         except BaseException as exc:  # noqa: BLE001 - raised again below
             raised = exc
         await system.finish("the body of open_system has ended")

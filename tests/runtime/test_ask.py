@@ -174,6 +174,8 @@ async def test_the_askers_deadline_reaches_the_handler() -> None:
     async with one(Watchful) as ref:
         with trio.fail_at(7):
             assert await ref.ask(Until()) == 7
+            assert await ref.ask(Until(), timeout_s=3) == 3
+            assert await ref.ask(Until()) == 7
             await ref.tell(Wake())
             assert await ref.ask(Until()) == 7  # queued
             await ref.tell(Wake())

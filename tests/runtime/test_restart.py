@@ -236,6 +236,29 @@ async def test_on_stop_is_not_run_for_a_life_that_never_started() -> None:
         assert journal == []
 
 
+class Brief(Counter):
+    """Has nothing to do and says so."""
+
+    def on_start(self) -> None:
+        self.ctx.stop_self()
+
+
+async def test_an_actor_may_leave_in_its_start_and_on_stop_still_runs() -> None:
+    journal: list[str] = []
+    async with tree([spec("it", lambda: Brief(journal), restart="temporary")]):
+        pass
+    assert journal == ["done"]
+
+
+async def test_a_plain_on_start_that_returns_an_awaitable_is_a_bug() -> None:
+    class Lazy(Counter):
+        def on_start(self) -> object:  # type: ignore[override]
+            return object()
+
+    async with tree([spec("it", Lazy, restart="temporary")]) as system:
+        assert system.crashes[0].error == "TypeError"
+
+
 async def test_the_exit_reaches_on_stop() -> None:
     journal: list[str] = []
     async with one(lambda: Counter(journal)) as ref:

@@ -111,6 +111,21 @@ async def test_the_body_error_wins_over_the_failure_of_the_system() -> None:
             raise Budget("body")
 
 
+async def test_a_drained_system_leaves_its_body_to_finish() -> None:
+    async with tree([spec("it", Counter)]) as system:
+        await system.drain(trio.current_time() + 1)
+        await trio.sleep(5)
+        finished = True
+    assert finished
+
+
+async def test_a_root_that_leaves_by_itself_fails_the_system() -> None:
+    with pytest.raises(SystemFailed, match="it left by itself"):
+        async with tree([]) as system:
+            system.root.cell.actor.ctx.stop_self()
+            await trio.sleep_forever()
+
+
 class Interrupted(Actor):
     async def on_start(self) -> None:
         self.ctx.start_soon(self._interrupt)
