@@ -50,7 +50,7 @@ class Http11Limits(Struct, frozen=True, kw_only=True):
             )
 
 
-class Refusal(Exception):  # noqa: N818 - a verdict on the client's bytes, not our error
+class Refusal(Exception):
     """Why a request is refused, and with which status. Never quotes the request."""
 
     def __init__(self, status: int, code: str, message: str) -> None:

@@ -39,7 +39,7 @@ class EdgeDeadlines(Struct, frozen=True, kw_only=True):
     stop_s: float = 30.0  # A graceful stop; then what still runs is cancelled.
 
 
-class ClientGone(OSError):  # noqa: N818 - ASGI asks for an OSError; this says whose
+class ClientGone(OSError):
     """The client left or stopped reading; nothing more can be sent to it."""
 
 
@@ -197,31 +197,27 @@ class Transport:
         """
         if self.broken:
             raise ClientGone(self.why_broken)
-        if not self._unsent:
-            sent = self._try_send(data)
-            if self._tls:
-                # One call is one record; only a refusal arms the next edge.
-                more, view = sent, memoryview(data)
-                while more and sent < len(data):
-                    more = self._try_send(view[sent:])
-                    sent += more
-            if sent == len(data):
-                self.sent_at = trio.current_time()
-                await self._take_turns()
-                return
-            rest = memoryview(data)[sent:]
+        sent = 0 if self._unsent else self._send_now(data)
+        if sent == len(data):
+            self.sent_at = trio.current_time()
+            await self._take_turns()
         else:
-            rest = memoryview(data)
-        await self._write_rest(rest)
+            await self._write_rest(memoryview(data)[sent:])
 
     async def _write_rest(self, rest: memoryview) -> None:
-        """Buffer within the bound, wait for room for what is over it."""
+        """Buffer within the bound, wait for room for what is over it.
+
+        Invariant: what is in the buffer has been refused by the kernel. Only a
+        refusal arms the next edge; bytes it was never offered would lie for ever.
+        """
         try:
             while True:
                 if self.broken:
                     raise ClientGone(self.why_broken)
+                if not self._unsent:
+                    rest = rest[self._send_now(rest) :]
                 room = self._unsent_bytes_max - len(self._unsent)
-                if room > 0:
+                if rest and room > 0:
                     self._unsent += rest[:room]
                     rest = rest[room:]
                     if self not in self._stuck:
@@ -240,6 +236,16 @@ class Transport:
         """Wait until the kernel has everything; at most the write deadline."""
         while self._unsent and not self.broken:
             await self._park_writer()
+
+    def _send_now(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes, up to its first refusal."""
+        sent = self._try_send(data)
+        if self._tls:
+            more, view = sent, memoryview(data)  # One call is one record at most.
+            while more and sent < len(data):
+                more = self._try_send(view[sent:])
+                sent += more
+        return sent
 
     def _try_send(self, data: bytes | bytearray | memoryview) -> int:
         try:

@@ -557,6 +557,25 @@ async def test_cancelling_a_write_half_way_breaks_the_connection() -> None:
         assert not (await client.rest()).endswith(b"after")
 
 
+async def test_a_write_larger_than_every_buffer_goes_through() -> None:
+    """The peer may take all that was buffered: the rest must be offered, not kept."""
+    limits = Http11Limits(unsent_bytes_max=20_000)
+    piece = bytes(range(256)) * 2_000
+
+    async def handler(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(20):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async with running(handler, limits=limits) as server:
+        client = await server.connect()
+        await client.send(GET)
+        _, body, _ = await client.answer()
+
+    assert body == piece * 20
+
+
 async def test_unsent_bytes_stay_within_the_bound_and_arrive_in_order() -> None:
     limits = Http11Limits(unsent_bytes_max=20_000, kernel_unsent_bytes_max=20_000)
     unsent: list[int] = []
