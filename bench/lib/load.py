@@ -21,7 +21,7 @@ from typing import Self
 import httptools
 
 from bench.lib import shape
-from bench.lib.verify import AnswerCheck, AnswerError, DeltaCheck, Reply
+from bench.lib.verify import AnswerCheck, AnswerError, DeltaCheck, EndWatch, Reply
 
 READ_BYTES = 65_536
 BURST_READ_BYTES = 1 << 20  # one stream at full speed: fewer turns for us
@@ -344,18 +344,14 @@ def burst(target: Target, deltas: int) -> float:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(SILENCE_MAX_S)
         sock.sendall(target.request(directive))
+        end = EndWatch()
         pieces.append(sock.recv(READ_BYTES))
         start_ns = time.monotonic_ns()
-        tail = pieces[0][-5:]
-        while tail != b"0\r\n\r\n":
-            piece = sock.recv(BURST_READ_BYTES)
-            if not piece:
-                break  # the check below says what is missing
-            pieces.append(piece)
-            tail = (tail + piece[-5:])[-5:]
+        while not end.reached(pieces[-1]):
+            pieces.append(sock.recv(BURST_READ_BYTES))
         elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
     reader = _Reader(sock, directive.tag, deltas)
-    for piece in pieces:
+    for piece in filter(None, pieces):
         reader.feed(piece, 0)
     if not reader.ended:
         raise AnswerError(f"the connection was closed at {reader.check!r}")

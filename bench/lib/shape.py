@@ -18,6 +18,7 @@ MODEL = "bench"  # what clients ask a gateway for
 UPSTREAM_MODEL = "gpt-mock"  # what the gateway asks the mock for
 PATH = "/v1/chat/completions"
 
+TOKENS_A_DELTA = 16  # generous: a gateway may hold the model to what was asked
 DELTAS_MAX = 1_000_000  # A typing error in a directive must not eat the memory.
 
 _CREATED = 1_760_000_000
@@ -51,7 +52,7 @@ class Directive:
                 {"role": "system", "content": _prompt(prompt_bytes)},
                 {"role": "user", "content": text},
             ],
-            "max_tokens": 64,
+            "max_tokens": 64 + self.deltas * TOKENS_A_DELTA,
             "temperature": 0,
         }
         if self.stream:

@@ -44,14 +44,10 @@ class Reply:
         if self._parser is None:
             end = data.find(_HEAD_END)
             if end > 0:
-                head = data[:end].lower()
-                at = head.find(_LENGTH)
-                if at > 0:
-                    stop = head.find(b"\r\n", at)
-                    length = int(head[at + len(_LENGTH) : stop if stop > 0 else end])
-                    if len(data) == end + 4 + length:
-                        self.status = int(data[9:12])
-                        return data[end + 4 :]
+                length = _length_of(data[:end].lower())
+                if length is not None and len(data) == end + 4 + length:
+                    self.status = int(data[9:12])
+                    return data[end + 4 :]
             self._parser = httptools.HttpResponseParser(self)
         self._parser.feed_data(data)
         if not self._done:
@@ -70,6 +66,45 @@ class Reply:
     def on_message_complete(self) -> None:
         """Parser callback."""
         self._done = True
+
+
+class EndWatch:
+    """Tells when one response is over without reading it: for a reader in a hurry."""
+
+    __slots__ = ("_body", "_chunked", "_head", "_left", "_tail")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._body = False
+        self._chunked = False
+        self._left = 0
+        self._tail = b""
+
+    def reached(self, piece: bytes) -> bool:
+        """Take the next bytes; True at the end, which a closed connection is too."""
+        if not piece:
+            return True
+        if not self._body:
+            self._head += piece
+            head, end, piece = self._head.partition(_HEAD_END)
+            if not end:
+                return False
+            self._body = True
+            length = _length_of(head.lower())
+            self._chunked = length is None
+            self._left = length or 0
+        self._left -= len(piece)
+        self._tail = (self._tail + piece[-5:])[-5:]
+        return self._tail == b"0\r\n\r\n" if self._chunked else self._left <= 0
+
+
+def _length_of(head: bytes) -> int | None:
+    """The content-length that a head in small letters names."""
+    at = head.find(_LENGTH)
+    if at < 0:
+        return None
+    stop = head.find(b"\r\n", at)
+    return int(head[at + len(_LENGTH) : stop if stop > 0 else len(head)])
 
 
 class AnswerCheck:

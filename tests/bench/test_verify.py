@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.lib import shape
-from bench.lib.verify import AnswerCheck, AnswerError, DeltaCheck, Reply
+from bench.lib.verify import AnswerCheck, AnswerError, DeltaCheck, EndWatch, Reply
 
 DELTAS = 12
 
@@ -119,3 +119,19 @@ def test_a_reply_is_the_same_however_it_arrives(size: int, chunked: bool) -> Non
             found = reply.body_of(whole[start : start + size])
         assert found == body
         assert reply.status == 200
+
+
+@given(st.integers(min_value=1, max_value=200), st.booleans())
+def test_the_end_is_seen_at_the_last_byte_and_not_before(
+    size: int, chunked: bool
+) -> None:
+    whole = shape.burst("b", 3) if chunked else shape.answer("c1")
+    end = EndWatch()
+    seen = [
+        end.reached(whole[start : start + size]) for start in range(0, len(whole), size)
+    ]
+    assert seen == [False] * (len(seen) - 1) + [True]
+
+
+def test_a_closed_connection_is_an_end() -> None:
+    assert EndWatch().reached(b"")
