@@ -234,7 +234,7 @@ class ConverseReader:
     def _redacted(self, pieces: list[str]) -> str:
         """Blobs as one; Anthropic's own `data` is the text inside the blob."""
         try:
-            blob = b"".join(map(base64.b64decode, pieces))
+            blob = b"".join(base64.b64decode(one, validate=True) for one in pieces)
             if self._state_source == CLAUDE_SOURCE:
                 return blob.decode("ascii")
             return base64.b64encode(blob).decode()

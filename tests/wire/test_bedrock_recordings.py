@@ -14,18 +14,23 @@ from tests.support_recordings import cases, names
 from tests.support_replay import ASKED, assert_says, drain, replay
 from wire.bedrock import Bedrock
 from wire.bedrock_invoke import BedrockInvoke
+from wire.bedrock_read import BLOCKS_MAX
 from wire.dialect import Target
 from wire.events import (
     Citation,
     Event,
     Fault,
     Finish,
+    Media,
     Opaque,
     ReasoningState,
     ServerTool,
+    ToolArgsDelta,
+    ToolCallStart,
     Usage,
 )
-from wire.eventstream import EventStreamDecoder, encode, event, exception
+from wire.eventstream import EventStreamDecoder, Header, encode, event, exception
+from wire.request import ChatRequest, Tool
 
 CONVERSE = [c for c in cases("bedrock", ok=True) if c.family == "converse"]
 INVOKE = cases("bedrock-invoke", ok=True)
@@ -248,3 +253,135 @@ def test_a_broken_unary_answer_is_a_fault(body: bytes) -> None:
 
         assert isinstance(fault, Fault)
         assert fault.kind == "transient"
+
+
+def test_a_bare_error_frame_is_a_fault_too() -> None:
+    """Errors AWS did not model come as headers alone."""
+    frame = encode(
+        (
+            Header(":message-type", "string", "error"),
+            Header(":error-code", "string", "ThrottlingException"),
+            Header(":error-message", "string", "slow down"),
+        ),
+        b"",
+    )
+
+    (fault,) = drain(Bedrock().stream_decoder(ASKED, Target("m")), [frame])
+
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.message) == ("throttle", "slow down")
+
+
+def test_pictures_come_whole() -> None:
+    picture = {"image": {"source": {"bytes": "iVBO"}}}
+    streamed = converse(
+        ("messageStart", {}),
+        ("contentBlockStart", {"start": {"image": {"format": "png"}}}),
+        ("contentBlockDelta", {"delta": picture}),
+        ("contentBlockDelta", {"delta": picture}),
+        ("contentBlockStop", {}),
+        ("messageStop", {"stopReason": "end_turn"}),
+    )
+    whole = {"image": {"format": "png", "source": {"bytes": "iVBO"}}}
+    unary = answered(whole)
+
+    assert Media("image/png", "iVBOiVBO") in streamed
+    assert Media("image/png", "iVBO") in unary
+
+
+def answered(*blocks: dict[str, Any], **fields: Any) -> list[Event]:
+    body = {
+        "output": {"message": {"content": list(blocks)}},
+        "stopReason": "end_turn",
+        **fields,
+    }
+    target = Target("amazon.nova")
+    return Bedrock().parse_response(200, {}, json.dumps(body).encode(), target)
+
+
+def test_a_unary_answer_keeps_server_tools_and_the_unknown_apart() -> None:
+    events = answered(
+        {"toolUse": {"toolUseId": "a", "name": "s", "type": "server_tool_use"}},
+        {"toolResult": {"toolUseId": "a", "type": "s_result", "content": []}},
+        {"reasoningContent": {"redactedContent": "AAEC"}},
+        {"video": {"format": "mp4"}},
+        trace={"guardrail": {}},
+        additionalModelResponseFields={"stop_sequence": "END"},
+    )
+
+    assert [e.name for e in events if isinstance(e, ServerTool)] == ["s", "s_result"]
+    assert [e.name for e in events if isinstance(e, Opaque)] == ["video", "trace"]
+    (state,) = [e.state for e in events if isinstance(e, ReasoningState)]
+    assert (state.source, state.kind, state.data) == ("bedrock", "redacted", "AAEC")
+    assert isinstance(events[-1], Finish)
+    assert events[-1].stop_sequence == "END"
+
+
+def test_redacted_pieces_are_one_blob() -> None:
+    def piece(blob: bytes) -> tuple[str, dict[str, Any]]:
+        data = base64.b64encode(blob).decode()
+        return "contentBlockDelta", {
+            "delta": {"reasoningContent": {"redactedContent": data}}
+        }
+
+    stop = ("messageStop", {"stopReason": "end_turn"})
+    claude = converse(piece(b"Eqo"), piece(b"Bxyz"), stop, model="anthropic.claude-3-7")
+    nova = converse(piece(b"Eqo"), piece(b"Bxyz"), stop)
+    broken = (
+        "contentBlockDelta",
+        {"delta": {"reasoningContent": {"redactedContent": "!"}}},
+    )
+
+    def data(events: list[Event]) -> list[str]:
+        return [e.state.data for e in events if isinstance(e, ReasoningState)]
+
+    assert data(claude) == ["EqoBxyz"]
+    assert data(nova) == [base64.b64encode(b"EqoBxyz").decode()]
+    assert data(converse(broken, stop)) == ["!"]
+
+
+def test_a_runaway_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by name, not by the peer's good will."""
+    starts = [
+        ("contentBlockStart", {"contentBlockIndex": at, "start": {"image": {}}})
+        for at in range(BLOCKS_MAX + 1)
+    ]
+    monkeypatch.setattr("wire.bedrock_read.HELD_CHARS_MAX", 10)
+    picture = {"image": {"source": {"bytes": "x" * 11}}}
+
+    for events in (starts, [starts[0], ("contentBlockDelta", {"delta": picture})]):
+        fault = converse(*events)[-1]
+
+        assert isinstance(fault, Fault)
+        assert fault.code == "upstream_malformed"
+
+
+def test_a_custom_tools_text_is_unpacked_from_converse() -> None:
+    request = ChatRequest("m", (), "x", tools=(Tool("run", kind="custom"),))
+    use = {"toolUse": {"toolUseId": "a", "name": "run"}}
+    events = [
+        ("contentBlockStart", {"start": use}),
+        ("contentBlockDelta", {"delta": {"toolUse": {"input": '{"input":'}}}),
+        ("contentBlockDelta", {"delta": {"toolUse": {"input": '"ls -l"}'}}}),
+        ("contentBlockStop", {}),
+        ("messageStop", {"stopReason": "tool_use"}),
+        ("metadata", {}),
+    ]
+    frames = b"".join(event(kind, json.dumps(said).encode()) for kind, said in events)
+
+    told = drain(Bedrock().stream_decoder(request, Target("m")), [frames])
+
+    (call,) = [e for e in told if isinstance(e, ToolCallStart)]
+    assert call.custom
+    assert [e.text for e in told if isinstance(e, ToolArgsDelta)] == ["ls -l"]
+
+
+def test_error_answers_are_classified() -> None:
+    for dialect in (Bedrock(), BedrockInvoke()):
+        headers = {"x-amzn-errortype": "ThrottlingException:http://x/"}
+        (fault,) = dialect.parse_response(429, headers, b"{}", Target("m"))
+
+        assert isinstance(fault, Fault)
+        assert (fault.kind, fault.source) == ("throttle", "bedrock")
+    counted = Bedrock().read_count(429, {}, b"", Target("m"))
+    assert isinstance(counted, Fault)

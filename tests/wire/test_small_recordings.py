@@ -276,3 +276,24 @@ def test_a_broken_unary_answer_is_a_fault(name: str, body: bytes) -> None:
 
     assert isinstance(fault, Fault)
     assert fault.kind == "transient"
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_an_error_answer_is_classified(name: str) -> None:
+    (fault,) = DIALECTS[name].parse_response(429, {}, b"{}", Target("m"))
+
+    assert isinstance(fault, Fault)
+    assert fault.kind == "throttle"
+    assert fault == DIALECTS[name].classify_error(429, {}, b"{}", Target("m"))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_line_without_end_is_a_fault(name: str) -> None:
+    """The bounds are the codecs'; a decoder turns their errors into faults."""
+    decoder = DIALECTS[name].stream_decoder(ASKED, Target("m"))
+    chunk = b"x" * (8 * 1024 * 1024)
+
+    events = drain(decoder, [chunk] * 4)
+
+    assert isinstance(events[-1], Fault)
+    assert events[-1].code == "upstream_malformed"
