@@ -40,6 +40,8 @@ class Fields:
             raise bad(where, "expected an object") from None
         self.where = where
         self.rest = {camel(name): value for name, value in found.items()}
+        if len(self.rest) != len(found):
+            raise bad(where, "a field is given in both spellings")
 
     def __repr__(self) -> str:
         return f"<Fields {self.where or 'top'} {sorted(self.rest)}>"

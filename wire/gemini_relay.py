@@ -35,6 +35,7 @@ from wire.gemini_schema import (
     Feedback,
     Method,
     Route,
+    camel,
     finish_word,
     wants_signatures,
 )
@@ -267,13 +268,16 @@ def forward_request(body: bytes, head: Head, target: Target) -> UpstreamRequest:
     most = target.max_output_tokens
     if most is not None and (head.max_output_tokens or most + 1) > most:
         fields = _fields.decode(body)
-        name = CONFIG if CONFIG in fields else "generation_config"
-        if name not in fields:
-            name = CONFIG
-        config = _fields.decode(fields.get(name, b"{}"))
-        config.pop("max_output_tokens", None)
+        # Both spellings of both names are taken out: one left behind could undo ours.
+        given = [
+            fields.pop(name, Raw(b"null")) for name in ("generation_config", CONFIG)
+        ]
+        config: dict[str, Raw] = {}
+        for raw in given:
+            inner = _fields.decode(raw) if bytes(raw) != b"null" else {}
+            config.update({camel(name): value for name, value in inner.items()})
         config["maxOutputTokens"] = Raw(msgspec.json.encode(most))
-        fields[name] = Raw(msgspec.json.encode(config))
+        fields[CONFIG] = Raw(msgspec.json.encode(config))
         body = msgspec.json.encode(fields)
     verb: Method = "streamGenerateContent" if head.stream else "generateContent"
     return upstream(target, verb, body)

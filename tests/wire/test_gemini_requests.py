@@ -178,7 +178,19 @@ def test_a_relayed_request_obeys_the_clamp_in_either_spelling() -> None:
             sent = client.forward_request(body, {}, head, clamped)
 
             fields = msgspec.json.decode(sent.body)
-            assert fields[name] == {"topK": 3, "maxOutputTokens": 100}
+            config_ = fields["generationConfig"]
+            assert config_ == {"topK": 3, "maxOutputTokens": 100}
+            assert "generation_config" not in fields
+
+
+def test_a_field_in_both_spellings_is_refused() -> None:
+    """One of them would be our clamp, and Google might believe the other."""
+    for config in (
+        {"generation_config": {}, "generationConfig": {}},
+        {"generationConfig": {"maxOutputTokens": 5, "max_output_tokens": 900}},
+    ):
+        with pytest.raises(ClientError, match="both spellings"):
+            GeminiClient(ROUTE).read_head(msgspec.json.encode(config), {})
 
 
 @pytest.mark.parametrize(
