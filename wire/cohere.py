@@ -31,6 +31,7 @@ from wire.request import (
     File,
     Image,
     Message,
+    OpaquePart,
     Part,
     Reasoning,
     Refusal,
@@ -278,6 +279,8 @@ def _content(message: Message, where: str, documents: list[JSON]) -> list[JSON]:
                 content.append({"type": "image_url", "image_url": _image(part, place)})
             case File():
                 documents.append(_document(part, place, len(documents)))
+            case OpaquePart():
+                continue  # Another dialect's own: it means nothing here.
             case _:
                 raise ClientError(
                     "Cohere takes text, pictures and text files here.", param=place

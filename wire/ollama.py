@@ -32,6 +32,7 @@ from wire.request import (
     File,
     Image,
     Message,
+    OpaquePart,
     Part,
     Reasoning,
     Refusal,
@@ -272,8 +273,8 @@ def _text(parts: tuple[Part, ...], where: str) -> str:
                 texts.append(part.text)
             case File():
                 texts.append(_file(part, f"{where}.{at}"))
-            case Image() | ToolUse() | Reasoning():
-                continue
+            case Image() | ToolUse() | Reasoning() | OpaquePart():
+                continue  # Said elsewhere, or another dialect's own.
             case _:
                 raise ClientError(
                     "Ollama takes text, pictures and text files here.",
