@@ -12,11 +12,15 @@ do not.
 import argparse
 import asyncio
 import contextlib
+import datetime as dt
 import gc
+import ipaddress
 import multiprocessing
 import os
 import platform
+import ssl
 import statistics
+import tempfile
 import time
 import timeit
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +31,15 @@ import httpcore
 import httptools
 import httpx
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 
 from actors.provider.http import UpstreamResponse, prepare
 from actors.provider.pool import PoolLimits
@@ -105,15 +118,20 @@ class _Server(asyncio.Protocol):
         asyncio.get_running_loop().call_later(0.0002, self._next)
 
 
-def _serve(pipe: Connection, core: int | None, deltas: int) -> None:
+def _serve(pipe: Connection, core: int | None, deltas: int, pem: Path) -> None:
     if core is not None:
         os.sched_setaffinity(0, {core})
     _Server.deltas = deltas
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(_Server, "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(pem)
+        servers = [
+            await loop.create_server(_Server, "127.0.0.1", 0),
+            await loop.create_server(_Server, "127.0.0.1", 0, ssl=tls),
+        ]
+        pipe.send([server.sockets[0].getsockname()[1] for server in servers])
         await asyncio.to_thread(pipe.recv)  # Until the parent says stop, or dies.
 
     with contextlib.suppress(EOFError):
@@ -121,10 +139,15 @@ def _serve(pipe: Connection, core: int | None, deltas: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bare(base: str) -> AsyncIterator[Post]:
+async def bare(base: str, tls: ssl.SSLContext | None) -> AsyncIterator[Post]:
     """A trio socket and llhttp: the floor under any client on this loop."""
     url = httpx.URL(base)
-    stream = await trio.open_tcp_stream(url.host, url.port or 80)
+    port = url.port or 80
+    stream: trio.abc.Stream = (
+        await trio.open_tcp_stream(url.host, port)
+        if tls is None
+        else await trio.open_ssl_over_tcp_stream(url.host, port, ssl_context=tls)
+    )
 
     async def post(path: str) -> int:
         done: list[bool] = []
@@ -153,9 +176,9 @@ async def bare(base: str) -> AsyncIterator[Post]:
 
 
 @contextlib.asynccontextmanager
-async def ours(base: str) -> AsyncIterator[Post]:
+async def ours(base: str, tls: ssl.SSLContext | None) -> AsyncIterator[Post]:
     """actors.provider.transport, with prepared requests, as the gateway uses it."""
-    async with Transport() as transport:
+    async with Transport(tls=tls) as transport:
         prepared = {p: prepare(base, p, FIELDS) for p in ("/unary", "/deltas")}
 
         async def post(path: str) -> int:
@@ -167,24 +190,28 @@ async def ours(base: str) -> AsyncIterator[Post]:
         yield post
 
 
+async def _through(client: httpx.AsyncClient, path: str) -> int:
+    async with client.stream("POST", path, content=BODY, headers=FIELDS) as response:
+        return sum([len(piece) async for piece in response.aiter_raw()])
+
+
 @contextlib.asynccontextmanager
-async def ours_below_httpx(base: str) -> AsyncIterator[Post]:
+async def ours_below_httpx(
+    base: str, tls: ssl.SSLContext | None
+) -> AsyncIterator[Post]:
     """The same transport under a stock httpx client."""
-    async with httpx.AsyncClient(transport=Transport(), base_url=base) as client:
+    async with httpx.AsyncClient(transport=Transport(tls=tls), base_url=base) as client:
 
         async def post(path: str) -> int:
-            async with client.stream(
-                "POST", path, content=BODY, headers=FIELDS
-            ) as response:
-                return sum([len(piece) async for piece in response.aiter_raw()])
+            return await _through(client, path)
 
         yield post
 
 
 @contextlib.asynccontextmanager
-async def core(base: str) -> AsyncIterator[Post]:
+async def core(base: str, tls: ssl.SSLContext | None) -> AsyncIterator[Post]:
     """The pool of httpcore."""
-    async with httpcore.AsyncConnectionPool() as pool:
+    async with httpcore.AsyncConnectionPool(ssl_context=tls) as pool:
 
         async def post(path: str) -> int:
             async with pool.stream(
@@ -203,15 +230,13 @@ async def core(base: str) -> AsyncIterator[Post]:
 
 
 @contextlib.asynccontextmanager
-async def stock(base: str) -> AsyncIterator[Post]:
+async def stock(base: str, tls: ssl.SSLContext | None) -> AsyncIterator[Post]:
     """The client of httpx, on its own transport."""
-    async with httpx.AsyncClient(base_url=base) as client:
+    verify = True if tls is None else tls
+    async with httpx.AsyncClient(base_url=base, verify=verify) as client:
 
         async def post(path: str) -> int:
-            async with client.stream(
-                "POST", path, content=BODY, headers=FIELDS
-            ) as response:
-                return sum([len(piece) async for piece in response.aiter_raw()])
+            return await _through(client, path)
 
         yield post
 
@@ -226,13 +251,13 @@ CLIENTS = {
 
 
 async def measure(
-    base: str, path: str, size: int, calls: int
+    base: str, path: str, size: int, calls: int, tls: ssl.SSLContext | None = None
 ) -> dict[str, list[float]]:
     """CPU seconds a call of each client, round by round."""
     seconds: dict[str, list[float]] = {name: [] for name in CLIENTS}
     async with contextlib.AsyncExitStack() as stack:
         posts = {
-            name: await stack.enter_async_context(client(base))
+            name: await stack.enter_async_context(client(base, tls))
             for name, client in CLIENTS.items()
         }
         for _ in range(ROUNDS):
@@ -244,6 +269,28 @@ async def measure(
                     await post(path)
                 seconds[name].append((time.process_time() - begun) / calls)
     return seconds
+
+
+def certificate(folder: Path) -> Path:
+    """Write a throw-away certificate for 127.0.0.1, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "bench.pem"
+    path.write_bytes(
+        made.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return path
 
 
 def resident_bytes() -> int:
@@ -312,14 +359,18 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
         os.sched_setaffinity(0, {cores[0]})
+    folder = tempfile.TemporaryDirectory()
+    pem = certificate(Path(folder.name))
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(
         target=_serve,
-        args=(there, cores[1] if len(cores) > 1 else None, options.deltas),
+        args=(there, cores[1] if len(cores) > 1 else None, options.deltas, pem),
         daemon=True,
     )
     server.start()
-    base = f"http://127.0.0.1:{here.recv()}"
+    port, tls_port = here.recv()
+    base = f"http://127.0.0.1:{port}"
+    tls_base = f"https://127.0.0.1:{tls_port}"
     print(
         f"{platform.platform()}, Python {platform.python_version()}, {len(cores)} cores"
     )
@@ -327,6 +378,11 @@ def main() -> None:
     async def run() -> None:
         unary = await measure(base, "/unary", len(ANSWER), options.requests)
         report(f"one POST, {len(ANSWER)} bytes of JSON", unary, 1)
+        trusted = ssl.create_default_context(cafile=str(pem))
+        secret = await measure(
+            tls_base, "/unary", len(ANSWER), options.requests, trusted
+        )
+        report("the same POST over TLS 1.3", secret, 1)
         size = len(DELTA) * options.deltas
         deltas = await measure(base, "/deltas", size, 1)
         report("one delta of a stream, a segment each", deltas, options.deltas)
@@ -337,6 +393,7 @@ def main() -> None:
     trio.run(run)
     here.send("stop")
     server.join(5)
+    folder.cleanup()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """TLS over a SocketWire, by OpenSSL's memory buffers.
 
-trio.SSLStream does the same for any stream and any two tasks at a time; a request over
-it cost 176 µs of CPU where this one costs 98 (and a plain one 66). Here one task at a
-time reads or writes one socket, and an abandoned exchange closes the connection, so
-that no half-done step is ever resumed.
+trio.SSLStream does the same for any stream and any two tasks at a time. In one run of
+`python -m bench.transport`, llhttp on a bare SSLStream took 99 µs of CPU a request, the
+whole transport over this wire 83. Here one task at a time reads or writes one socket,
+and an abandoned exchange closes the connection, so no half-done step is ever resumed.
 
 Owns the wire. Never sends close_notify (it could block, and every request is framed),
 but demands the peer's: where only the close ends a body, a close without it is a cut.
