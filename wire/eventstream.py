@@ -97,6 +97,7 @@ class EventStreamDecoder:
 
     def __init__(self, *, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
         self._buffer = bytearray()
+        self._at = 0  # Where the first unread frame begins in the buffer.
         self._frame_bytes_max = frame_bytes_max
         self._frames_read = 0
         self._flaw: str | None = None
@@ -106,7 +107,7 @@ class EventStreamDecoder:
         state = "failed" if self._flaw else "open"
         return (
             f"<EventStreamDecoder {state} frames={self._frames_read}"
-            f" buffered={len(self._buffer)}B>"
+            f" buffered={len(self._buffer) - self._at}B>"
         )
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -116,6 +117,9 @@ class EventStreamDecoder:
             EventStreamError: while iterating, at the first flaw.
         """
         if self._flaw is None:
+            # Here and not in the loop: one deletion a batch, not one a frame.
+            del self._buffer[: self._at]
+            self._at = 0
             self._buffer += data
         return self._frames()
 
@@ -127,29 +131,25 @@ class EventStreamDecoder:
         """
         if self._flaw is not None:
             raise EventStreamError(self._flaw)
-        if self._buffer:
-            self._fail(f"the stream ended {len(self._buffer)} bytes into a frame")
+        left = len(self._buffer) - self._at
+        if left:
+            self._fail(f"the stream ended {left} bytes into a frame")
 
     def _frames(self) -> Iterator[Frame]:
         if self._flaw is not None:
             raise EventStreamError(self._flaw)
-        # One deletion a batch, not one a frame; `finally` because a reader may stop.
-        start = 0
-        try:
-            while len(self._buffer) - start >= _PRELUDE.size:
-                total = self._check_prelude(start)
-                if len(self._buffer) - start < total:
-                    break
-                frame = self._read(start, total)
-                start += total
-                self._frames_read += 1
-                yield frame
-        finally:
-            del self._buffer[:start]
+        while len(self._buffer) - self._at >= _PRELUDE.size:
+            total = self._check_prelude()
+            if len(self._buffer) - self._at < total:
+                return
+            frame = self._read(total)
+            self._at += total
+            self._frames_read += 1
+            yield frame
 
-    def _check_prelude(self, start: int) -> int:
-        total, headers, checksum = _PRELUDE.unpack_from(self._buffer, start)
-        lengths = self._buffer[start : start + _LENGTHS.size]
+    def _check_prelude(self) -> int:
+        total, headers, checksum = _PRELUDE.unpack_from(self._buffer, self._at)
+        lengths = self._buffer[self._at : self._at + _LENGTHS.size]
         if crc32(lengths) != checksum:
             self._fail("a prelude's checksum does not match")
         if total > self._frame_bytes_max:
@@ -160,8 +160,8 @@ class EventStreamDecoder:
             self._fail(f"a frame of {total} bytes cannot hold its headers")
         return int(total)
 
-    def _read(self, start: int, total: int) -> Frame:
-        frame = bytes(self._buffer[start : start + total])
+    def _read(self, total: int) -> Frame:
+        frame = bytes(self._buffer[self._at : self._at + total])
         body_end = total - _U32.size
         if crc32(memoryview(frame)[:body_end]) != _U32.unpack_from(frame, body_end)[0]:
             self._fail("a frame's checksum does not match")
@@ -190,6 +190,7 @@ class EventStreamDecoder:
     def _fail(self, flaw: str) -> NoReturn:
         self._flaw = f"event stream after frame {self._frames_read}: {flaw}"
         self._buffer.clear()
+        self._at = 0
         raise EventStreamError(self._flaw) from None
 
 

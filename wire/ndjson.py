@@ -24,13 +24,14 @@ class NdjsonDecoder:
 
     def __init__(self, *, line_bytes_max: int = LINE_BYTES_MAX) -> None:
         self._buffer = bytearray()
+        self._at = 0  # Where the first unread line begins in the buffer.
         self._searched = 0  # No newline before here: a long line is scanned once.
         self._line_bytes_max = line_bytes_max
         self._failed = False
 
     def __repr__(self) -> str:
         state = "failed" if self._failed else "open"
-        return f"<NdjsonDecoder {state} buffered={len(self._buffer)}B>"
+        return f"<NdjsonDecoder {state} buffered={len(self._buffer) - self._at}B>"
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take `data`; iterate for the lines it completes.
@@ -39,6 +40,10 @@ class NdjsonDecoder:
             NdjsonError: while iterating, when a line is too long.
         """
         if not self._failed:
+            # Here and not in the loop: one deletion a batch, not one a line.
+            del self._buffer[: self._at]
+            self._searched = max(self._searched - self._at, 0)
+            self._at = 0
             self._buffer += data
         return self._lines()
 
@@ -53,21 +58,18 @@ class NdjsonDecoder:
         return None
 
     def _lines(self) -> Iterator[bytes]:
-        start = 0
-        try:
-            while (end := self._buffer.find(b"\n", start + self._searched)) >= 0:
-                self._check(end - start)
-                line = bytes(self._buffer[start:end]).strip()
-                start, self._searched = end + 1, 0
-                if line:
-                    yield line
-            self._searched = len(self._buffer) - start
-            self._check(self._searched)
-        finally:
-            del self._buffer[:start]
+        while (end := self._buffer.find(b"\n", max(self._at, self._searched))) >= 0:
+            self._check(end - self._at)
+            line = bytes(self._buffer[self._at : end]).strip()
+            self._at = self._searched = end + 1
+            if line:
+                yield line
+        self._searched = len(self._buffer)
+        self._check(self._searched - self._at)
 
     def _check(self, size: int) -> None:
         if self._failed or size > self._line_bytes_max:
             self._failed = True
             self._buffer.clear()
+            self._at = self._searched = 0
             raise NdjsonError(f"a line is over {self._line_bytes_max} bytes")

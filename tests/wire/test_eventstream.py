@@ -246,6 +246,20 @@ def test_frames_left_in_the_iterator_come_with_the_next_feed() -> None:
     assert [f.text(":event-type") for f in (first, *rest)] == ["a", "b", "c"]
 
 
+def test_an_iterator_left_behind_takes_nothing_from_the_next() -> None:
+    decoder = EventStreamDecoder()
+    left = decoder.feed(event("a", b"1") + event("b", b"2") + event("c", b"3"))
+    first = next(left)
+
+    second = next(decoder.feed(event("d", b"4")))
+    third = next(left)
+    rest = list(decoder.feed(b""))
+    decoder.close()
+
+    kinds = [frame.text(":event-type") for frame in (first, second, third, *rest)]
+    assert kinds == ["a", "b", "c", "d"]
+
+
 def test_a_smaller_cap_can_be_set() -> None:
     decoder = EventStreamDecoder(frame_bytes_max=64)
 

@@ -62,3 +62,13 @@ def test_a_line_at_its_bound_is_read() -> None:
 
     assert list(decoder.feed(b"12345678\n")) == [b"12345678"]
     assert decoder.close() is None
+
+
+def test_an_iterator_left_behind_takes_nothing_from_the_next() -> None:
+    decoder = NdjsonDecoder()
+    left = decoder.feed(b"a\nb\nc\n")
+
+    lines = [next(left), next(decoder.feed(b"d")), next(left)]
+
+    assert lines == [b"a", b"b", b"c"]
+    assert decoder.close() == b"d"
