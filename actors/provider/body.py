@@ -85,8 +85,6 @@ class BodyStream(httpx.AsyncByteStream):
         if not self._parser.reusable:
             slot.drop()
             return
-        assert slot.connection is not None
-        slot.connection.served += 1
         slot.keep()
 
     def _drop(self, slot: Slot) -> None:

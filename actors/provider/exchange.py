@@ -72,16 +72,16 @@ async def within(
 class Connection:
     """A wire and what the pool's rules want to know about it."""
 
-    __slots__ = ("info", "opened_s", "served", "wire")
+    __slots__ = ("info", "kept", "opened_s", "wire")
 
     def __init__(self, wire: Wire, opened_s: float) -> None:
         self.wire: Final = wire
         self.opened_s: Final = opened_s
-        self.served = 0  # Responses that ended here.
+        self.kept = 0  # How often it was left for another request.
         self.info: Final = NetworkInfo(wire)
 
     def __repr__(self) -> str:
-        return f"<Connection {self.wire!r} served={self.served}>"
+        return f"<Connection {self.wire!r} kept={self.kept}>"
 
 
 @final
@@ -136,6 +136,7 @@ class Slot:
             self.drop()
         elif self._open:
             self._open = False
+            connection.kept += 1
             self._settle(self._pool.give_back(connection, now_s))
 
     def __repr__(self) -> str:

@@ -367,15 +367,15 @@ def _is_stale(
 ) -> bool:
     """Whether a dead connection says nothing about the request.
 
-    Why repeating is safe enough even for a POST: the connection had served before, so
-    the peer had reason to time it out; not one byte came back; and it ended within a
+    Why repeating is safe enough even for a POST: the connection had been idle, so the
+    peer had reason to time it out; not one byte came back; and it ended within a
     round trip or so of our write, which is what a hang-up that crossed our request
     looks like. A peer that had begun to work and crashed would have to do so in that
     same second, and then a generation is paid for twice; nothing else is lost, as
     generations change nothing. Later deaths surface, for the router to judge.
     """
     return (
-        connection.served > 0
+        connection.kept > 0
         and not parser.received
         and out.stream is None  # What was streamed once cannot be sent again.
         and trio.current_time() - written_s <= STALE_S_MAX

@@ -7,6 +7,7 @@ up, and it reads only when asked. dial.py makes them, tls_wire.py adds TLS.
 Owns nothing beyond the one socket. Never retries.
 """
 
+import contextlib
 import select
 import socket
 import ssl
@@ -90,7 +91,10 @@ class SocketWire:
     def __init__(self, stream: trio.SocketStream) -> None:
         """Take over the stream's descriptor; the stream is of no use afterwards."""
         self._socket = _detach(stream.socket)
-        _keep_alive(self._socket)
+        # On some systems a socket that died meanwhile refuses options; its first use
+        # will say so.
+        with contextlib.suppress(OSError):
+            _keep_alive(self._socket)
         self._poll = _hangup_poll(self._socket)
         self._open = True
 

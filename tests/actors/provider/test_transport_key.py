@@ -116,6 +116,17 @@ async def test_a_stale_connection_surfaces_when_the_key_has_no_second_use() -> N
     assert len(dial.made) == 2
 
 
+async def test_a_connection_that_never_served_can_be_stale_too() -> None:
+    """Kept after a refused key, it idles like any other."""
+    kept, fresh = ScriptedWire([]), ScriptedWire([OK])
+    client, _ = scripted(kept, fresh)
+    spent = post(**{"stagedoor.key": bearer(ALease(b"sk-1", uses_max=0))})
+    with pytest.raises(PermissionError):
+        await client.handle_async_request(spent)
+
+    assert await read(await client.handle_async_request(post())) == b"{}"
+
+
 async def test_a_lease_of_two_uses_makes_the_retry_invisible() -> None:
     stale, fresh = ScriptedWire([OK], []), ScriptedWire([OK])
     client, _ = scripted(stale, fresh)
