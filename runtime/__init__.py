@@ -5,6 +5,7 @@ Knows nothing of models, HTTP or money. Everything others may use is exported he
 
 from runtime._ask import Deferred
 from runtime._frame import current_trace, set_trace
+from runtime._timers import Timer
 from runtime.actor import Actor, answers, handles
 from runtime.context import Context
 from runtime.errors import (
@@ -86,6 +87,7 @@ __all__ = [
     "System",
     "SystemFailed",
     "Tell",
+    "Timer",
     "Tracer",
     "Tripped",
     "answers",

@@ -41,6 +41,7 @@ from runtime.message import (
 from runtime.spec import AnySpec, ChildSpec, History, Limit, after_exit
 
 if TYPE_CHECKING:
+    from runtime._timers import Timer
     from runtime.actor import Actor, Entry
     from runtime.ref import Ref
     from runtime.system import System
@@ -82,6 +83,7 @@ class Cell(Debts):
         "stopping",
         "table",
         "task",
+        "timers",
         "turned",
         "until",
         "watched",
@@ -121,6 +123,7 @@ class Cell(Debts):
         # All below are made on first use: most actors need none of them.
         self.children: dict[str, Cell] | None = None
         self.helpers: set[trio.CancelScope] | None = None
+        self.timers: set[Timer] | None = None
         self.helpers_gone: trio.Event | None = None
         self.watchers: dict[MonitorId, Cell] | None = None
         self.watched: dict[MonitorId, Cell] | None = None
@@ -290,7 +293,11 @@ class Cell(Debts):
         else:
             self.again = False
             self.reject_waiting(keep_tells=False)
-        self.wake()
+        if self.rest == UNLAUNCHED and self.idle:
+            self.end(self.stopping)
+            self.retire()
+        else:
+            self.wake()
 
     def halt(self, reason: str) -> None:
         """End this incarnation, keep the cell until the supervisor brings it back."""
@@ -319,6 +326,37 @@ class Cell(Debts):
         """Cancel what runs. Its children still stop in order."""
         if self.scope is not None:
             self.scope.cancel(reason=reason)
+
+    def rest_or_retire(self) -> None:
+        """An inline handler is done."""
+        if self.exit is None:
+            self.idle = True
+        else:
+            self.retire()
+
+    def retire(self) -> None:
+        """End a cell that never had a task, here and now, if nothing must wait."""
+        actor = self.actor
+        assert actor is not None
+        assert self.exit is not None
+        busy = self.helpers or self.children or self.control or self.deferred
+        if self.rest != UNLAUNCHED or self.again or busy or actor.stops == "async":
+            self.rouse()
+            return
+        self.rest = WORKING
+        self.state = "stopping"
+        self.drop_timers()
+        if actor.stops == "sync":
+            try:
+                actor.on_stop(self.exit)
+            except Exception as exc:  # noqa: BLE001 - reported; the end goes on
+                self.note_crash(exc, None)
+        self.close()
+
+    def drop_timers(self) -> None:
+        """The alarms of an incarnation do not ring in the next."""
+        for timer in tuple(self.timers or ()):
+            timer.cancel()
 
     # -- the end of the cell ---------------------------------------------------
 

@@ -241,6 +241,7 @@ async def _wind_down(cell: Cell) -> None:
     """Everything between the last message and the next life."""
     cell.state = "stopping"
     cell.idle = False
+    cell.drop_timers()
     cell.settle_deferred()
     actor = cell.actor
     if (

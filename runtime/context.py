@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import trio
 
+from runtime._cell import not_accepted
 from runtime._frame import Frame, current_frame
-from runtime.message import Down, Exit, MonitorId, Normal
+from runtime._mailbox import UNLAUNCHED
+from runtime._timers import Timer
+from runtime.message import Down, Exit, MonitorId, Normal, Tell
 from runtime.spec import ChildSpec
 
 if TYPE_CHECKING:
@@ -101,6 +104,18 @@ class Context:
         cell.system.start(_helper, cell, scope, fn, args, name=f"{cell.id}:{label}")
         return scope
 
+    def tell_at(self, at_s: float, msg: Tell[Any]) -> Timer:
+        """Have this actor told `msg` at a time of trio's clock, on the control lane.
+
+        Costs no task; dies with this incarnation; `timer.cancel()` takes it back.
+        """
+        cell = self._cell
+        if cell.exit is not None:
+            raise RuntimeError(f"{cell.id} is ending and sets no more alarms")
+        if type(msg) not in cell.table:
+            raise not_accepted(cell, type(msg))
+        return cell.system.timers.set(cell, at_s, msg)
+
     def monitor(self, ref: Ref[Any]) -> MonitorId:
         """Watch an actor: `on_down` runs once it has ended for good.
 
@@ -146,8 +161,12 @@ class Context:
 
     def stop_self(self, ended: Exit | None = None) -> None:
         """End this incarnation once the message in hand is done."""
-        self._cell.end(ended or Normal())
-        self._cell.wake()
+        cell = self._cell
+        # Inside an inline handler the ask itself retires the cell, after its answer.
+        inline = cell.rest == UNLAUNCHED and not cell.idle
+        cell.end(ended or Normal())
+        if not inline:
+            cell.wake()
 
     def recovered(self) -> None:
         """Say that all is well again: the next backoff starts from the first step."""

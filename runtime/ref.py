@@ -138,7 +138,10 @@ class Ref(Generic[A_co]):
                 if failure is not None:
                     raise inline_failure(cell, failure, kind)
                 if cell.rest:
-                    cell.idle = True
+                    if cell.exit is None:
+                        cell.idle = True
+                    else:
+                        cell.retire()
                 if type(reply) is Deferred:
                     reply = await _wait_deferred(cell, msg, reply, timeout_s)
                 return reply  # type: ignore[no-any-return]  # @answers checked it
@@ -155,7 +158,7 @@ def inline_failure(cell: Cell, exc: BaseException, kind: type) -> BaseException:
     leaf = _crash.sole_leaf(exc)
     if isinstance(leaf, DomainError):
         if cell.rest:
-            cell.idle = True
+            cell.rest_or_retire()
         return leaf
     cell.fail(exc, kind)
     return cell.in_hand_error() if isinstance(exc, Exception) else exc

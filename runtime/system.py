@@ -21,6 +21,7 @@ from runtime._cell import Cell
 from runtime._frame import current_frame
 from runtime._guard import guard
 from runtime._sim import InjectedCrash, Injector, injector_here
+from runtime._timers import Timers
 from runtime.context import Context
 from runtime.errors import DuplicateKey, SystemFailed
 from runtime.message import Crashed, CrashReport, MonitorId, Stopped, Tripped
@@ -66,6 +67,7 @@ class System:
         self._root: Cell | None = None
         self._failure: SystemFailed | None = None
         self._interrupt: BaseException | None = None
+        self.timers = Timers(self)
 
     def __repr__(self) -> str:
         state = "draining" if self.draining else "running"
@@ -198,6 +200,7 @@ class System:
 
     def root_ended(self, root: Cell) -> None:
         """The root is gone, and so is every actor. Unasked, that ends the body too."""
+        self.timers.close()
         ended = root.exit
         if isinstance(ended, Stopped):
             return
@@ -301,7 +304,7 @@ class System:
         if failure is not None:
             raise inline_failure(cell, failure, kind)
         if cell.rest:
-            cell.idle = True
+            cell.rest_or_retire()
         return True, reply
 
 

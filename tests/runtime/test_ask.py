@@ -13,6 +13,7 @@ from runtime import (
     CallCycle,
     DeadlineExceeded,
     Deferred,
+    MailboxSpec,
     NotAccepted,
     Ref,
     Request,
@@ -434,3 +435,69 @@ async def test_a_task_that_only_asks_inline_lets_others_run() -> None:
             await ref.ask(Add())
         nursery.cancel_scope.cancel()
     assert turns >= 10  # of 20 chances; the scheduler shuffles
+
+
+async def test_a_full_mailbox_is_not_drained_in_one_go() -> None:
+    """A `receive_nowait` drain gave others no turn in a thousand messages."""
+    turns = 0
+
+    class Roomy(Counter):
+        mailbox = MailboxSpec(2000)
+
+    async with one(Roomy) as ref, trio.open_nursery() as nursery:
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        for _ in range(1000):
+            ref.offer(Note())
+        nursery.start_soon(other)
+        assert await ref.ask(Add()) == 1
+        nursery.cancel_scope.cancel()
+    assert turns >= 25
+
+
+class Farewell(Request["Leaver", int], frozen=True):
+    pass
+
+
+class Leaver(Actor):
+    """Leaves and declares an error in one breath."""
+
+    @answers(Farewell)
+    def farewell(self, msg: Farewell) -> int:
+        self.ctx.stop_self()
+        raise Budget("and gone")
+
+
+async def test_an_actor_may_leave_with_a_declared_error() -> None:
+    async with tree([spec("it", Leaver, restart="temporary")]) as system:
+        ref = at(system, "it")
+        with pytest.raises(Budget):
+            await ref.ask(Farewell())
+        assert ref.gone
+        with pytest.raises(ActorGone):
+            await ref.ask(Farewell())
+
+
+class Interrupt(Request["Interruptible", int], frozen=True):
+    pass
+
+
+class Interruptible(Actor):
+    @answers(Interrupt)
+    def interrupt(self, msg: Interrupt) -> int:
+        raise KeyboardInterrupt
+
+
+async def test_ctrl_c_in_an_inline_handler_is_raised_and_ends_that_life() -> None:
+    """The actor may be in the middle of a change, so it starts afresh."""
+    async with one(Interruptible) as ref:
+        with pytest.raises(KeyboardInterrupt):
+            await ref.ask(Interrupt())
+        assert ref.cell.exit is not None
+        await trio.sleep(2)
+        assert ref.cell.incarnation == 2

@@ -382,3 +382,30 @@ async def test_a_slow_crash_reports_the_life_it_was_in() -> None:
             await ref.ask(CrashSlowly())
         assert isinstance(ref.cell.exit, Crashed)
         assert ref.cell.exit.report.message == "CrashSlowly"
+
+
+async def test_what_is_cancelled_by_a_crash_learns_no_value_of_it() -> None:
+    """Trio copies the text of an exception into its siblings' Cancelled."""
+    seen: list[str] = []
+
+    class Leak(Counter):
+        async def _crash(self) -> None:
+            await trio.sleep(1)
+            raise ValueError("sk-very-secret")
+
+        async def _sibling(self) -> None:
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled as cancelled:
+                seen.append(str(cancelled))
+                raise
+
+        async def on_start(self) -> None:
+            self.ctx.start_soon(self._sibling)
+            self.ctx.start_soon(self._crash)
+
+    async with one(Leak, restart="temporary"):
+        await trio.sleep(2)
+    assert len(seen) == 1
+    assert "it crashed: ValueError" in seen[0]
+    assert "secret" not in seen[0]

@@ -60,6 +60,7 @@ class Book:
         self.handled: Tally[tuple[str, int, int]] = Tally()
         self.settled: Tally[int] = Tally()
         self.permits: set[str] = set()
+        self.leases: dict[str, float] = {}
         self.started: list[str] = []
         self.stopped: list[str] = []
         self.problems: list[str] = []
@@ -259,6 +260,78 @@ class Stream(Actor):
         return 1
 
 
+class Lend(Request["Safe", Any], frozen=True):
+    name: str
+    for_s: float
+
+
+class Safe(Actor):
+    """Lends keys; each lease is a child that ends by itself."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+
+    @answers(Lend)
+    def lend(self, msg: Lend) -> Any:
+        until_s = self.ctx.now() + msg.for_s
+        make = partial(Lease, self.book, until_s)
+        return self.ctx.spawn(ChildSpec(msg.name, make, restart="temporary"))
+
+
+class Spend(Request["Lease", bool], frozen=True):
+    pass
+
+
+class Expire(Tell["Lease"], frozen=True):
+    pass
+
+
+class Lease(Actor):
+    """Has no task unless something must be queued."""
+
+    mailbox = MailboxSpec(1, down="reject")
+
+    def __init__(self, book: Book, until_s: float) -> None:
+        self.book = book
+        self.until_s = until_s
+
+    def on_start(self) -> None:
+        self.book.leases[self.ctx.id] = self.until_s
+        self.ctx.tell_at(self.until_s, Expire())
+
+    def on_stop(self, why: Exit) -> None:
+        del self.book.leases[self.ctx.id]
+
+    @answers(Spend)
+    def spend(self, msg: Spend) -> bool:
+        self.ctx.stop_self()
+        return True
+
+    @handles(Expire)
+    def expire(self, msg: Expire) -> None:
+        self.ctx.stop_self()
+
+
+async def _borrower(sim: Sim, system: System) -> None:
+    for number in range(6):
+        safe = system.lookup("safe")
+        assert safe is not None
+        try:
+            lend = Lend(f"l{number}", sim.random.random() * 2)
+            lease = await safe.ask(lend, timeout_s=3)
+            await sim.jitter(2)
+            with sim.impatience(0.3, 0.2):
+                assert await lease.ask(Spend())
+        except AskError:
+            pass
+
+
+def _check_leases(book: Book) -> None:
+    """No lease outlives its deadline by more than a fault can stall it."""
+    for name, until_s in book.leases.items():
+        assert trio.current_time() <= until_s + 0.6, f"{name} outlived its deadline"
+
+
 def _check_tree(system: System) -> None:
     """The snapshot is the live tree, and depth keeps its bound."""
     ids = []
@@ -354,6 +427,7 @@ async def _whole(sim: Sim) -> None:
         lambda: Supervisor(
             [
                 ChildSpec("warden", lambda: Warden(book), backoff=SOON),
+                ChildSpec("safe", lambda: Safe(book), backoff=SOON),
                 ChildSpec("players", players, backoff=SOON),
                 ChildSpec("streams", Supervisor, backoff=SOON),
             ],
@@ -369,9 +443,11 @@ async def _whole(sim: Sim) -> None:
                 nursery.start_soon(_sender, sim, system, book, me)
             for me in range(3):
                 nursery.start_soon(_visitor, sim, system, book, me)
+            nursery.start_soon(_borrower, sim, system)
             for _ in range(10):
                 await sim.jitter(0.3)
                 _check_tree(system)
+                _check_leases(book)
         sim.calm()
         await trio.sleep(30)
         _check_tree(system)
@@ -381,6 +457,7 @@ async def _whole(sim: Sim) -> None:
             assert await ref.ask(Quick(99, 99 + ref.cell.incarnation)) >= 99
         live = {n.id for n in system.snapshot().walk() if n.id.startswith("streams/")}
         assert book.permits <= live, "a stream ended and kept its permit"
+        assert not book.leases, "a lease was never ended"
         await system.drain(trio.current_time() + 1)
         assert len(system) == 0
     assert trio.lowlevel.current_statistics().tasks_living == before
@@ -391,11 +468,11 @@ async def _whole(sim: Sim) -> None:
 
 
 def test_the_invariants_hold_in_any_order_under_any_fault() -> None:
-    """Nine rules, many orders.
+    """Ten rules, many orders.
 
     Every ask settles once; per-sender order; control first; one life at a time;
     children before parents; depth within bounds; the snapshot is the tree; permits
-    come back; nothing is left after the drain.
+    come back; leases end in time; nothing is left after the drain.
     """
     for seed in SEEDS:
         run_sim(_whole, seed, FAULTS)
