@@ -1,5 +1,6 @@
 """Over real sockets: what scripted wires cannot show."""
 
+import gc
 import socket
 import struct
 
@@ -140,6 +141,37 @@ async def test_httpx_own_transport_takes_prepared_requests() -> None:
         response = await stock.handle_async_request(request)
 
         assert await read(response) == b"{}"
+
+
+async def test_a_request_leaves_nothing_to_the_collector() -> None:
+    """Cycles by the thousand a second would stop every stream while they are found."""
+    client = Transport()
+
+    async with upstream([SSE, b"1\r\na\r\n", b"0\r\n\r\n"]) as server:
+        prepared = prepare(f"http://127.0.0.1:{server.port}", "x", [])
+        await read(await client.handle_async_request(prepared.request(b"{}")))
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await read(await client.handle_async_request(prepared.request(b"{}")))
+            response = await client.handle_async_request(prepared.request(b"{}"))
+            await response.aclose()
+            del response
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            ours = [
+                thing
+                for thing in gc.garbage
+                if type(thing).__module__.startswith(("actors", "httpx", "httptools"))
+            ]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        await client.aclose()
+
+    assert ours == []
 
 
 async def serve_on_loopback(handler, *, task_status) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
