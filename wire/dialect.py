@@ -82,6 +82,7 @@ class Head(Struct, frozen=True):
         max_output_tokens: the client's own bound on the answer, all choices alike.
         prefix: the first blocks of the prompt as raw JSON, to hash for cache affinity.
         needs: capabilities a model must have.
+        previous_response_id: a stored answer that this request goes on from.
     """
 
     model: str
@@ -95,6 +96,7 @@ class Head(Struct, frozen=True):
     needs: frozenset[Need] = frozenset()
     user: str | None = None
     service_tier: str | None = None
+    previous_response_id: str | None = None
 
     def __repr__(self) -> str:
         """Without `prefix` (a prompt) and `user` (a person)."""

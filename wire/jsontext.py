@@ -79,6 +79,11 @@ def mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def listing(value: Any) -> list[Any]:
+    """A JSON array or an empty one."""
+    return value if isinstance(value, list) else []
+
+
 _AT = re.compile(r" - at `\$?\.?([^`]*)`$")
 _QUOTED = re.compile(r"Invalid (?:enum )?value .*")
 

@@ -61,9 +61,7 @@ def read_head(body: bytes) -> Head:
             word in bytes(message) for word in (b'"image_url"', b'"file"', b'"data"')
         )
     ]
-    media_bytes = sum(
-        len(found) for message in media for found in _BASE64.findall(message)
-    )
+    media_bytes = sum(map(media_sizes, media))
     return Head(
         model=top.model,
         stream=bool(top.stream),
@@ -77,6 +75,11 @@ def read_head(body: bytes) -> Head:
         user=top.user,
         service_tier=top.service_tier,
     )
+
+
+def media_sizes(raw: bytes) -> int:
+    """How many bytes of this JSON are base64 of pictures, files and sound."""
+    return sum(map(len, _BASE64.findall(raw)))
 
 
 def _needs(

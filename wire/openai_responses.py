@@ -1,0 +1,168 @@
+"""The OpenAI Responses dialect, all directions in one object: `RESPONSES`.
+
+Client, provider and relay of `/v1/responses`, for OpenAI, Azure, xAI, DeepSeek,
+OpenRouter and Bedrock's mantle. Stored answers (`previous_response_id`, fetching,
+resuming) are the gateway's: `Head.previous_response_id` and `expand` are its tools.
+
+Sans-io, stateless.
+"""
+
+from typing import Any
+
+from wire import checks
+from wire.completion import Completion
+from wire.dialect import (
+    STREAM_HEADERS,
+    ErrorResponse,
+    Head,
+    Headers,
+    Reader,
+    Reading,
+    Reply,
+    StreamDecoder,
+    StreamEncoder,
+    Target,
+    UpstreamRequest,
+    public,
+)
+from wire.errors import classify
+from wire.events import Event, Fault
+from wire.flavours import flavour
+from wire.jsontext import JSON_ERRORS, client_error, decode_fields, encode
+from wire.openai_chat import upstream
+from wire.openai_errors import error_object, render_error
+from wire.openai_responses_build import body_bytes, build
+from wire.openai_responses_decoder import ResponsesDecoder, read_response
+from wire.openai_responses_encoder import ResponsesEncoder
+from wire.openai_responses_items import STATE_MARK, render
+from wire.openai_responses_parse import expand, parse, read_head
+from wire.openai_responses_relay import ResponsesRelay, relay_response
+from wire.openai_responses_schema import SOURCE
+from wire.request import ChatRequest
+from wire.sse import HEARTBEAT, encode_frame
+from wire.toolids import MARK_BYTES
+
+PATH = "/responses"
+
+_FOREIGN = (MARK_BYTES, STATE_MARK.encode())
+"""Marks of another provider's state in a body: its bytes cannot pass as they are."""
+
+
+class OpenAIResponses:
+    """`ClientDialect`, `ProviderDialect` and `RelayDialect` of OpenAI Responses."""
+
+    name = SOURCE
+    heartbeat = HEARTBEAT
+    stream_headers = STREAM_HEADERS
+
+    def read_head(self, body: bytes, headers: Headers) -> Head:
+        """See `ClientDialect`."""
+        del headers
+        return read_head(body)
+
+    def parse_request(self, body: bytes, headers: Headers) -> ChatRequest:
+        """See `ClientDialect`."""
+        del headers
+        return parse(body)
+
+    def stream_encoder(self, request: ChatRequest, reply: Reply) -> StreamEncoder:
+        """See `ClientDialect`."""
+        return ResponsesEncoder(request, reply)
+
+    def render_response(
+        self, completion: Completion, request: ChatRequest, reply: Reply
+    ) -> bytes:
+        """See `ClientDialect`."""
+        return render(completion, request, reply)
+
+    def render_error(self, fault: Fault) -> ErrorResponse:
+        """See `ClientDialect`."""
+        return render_error(fault)
+
+    def error_event(self, fault: Fault) -> bytes:
+        """See `ClientDialect`.
+
+        Both shapes in one object: the specification's flat one, and the nested one that
+        OpenAI sends and its Python client looks for.
+        """
+        error = error_object(public(fault))
+        flat = {name: error[name] for name in ("code", "message", "param")}
+        # No reader of an error counts on; a typed one wants a number.
+        body = {"type": "error", "sequence_number": 0, **flat, "error": error}
+        return encode_frame(encode(body), event="error")
+
+    def build_request(self, request: ChatRequest, target: Target) -> UpstreamRequest:
+        """See `ProviderDialect`."""
+        if request.n != 1:
+            raise checks.unsupported(
+                "n", "must be 1: the provider of this model answers once."
+            )
+        body = build(request, target.model, target.flavour or "openai")
+        _clamp(body, target, body.get("max_output_tokens"))
+        return upstream(
+            PATH, body_bytes(body), flavour(target.flavour), _v1(target), {}
+        )
+
+    def stream_decoder(self, request: ChatRequest, target: Target) -> StreamDecoder:
+        """See `ProviderDialect`."""
+        del request
+        return ResponsesDecoder(target.flavour or self.name)
+
+    def parse_response(
+        self, status: int, headers: Headers, body: bytes, target: Target
+    ) -> list[Event]:
+        """See `ProviderDialect`."""
+        if not 200 <= status < 300:
+            return [self.classify_error(status, headers, body, target)]
+        return read_response(body, target.flavour or self.name)
+
+    def classify_error(
+        self, status: int, headers: Headers, body: bytes, target: Target
+    ) -> Fault:
+        """See `ProviderDialect`."""
+        return classify(target.flavour or self.name, status, headers, body)
+
+    def forward_request(
+        self, body: bytes, headers: Headers, head: Head, target: Target
+    ) -> UpstreamRequest:
+        """See `RelayDialect`."""
+        if any(mark in body for mark in _FOREIGN):
+            return self.build_request(parse(body), target)
+        try:
+            fields: dict[str, Any] = dict(decode_fields(body))
+        except JSON_ERRORS as error:
+            raise client_error(error) from None
+        fields["model"] = target.model
+        _clamp(fields, target, head.max_output_tokens)
+        row = flavour(target.flavour)
+        return upstream(PATH, encode(fields), row, _v1(target), headers)
+
+    def relay(self, head: Head, target: Target, *, model: str | None = None) -> Reader:
+        """See `RelayDialect`."""
+        del head
+        return ResponsesRelay(target.flavour or self.name, model=model)
+
+    def relay_response(
+        self, status: int, headers: Headers, body: bytes, *, model: str | None = None
+    ) -> Reading:
+        """See `RelayDialect`."""
+        if not 200 <= status < 300:
+            return Reading(fault=classify(self.name, status, headers, body))
+        return relay_response(body, self.name, model=model)
+
+
+def _clamp(body: dict[str, Any], target: Target, own: int | None) -> None:
+    clamp = target.max_output_tokens
+    if clamp is not None and (own is None or own > clamp):
+        body["max_output_tokens"] = clamp
+
+
+def _v1(target: Target) -> Target:
+    """Azure serves Responses under /openai/v1 only, whatever its api-version."""
+    options = {k: v for k, v in target.options.items() if k != "api_version"}
+    return Target(target.model, target.flavour, target.max_output_tokens, options)
+
+
+RESPONSES = OpenAIResponses()
+
+__all__ = ["RESPONSES", "OpenAIResponses", "expand"]
