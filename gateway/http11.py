@@ -16,6 +16,7 @@ from email.utils import formatdate
 from typing import Any
 
 import trio
+from msgspec import Struct
 
 from gateway.http11_exchange import STATUS_LINES, Address, App, Exchange
 from gateway.http11_parser import (
@@ -35,6 +36,17 @@ ErrorBody = Callable[[int, str, str], tuple[str, bytes]]
 Report = Callable[[str, BaseException], None]
 
 
+class EdgeStatistics(Struct, frozen=True):
+    """A snapshot for metrics; `scope["state"]["edge"]()` gives it to the app."""
+
+    connections: int
+    idle: int
+    reading_head: int
+    unsent_stalled: int
+    requests_served: int
+    stopping: bool
+
+
 class Edge:
     """What all connections of a server share."""
 
@@ -52,7 +64,8 @@ class Edge:
         self.deadlines = deadlines
         self.error_body = error_body
         self.report = report
-        self.state: dict[str, Any] = {}  # The lifespan's, copied into each scope.
+        # The lifespan's, copied into each scope.
+        self.state: dict[str, Any] = {"edge": self.statistics}
         self.stopping = False
         self.requests_served = 0
         self.poller = Poller()
@@ -65,6 +78,17 @@ class Edge:
     def __repr__(self) -> str:
         state = "stopping" if self.stopping else "serving"
         return f"<Edge {state} served={self.requests_served} {self.poller}>"
+
+    def statistics(self) -> EdgeStatistics:
+        """Count connections by what they wait for."""
+        return EdgeStatistics(
+            connections=len(self.poller),
+            idle=len(self.timers.kind("idle")),
+            reading_head=len(self.timers.kind("head")),
+            unsent_stalled=len(self.timers.kind("write")),
+            requests_served=self.requests_served,
+            stopping=self.stopping,
+        )
 
     def date_line(self) -> bytes:
         """The Date field, formatted once a second."""

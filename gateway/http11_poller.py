@@ -91,6 +91,9 @@ class Poller:
     def __repr__(self) -> str:
         return f"<Poller connections={len(self._transports)}>"
 
+    def __len__(self) -> int:
+        return len(self._transports)
+
     def add(self, transport: Watched) -> None:
         """Watch a connection for its whole life: one system call."""
         self._transports[transport.fd] = transport

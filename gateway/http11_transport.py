@@ -57,7 +57,7 @@ class Transport:
         "_in_a_row",
         "_interrupted",
         "_parked_reader",
-        "_parked_writer",
+        "_parked_writers",
         "_poller",
         "_sent_bytes",
         "_stuck",
@@ -105,7 +105,7 @@ class Transport:
         self._in_a_row = 0
         self._interrupted = False
         self._parked_reader: trio.lowlevel.Task | None = None
-        self._parked_writer: trio.lowlevel.Task | None = None
+        self._parked_writers: list[trio.lowlevel.Task] = []  # One, and one draining.
         poller.add(self)
 
     def __repr__(self) -> str:
@@ -274,10 +274,8 @@ class Transport:
             self._stuck.pop(self, None)
         elif self._sent_bytes >= self._goal_bytes:
             self._mark_stuck()
-        task = self._parked_writer
-        if task is not None and len(unsent) < self._unsent_bytes_max:
-            self._parked_writer = None
-            reschedule(task)
+        if len(unsent) < self._unsent_bytes_max:
+            self._wake_writers()
 
     def _mark_stuck(self) -> None:
         """From now, all that is unsent has `write_s` to leave."""
@@ -286,14 +284,19 @@ class Transport:
         self._goal_bytes = self._sent_bytes + len(self._unsent)
 
     async def _park_writer(self) -> None:
-        assert self._parked_writer is None, "one writer at a time"
-        self._parked_writer = current_task()
+        task = current_task()
+        self._parked_writers.append(task)
 
         def abort(_: object) -> Abort:
-            self._parked_writer = None
+            self._parked_writers.remove(task)
             return Abort.SUCCEEDED
 
         await wait_task_rescheduled(abort)
+
+    def _wake_writers(self) -> None:
+        parked, self._parked_writers = self._parked_writers, []
+        for task in parked:
+            reschedule(task)
 
     # News, from the poller and the sweeper.
 
@@ -330,9 +333,7 @@ class Transport:
             if self.on_gone is not None:
                 self.on_gone()
         self._wake_reader()
-        task, self._parked_writer = self._parked_writer, None
-        if task is not None:
-            reschedule(task)
+        self._wake_writers()
 
     def abort(self, why: str) -> None:
         """Break the connection at once, from any task; its own task closes it."""

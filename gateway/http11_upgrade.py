@@ -34,6 +34,7 @@ def hypercorn_config(edge: Edge) -> Config:
     config.accesslog = None
     config.include_server_header = False
     config.keep_alive_timeout = edge.deadlines.idle_s
+    config.websocket_max_message_size = edge.limits.body_bytes_max
     config.h2_max_header_list_size = edge.limits.head_bytes_max
     config.h11_max_incomplete_size = edge.limits.head_bytes_max
     return config

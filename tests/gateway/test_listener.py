@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from hypercorn.utils import LifespanFailureError
 
+from gateway.http11 import EdgeStatistics
 from gateway.http11_binding import BACKLOG, address_of, bind, tune
 from gateway.http11_parser import Http11Limits
 from gateway.http11_transport import EdgeDeadlines
@@ -272,11 +273,42 @@ async def test_a_vanished_client_of_each_kind_leaves_nothing_behind() -> None:
             await client.send(request)
             await trio.testing.wait_all_tasks_blocked()
             await client.stream.aclose()
-        edge = conns[0].edge
-        await until(lambda: not edge.poller._transports)
+        statistics = conns[0].edge.statistics
+        await until(lambda: statistics().connections == 0)
 
-    timers = edge.timers
-    assert not any(timers.kind(kind) for kind in ("head", "idle", "write"))
+    expected = EdgeStatistics(
+        connections=0,
+        idle=0,
+        reading_head=0,
+        unsent_stalled=0,
+        requests_served=4,
+        stopping=True,
+    )
+    assert statistics() == expected
+
+
+async def test_the_state_counts_connections_by_what_they_wait_for() -> None:
+    seen: list[EdgeStatistics] = []
+
+    async def handler(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        seen.append(scope["state"]["edge"]())
+        await reply(send)
+
+    async with running(handler) as server:
+        idle, slow, asking = [await server.connect() for _ in range(3)]
+        await idle.ask(GET)
+        await slow.send(GET[:5])
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        await asking.ask(GET)
+
+    assert seen[-1] == EdgeStatistics(
+        connections=3,
+        idle=1,
+        reading_head=1,
+        unsent_stalled=0,
+        requests_served=1,
+        stopping=False,
+    )
 
 
 def test_reports_name_the_place_and_not_the_message(
