@@ -91,7 +91,7 @@ def _paced(
 def _note_pace(numbers: report.Report, gateway: Gateway, result: StreamResult) -> None:
     for title, quantile in (("p50", 0.5), ("p99", 0.99)):
         measure = f"100 streams, 20 ms: a delta's way {title}"
-        numbers.add(gateway.name, measure, "ms", result.delay_ms(quantile))
+        numbers.add(gateway.name, measure, "ms", result.seen.delay_ms(quantile))
 
 
 def _misbehaved(numbers: report.Report, gateway: Gateway, direct: Gateway) -> None:

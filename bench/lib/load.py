@@ -7,6 +7,7 @@ reads them all to their end. Both raise AnswerError at the first wrong byte.
 
 from __future__ import annotations
 
+import bisect
 import errno
 import itertools
 import resource
@@ -158,20 +159,11 @@ class UnaryLoad:
 
 
 @dataclass(slots=True)
-class StreamResult:
-    """What the readers of many streams saw; every stream came whole."""
+class Seen:
+    """How late deltas came, and how far apart."""
 
-    streams: int
-    deltas: int
-    elapsed_s: float = 0.0
-    open_peak: int = 0
-    first_ns: array[int] = field(default_factory=lambda: array("q"))
     delays_ns: array[int] = field(default_factory=lambda: array("q"))
     gaps_ns: array[int] = field(default_factory=lambda: array("q"))
-
-    def first_ms(self, quantile: float) -> float:
-        """From the request to the first content."""
-        return quantile_of(self.first_ns, quantile) / 1e6
 
     def delay_ms(self, quantile: float) -> float:
         """A delta's way: from the mock's write to our read."""
@@ -180,6 +172,27 @@ class StreamResult:
     def gap_ms(self, quantile: float) -> float:
         """Between a delta and the next, as a reader sees them."""
         return quantile_of(self.gaps_ns, quantile) / 1e6
+
+
+@dataclass(slots=True)
+class StreamResult:
+    """What the readers of many streams saw; every stream came whole.
+
+    ``steady`` is what they saw once all of them were open.
+    """
+
+    streams: int
+    deltas: int
+    steady: Seen = field(default_factory=Seen)
+    seen: Seen = field(default_factory=Seen)
+    deltas_steady: int = 0
+    elapsed_s: float = 0.0
+    open_peak: int = 0
+    first_ns: array[int] = field(default_factory=lambda: array("q"))
+
+    def first_ms(self, quantile: float) -> float:
+        """From the request to the first content."""
+        return quantile_of(self.first_ns, quantile) / 1e6
 
 
 class _Reader:
@@ -233,6 +246,7 @@ class StreamLoad:
         self._asking: dict[int, _Reader] = {}  # connecting
         self._open: dict[int, _Reader] = {}
         self._waiting_first = streams
+        self._open_ns = 0  # when all were open
         self._result = StreamResult(streams, deltas)
 
     def run(self, on_all_open: Callable[[], None] = lambda: None) -> StreamResult:
@@ -266,6 +280,10 @@ class StreamLoad:
             result.open_peak = max(result.open_peak, len(self._open))
             if not told and not self._waiting_first:
                 told = True
+                self._open_ns = heard_ns
+                came = sum(reader.check.next for reader in self._open.values())
+                came += ended * self._deltas
+                result.deltas_steady = self._streams * self._deltas - came
                 on_all_open()
             if time.monotonic_ns() - heard_ns > SILENCE_MAX_S * 1e9:
                 raise AnswerError(
@@ -324,12 +342,15 @@ class StreamLoad:
         self._epoll.modify(fd, select.EPOLLIN)
 
     def _take(self, reader: _Reader) -> None:
-        check = reader.check
-        self._result.delays_ns.extend(check.delays_ns)
-        seen = check.seen_ns
-        self._result.gaps_ns.extend(
-            later - sooner for sooner, later in itertools.pairwise(seen)
-        )
+        times_ns = reader.check.seen_ns
+        delays_ns = reader.check.delays_ns
+        gaps_ns = [later - sooner for sooner, later in itertools.pairwise(times_ns)]
+        self._result.seen.delays_ns.extend(delays_ns)
+        self._result.seen.gaps_ns.extend(gaps_ns)
+        if self._open_ns:
+            start = bisect.bisect_right(times_ns, self._open_ns)
+            self._result.steady.delays_ns.extend(delays_ns[start:])
+            self._result.steady.gaps_ns.extend(gaps_ns[start:])
 
 
 def burst(target: Target, deltas: int) -> float:

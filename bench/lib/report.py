@@ -131,7 +131,7 @@ class Report:
                     line.append("")
                     continue
                 if line[0] == measure:
-                    line[0] = f"{measure}, {row.unit}"
+                    line[0] = f"{measure}, {row.unit}" if row.unit else measure
                 times = self._times(row)
                 ratio = "" if times is None else f" = {times:.2f}x"
                 line.append(row.text() + ratio)

@@ -61,8 +61,8 @@ def test_every_stream_comes_whole(pair: tuple[Gateway, Gateway], place: int) -> 
     after = probe.counters(pair[0].target)
     assert seen == ["open"]
     assert len(result.first_ns) == 8
-    assert len(result.delays_ns) == 8 * 6
-    assert len(result.gaps_ns) == 8 * 5
+    assert len(result.seen.delays_ns) == 8 * 6
+    assert len(result.seen.gaps_ns) == 8 * 5
     assert after.finished - before.finished == 8
     assert after.deltas - before.deltas == 8 * 6
 
