@@ -34,8 +34,8 @@ from actors.provider.actor import Provider, ProviderCell, Providers
 from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
 from actors.stream.actor import Peers, Streams
-from actors.vault.actor import KeySource, Vault, VaultCell
-from actors.vault.messages import KeyScope
+from actors.vault.actor import Vault, VaultCell
+from actors.vault.messages import KeyScope, KeySource
 from runtime import (
     Actor,
     ActorGone,

@@ -22,12 +22,12 @@ from actors.provider.transport import Transport
 from actors.provider.upstream import HttpUpstream
 from actors.router.messages import Deployment, RouteTable, SitePolicy
 from actors.tree import ProviderSpec
-from actors.vault.actor import KeySource
-from actors.vault.messages import KeyScope
+from actors.vault.messages import KeyScope, KeySource
 from gateway.settings.config import Config, ProviderConfig, SiteConfig
 from runtime import Backoff
-from wire.openai_chat import CHAT
+from wire.registry import SPEECHES, Speech
 
+OPENAI_HOST = "api.openai.com"
 SIMULATED_URL = "http://simulated.invalid/v1"
 
 MakeTransport = Callable[[ProviderConfig], httpx.AsyncBaseTransport]
@@ -60,6 +60,30 @@ def deadlines_of(provider: ProviderConfig) -> Deadlines:
     )
 
 
+def speech_of(provider: ProviderConfig) -> Speech:
+    """What a provider speaks.
+
+    `openai` anywhere but at OpenAI is some server that speaks its dialect: it is sent
+    nothing that only OpenAI knows.
+    """
+    if provider.kind == "openai":
+        host = urlsplit(provider.base_url).hostname
+        return SPEECHES["openai" if host == OPENAI_HOST else "openai-compatible"]
+    return SPEECHES.get(provider.kind, SPEECHES["openai-compatible"])
+
+
+def options_of(provider: ProviderConfig) -> dict[str, str]:
+    """What the dialect's own paths and headers need."""
+    given = {
+        "api_version": provider.api_version,
+        "project": provider.project,
+        "location": provider.location if provider.kind == "vertex" else "",
+        "region": provider.region,
+        "auth": "" if provider.access_key_id_env else "bearer",
+    }
+    return {name: value for name, value in given.items() if value}
+
+
 def provider_spec(
     provider: ProviderConfig, transport: httpx.AsyncBaseTransport
 ) -> ProviderSpec:
@@ -79,11 +103,13 @@ def provider_spec(
         kind=provider.kind,
         base_url=provider.base_url or SIMULATED_URL,
         transport=transport,
-        dialect=CHAT,
+        speech=speech_of(provider),
         deadlines=deadlines_of(provider),
         key=scope_of(provider),
         on_abort=provider.on_abort,
         prices=prices,
+        options=options_of(provider),
+        region=provider.region,
     )
     return ProviderSpec(
         ProviderCell(
@@ -109,6 +135,8 @@ def key_sources(config: Config) -> dict[KeyScope, KeySource]:
                 env=provider.key_env,
                 hosts=frozenset({host}),
                 plain_allowed=provider.allow_plain_http,
+                access_key_id_env=provider.access_key_id_env,
+                session_token_env=provider.session_token_env,
             )
     return sources
 

@@ -65,14 +65,7 @@ class Gateway:
             self.tree.providers.offer(RemoveProvider(name))
             self._retire(name)
         # Keys and limits before routes: nobody is sent where no key or cap is yet.
-        await self.tree.vault.ask(
-            SetKeys(
-                tuple(
-                    (scope, key.env, key.hosts, key.plain_allowed)
-                    for scope, key in assembly.key_sources(config).items()
-                )
-            )
-        )
+        await self.tree.vault.ask(SetKeys(tuple(assembly.key_sources(config).items())))
         await self.tree.ledger.ask(SetLimits(assembly.site_limits(config)))
         await self.tree.router.ask(SetRoutes(assembly.route_table(config)))
         self.gate.config = config

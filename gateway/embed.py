@@ -22,6 +22,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
 
 import attrs
 import httpx
@@ -216,6 +217,10 @@ class FakeProvider(httpx.AsyncBaseTransport):
             {"content-type": "text/event-stream"},
             _Acted(behaviour, include_usage=usage),
         )
+
+    def whole(self, body: bytes) -> httpx.Response:
+        """A whole answer, for fakes that speak something else."""
+        return self._response(200, {"content-type": "application/json"}, _Once(body))
 
     def _response(
         self,
@@ -432,7 +437,7 @@ class Embedded:
         scope = {
             "type": "http",
             "method": method,
-            "path": path,
+            "path": unquote(path),
             "raw_path": path.encode(),
             "query_string": b"",
             "headers": [(k.encode(), v.encode()) for k, v in fields.items()],

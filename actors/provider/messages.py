@@ -17,8 +17,9 @@ from actors.ledger.messages import Price
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import KeyScope
 from runtime import ControlTell, Ref, Request
-from wire.dialect import ProviderDialect, Target, UpstreamRequest
+from wire.dialect import Target, UpstreamRequest
 from wire.events import FaultKind
+from wire.registry import Speech
 
 if TYPE_CHECKING:
     from actors.provider.actor import Provider, Providers
@@ -57,7 +58,7 @@ class Upstream(Protocol):
         ...
 
     @property
-    def dialect(self) -> ProviderDialect:
+    def speech(self) -> Speech:
         """How it wants to be spoken to."""
         ...
 

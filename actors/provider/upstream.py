@@ -6,8 +6,9 @@ key: it says which header carries one and lets the lease write it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import httpx
@@ -16,15 +17,17 @@ from actors.ledger.messages import Price
 from actors.provider.http import Prepared, prepare
 from actors.provider.messages import Deadlines, OnAbort
 from actors.provider.transport import StaleConnection
-from actors.vault.keyuse import KeyHandle, KeyUse
+from actors.vault.keyuse import KeyHandle, KeyUse, SigningHandle
 from actors.vault.messages import KeyScope
 from wire.dialect import (
     AuthScheme,
-    ProviderDialect,
     Target,
     UpstreamRequest,
 )
+from wire.registry import Speech
+from wire.sigv4 import Unsigned, sign
 
+AWS_SERVICE: Final = "bedrock"
 PREPARED_MAX: Final = 256  # Heads kept rendered: a few paths for each model.
 
 KEY_HEADERS: Final[dict[AuthScheme, tuple[bytes, bytes]]] = {
@@ -43,13 +46,14 @@ class HttpUpstream:
     kind: str
     base_url: str
     transport: httpx.AsyncBaseTransport
-    dialect: ProviderDialect
+    speech: Speech
     deadlines: Deadlines
     key: KeyScope | None
     on_abort: OnAbort
     prices: Mapping[str, Price]
-    flavour: str = ""
     options: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    region: str = ""
+    wall: Callable[[], float] = time.time  # AWS signs the date.
     _prepared: dict[tuple[str, str, tuple[tuple[str, str], ...]], Prepared] = (
         attrs.field(factory=dict, init=False)
     )
@@ -62,7 +66,7 @@ class HttpUpstream:
         """The target for one of its models."""
         return Target(
             model=model,
-            flavour=self.flavour,
+            flavour=self.speech.flavour,
             max_output_tokens=output_tokens_max,
             options=self.options,
         )
@@ -98,12 +102,41 @@ class HttpUpstream:
         on_phase: Callable[[str], None],
     ) -> httpx.Response:
         extensions: dict[str, object] = {"stagedoor.phase": on_phase}
+        signed: list[tuple[bytes, bytes]] = []
         if lend is not None and request.auth != "none":
-            name, prefix = KEY_HEADERS[request.auth]
-            extensions["stagedoor.key"] = KeyUse(name, prefix, await lend())
+            handle = await lend()
+            if request.auth == "sigv4":
+                signed = self._sign(prepared, request, handle)
+            else:
+                name, prefix = KEY_HEADERS[request.auth]
+                extensions["stagedoor.key"] = KeyUse(name, prefix, handle)
         return await self.transport.handle_async_request(
-            prepared.request(request.body, extensions)
+            prepared.request(request.body, extensions, signed)
         )
+
+    def _sign(
+        self, prepared: Prepared, request: UpstreamRequest, handle: KeyHandle
+    ) -> list[tuple[bytes, bytes]]:
+        """AWS's headers: the secret signs inside its lease and goes nowhere."""
+        unsigned = Unsigned(
+            request.method,
+            prepared.url.raw_path.decode("ascii"),
+            tuple((k.decode(), v.decode()) for k, v in prepared.headers),
+            request.body,
+        )
+        signer = cast("SigningHandle", handle)
+        try:
+            headers = sign(
+                unsigned,
+                signer=signer,
+                region=self.region,
+                service=AWS_SERVICE,
+                now_s=self.wall(),
+                session_token=signer.session_token,
+            )
+        finally:
+            handle.spent()
+        return [(k.encode("ascii"), v.encode("latin-1")) for k, v in headers]
 
     def _prepare(self, request: UpstreamRequest) -> Prepared:
         key = (request.method, request.path, request.headers)

@@ -35,6 +35,7 @@ from runtime import ActorDown, AskError, Ref
 from wire.dialect import ClientError
 from wire.events import Fault, Usage
 from wire.exchange import Exchange, open_exchange
+from wire.side_exchanges import open_embed
 
 if TYPE_CHECKING:
     from actors.stream.actor import Peers, Stream
@@ -114,7 +115,6 @@ class Attempt:
         self.scope.cancel(reason=why)
 
     async def _run(self) -> Fault | None:
-        inquiry = self.inquiry
         deployment = self.candidate.deployment
         # Permit first: a lease for an open provider would burn quota.
         admitted = await self._admit()
@@ -124,15 +124,7 @@ class Attempt:
         upstream = admitted.upstream
         self.deadlines = upstream.deadlines
         try:
-            exchange = open_exchange(
-                inquiry.dialect,
-                upstream.dialect,
-                body=inquiry.body,
-                headers=inquiry.headers,
-                head=inquiry.head,
-                target=upstream.target(deployment.model, self.plan.output_tokens_max),
-                reply=self.sink.reply,
-            )
+            exchange = self._open(upstream, deployment.model)
         except ClientError as error:
             return error.fault()
         held = await self._take_hold(upstream)
@@ -140,6 +132,30 @@ class Attempt:
             return held
         self.hold = held
         return await self._call(upstream, exchange)
+
+    def _open(self, upstream: Upstream, model: str) -> Exchange:
+        """Settle what is sent and how the answer is read. Raises ClientError."""
+        inquiry = self.inquiry
+        target = upstream.target(model, self.plan.output_tokens_max)
+        speech = upstream.speech
+        if inquiry.operation == "embed":
+            return open_embed(
+                speech.embedder,
+                body=inquiry.body,
+                headers=inquiry.headers,
+                head=inquiry.head,
+                target=target,
+                model=inquiry.head.model,
+            )
+        return open_exchange(
+            inquiry.dialect,
+            speech.dialect_for(inquiry.dialect.name),
+            body=inquiry.body,
+            headers=inquiry.headers,
+            head=inquiry.head,
+            target=target,
+            reply=self.sink.reply,
+        )
 
     async def _admit(self) -> Permit | Fault:
         provider = self.peers.provider(self.candidate.deployment.provider)

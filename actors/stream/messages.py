@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
 
 
+Operation = Literal["chat", "embed"]
+
+
 class Inquiry(Struct, frozen=True):
     """What one client asks for. Never shown: `body` is its prompt."""
 
     request_id: str
     site: str
     key_id: str
+    operation: Operation
     dialect: ClientDialect
     head: Head
     body: bytes

@@ -16,6 +16,7 @@ from actors.stream.messages import EndStream
 from actors.vault.messages import (
     Acquire,
     KeyScope,
+    KeySource,
     Lease,
     LeaseRefused,
     Revoke,
@@ -35,15 +36,6 @@ from runtime import (
 )
 
 ASKS_QUEUED_MAX = 64  # A lease is worth waiting for, within the asker's deadline.
-
-
-@attrs.frozen
-class KeySource:
-    """Where a key is found, and where it may be sent."""
-
-    env: str
-    hosts: frozenset[str]
-    plain_allowed: bool
 
 
 @attrs.define
@@ -148,6 +140,8 @@ class Vault(Actor):
             expires_at=expires_at,
             now=self.ctx.now,
             on_end=on_end,
+            access_key_id=cell.environ.get(source.access_key_id_env, ""),
+            session_token=cell.environ.get(source.session_token_env),
         )
         lease = self.ctx.spawn(
             ChildSpec(name, lambda: LeaseActor(key, expires_at), restart="temporary")
@@ -176,7 +170,4 @@ class Vault(Actor):
     @answers(SetKeys)
     def set_keys(self, msg: SetKeys) -> None:
         """Take the reloaded keys; leases that are out keep what they have."""
-        self.cell.sources = {
-            scope: KeySource(env, hosts, plain)
-            for scope, env, hosts, plain in msg.env_of
-        }
+        self.cell.sources = dict(msg.sources)

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import attrs
 
+from wire.sigv4 import Scope
+
 
 class KeyHandle(Protocol):
     """One permitted use of one key, as the lease sees it."""
@@ -30,6 +32,24 @@ class KeyHandle(Protocol):
 
     def spent(self) -> None:
         """The key was in a head whose write returned or failed; the copy is wiped."""
+        ...
+
+
+class SigningHandle(KeyHandle, Protocol):
+    """A key that signs requests and is never sent: AWS's. See `wire.sigv4.Signer`."""
+
+    @property
+    def access_key_id(self) -> str:
+        """The public half, which names the key."""
+        ...
+
+    @property
+    def session_token(self) -> str | None:
+        """What temporary keys send along; worth nothing without the secret."""
+        ...
+
+    def sign(self, scope: Scope, text: bytes) -> bytes:
+        """The HMAC of `text` under the key of this scope, or raise as `write_key`."""
         ...
 
 

@@ -27,6 +27,19 @@ class KeyScope(Struct, frozen=True):
     environment: str = "default"
 
 
+class KeySource(Struct, frozen=True):
+    """Where a key is found, and where it may be sent.
+
+    `access_key_id_env` names AWS's public half: then the key signs and is not sent.
+    """
+
+    env: str
+    hosts: frozenset[str]
+    plain_allowed: bool
+    access_key_id_env: str = ""
+    session_token_env: str = ""
+
+
 class Acquire(Request["Vault", "Lease"], frozen=True):
     """Lend this key for one request. Raises LeaseRefused."""
 
@@ -64,4 +77,4 @@ class Revoke(ControlTell["Vault"], frozen=True):
 class SetKeys(Request["Vault", None], frozen=True):
     """After a reload: which environment variable holds which key."""
 
-    env_of: tuple[tuple[KeyScope, str, frozenset[str], bool], ...]
+    sources: tuple[tuple[KeyScope, KeySource], ...]

@@ -6,15 +6,18 @@ returns the key; `write_key` appends it to a head that its caller wipes.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 
 from actors.vault.messages import KeyScope, LeaseRefused
+from wire.sigv4 import Scope, derive_key
 
 
 class LeasedKey:
     """The `KeyHandle` of one lease. Ends once: spent, expired, revoked or abandoned."""
 
     __slots__ = (
+        "_access_key_id",
         "_buffer",
         "_expires_at",
         "_hosts",
@@ -22,6 +25,7 @@ class LeasedKey:
         "_on_end",
         "_plain",
         "_scope",
+        "_session_token",
         "ended",
     )
 
@@ -35,6 +39,8 @@ class LeasedKey:
         expires_at: float,
         now: Callable[[], float],
         on_end: Callable[[str], None],
+        access_key_id: str = "",
+        session_token: str | None = None,
     ) -> None:
         self._scope = scope
         self._buffer = bytearray(value)
@@ -44,6 +50,8 @@ class LeasedKey:
         self._now = now
         self._on_end = on_end
         self.ended = ""
+        self._access_key_id = access_key_id
+        self._session_token = session_token
 
     def __repr__(self) -> str:
         """Whose key and whether it lives; never the key."""
@@ -60,11 +68,7 @@ class LeasedKey:
         The checks are here and not at the asker, so that a changed base URL or a
         plain-text connection gets no key whatever the code above believes.
         """
-        if self.ended:
-            raise LeaseRefused(self._scope, f"the lease has ended ({self.ended})")
-        if self._now() >= self._expires_at:
-            self.wipe("expired")
-            raise LeaseRefused(self._scope, "the lease has ended (expired)")
+        self._check_live()
         if host not in self._hosts:
             raise LeaseRefused(
                 self._scope, f"may not be sent to {host}: it is not the key's host"
@@ -72,6 +76,33 @@ class LeasedKey:
         if not secure and not self._plain:
             raise LeaseRefused(self._scope, f"may not be sent to {host} without TLS")
         head += self._buffer
+
+    @property
+    def access_key_id(self) -> str:
+        """The public half of a key that signs."""
+        return self._access_key_id
+
+    @property
+    def session_token(self) -> str | None:
+        """What temporary keys send along."""
+        return self._session_token
+
+    def sign(self, scope: Scope, text: bytes) -> bytes:
+        """Sign for AWS, or raise LeaseRefused.
+
+        The host is in the signed text, so a signature for another one is worth nothing
+        there: no host list is needed.
+        """
+        self._check_live()
+        signing_key = derive_key(self._buffer, scope)
+        return hmac.digest(signing_key, text, "sha256")
+
+    def _check_live(self) -> None:
+        if self.ended:
+            raise LeaseRefused(self._scope, f"the lease has ended ({self.ended})")
+        if self._now() >= self._expires_at:
+            self.wipe("expired")
+            raise LeaseRefused(self._scope, "the lease has ended (expired)")
 
     def spent(self) -> None:
         """The head was written: the lease has done its work."""

@@ -18,9 +18,12 @@ from gateway.http11_transport import ClientGone
 from gateway.sites import Caller
 
 Handler = Callable[[Request], Awaitable[None]]
+EndpointOf = Callable[[Request], Endpoint | None]
 CallerHandler = Callable[[Request, Caller], Awaitable[None]]
 
 BEARER: Final = "bearer "
+# Anthropic's, Azure's and Google's clients. Never a query: URLs end up in logs.
+KEY_HEADERS: Final = ("x-api-key", "api-key", "x-goog-api-key")
 NO_KEY: Final = (
     "No API key was given. Send your site's key as `Authorization: Bearer KEY` or "
     "`x-api-key: KEY`."
@@ -36,6 +39,7 @@ class App:
         open_routes: (method, path) to handlers that need no key.
         key_routes: the same for handlers that get a caller.
         endpoints: path to the dialect's endpoint; all are POST.
+        by_path: finds the endpoint where the path says more (Google's clients).
     """
 
     def __init__(
@@ -45,11 +49,13 @@ class App:
         open_routes: Mapping[tuple[str, str], Handler],
         key_routes: Mapping[tuple[str, str], CallerHandler],
         endpoints: Mapping[str, Endpoint],
+        by_path: EndpointOf | None = None,
     ) -> None:
         self.gate = gate
         self.open_routes = dict(open_routes)
         self.key_routes = dict(key_routes)
         self.endpoints = dict(endpoints)
+        self.by_path = by_path
         self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
         for method, path in (*open_routes, *key_routes):
             self.methods.setdefault(path, []).append(method)
@@ -76,6 +82,8 @@ class App:
 
     async def _route(self, request: Request) -> None:
         endpoint = self.endpoints.get(request.path)
+        if endpoint is None and self.by_path is not None:
+            endpoint = self.by_path(request)
         if endpoint is not None and request.method == "POST":
             caller = self._caller(request)
             if isinstance(caller, str):
@@ -107,7 +115,7 @@ class App:
                 return NO_KEY
             key = key[len(BEARER) :].strip()
         else:
-            key = headers.get("x-api-key") or headers.get("api-key")
+            key = next((headers[n] for n in KEY_HEADERS if n in headers), None)
         if not key:
             return NO_KEY
         return self.gate.sites.find(key) or WRONG_KEY

@@ -15,6 +15,7 @@ from actors.stream.messages import (
     Inquiry,
     Open,
     Opened,
+    Operation,
     Piece,
     Whole,
 )
@@ -32,9 +33,12 @@ from wire.events import Fault
 class Endpoint:
     """POST to one path, in one dialect."""
 
-    def __init__(self, gate: Gate, dialect: ClientDialect) -> None:
+    def __init__(
+        self, gate: Gate, dialect: ClientDialect, operation: Operation = "chat"
+    ) -> None:
         self.gate = gate
         self.dialect = dialect
+        self.operation: Operation = operation
 
     def __repr__(self) -> str:
         """Which dialect."""
@@ -59,6 +63,7 @@ class Endpoint:
             request_id=request_id,
             site=caller.site,
             key_id=caller.key_id,
+            operation=self.operation,
             dialect=self.dialect,
             head=head,
             body=body,

@@ -63,6 +63,13 @@ class Request:
         """Method and path: the query may hold a key."""
         return f"<Request {self.method} {self.path}>"
 
+    @property
+    def target(self) -> tuple[str, str]:
+        """The path as it was sent, still encoded, and the query."""
+        raw: bytes = self.scope["raw_path"]
+        query: bytes = self.scope["query_string"]
+        return raw.decode("ascii", "replace"), query.decode("ascii", "replace")
+
     async def read(self) -> bytes:
         """The whole body. Raises ClientGone or TooLarge."""
         conn = self._conn

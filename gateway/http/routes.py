@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from gateway.gate import Gate
-from gateway.http.app import App, Handler
+from gateway.http.app import App, EndpointOf, Handler
 from gateway.http.inquiries import Endpoint
 from gateway.http.ops import Ops
+from gateway.http.request import Request
+from wire.anthropic import MESSAGES
+from wire.gemini import GeminiClient, parse_path
 from wire.openai_chat import CHAT
+from wire.openai_completions import COMPLETIONS
+from wire.openai_responses import RESPONSES
+from wire.side_exchanges import EMBED_CLIENT
+
+GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/", "/v1beta1/")
 
 
 def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
@@ -16,8 +24,28 @@ def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
         gate,
         open_routes=_operations(ops) if with_operations else {},
         key_routes={("GET", "/v1/models"): ops.models},
-        endpoints={"/v1/chat/completions": Endpoint(gate, CHAT)},
+        endpoints={
+            "/v1/chat/completions": Endpoint(gate, CHAT),
+            "/v1/completions": Endpoint(gate, COMPLETIONS),
+            "/v1/responses": Endpoint(gate, RESPONSES),
+            "/v1/embeddings": Endpoint(gate, EMBED_CLIENT, "embed"),
+            "/v1/messages": Endpoint(gate, MESSAGES),
+        },
+        by_path=gemini_endpoints(gate),
     )
+
+
+def gemini_endpoints(gate: Gate) -> EndpointOf:
+    """Google's clients name model and method in the path, with an encoded colon."""
+
+    def endpoint(request: Request) -> Endpoint | None:
+        if not request.path.startswith(GEMINI_PATHS):
+            return None
+        raw_path, query = request.target
+        route = parse_path(raw_path, query)
+        return None if route is None else Endpoint(gate, GeminiClient(route))
+
+    return endpoint
 
 
 def admin_app(gate: Gate, *, created: int) -> App:

@@ -19,7 +19,7 @@ from gateway.settings import values
 from gateway.settings.definition import config, items, section, setting, table
 from gateway.settings.errors import Unfit
 from gateway.settings.keys import SiteKey
-from gateway.settings.kinds import KINDS, OnAbort
+from gateway.settings.kinds import KINDS, OnAbort, base_url
 from gateway.settings.server import COUNT, Found, ServerConfig, UpstreamDeadlines
 
 SpendWindow = Literal["day", "month", "total"]
@@ -37,6 +37,13 @@ PATTERN: Final = values.text(
 )
 VARIABLE: Final = values.text(
     "name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]{0,127}", hidden=True
+)
+VARIABLE_OR_NONE: Final = values.text(
+    "name of an environment variable", r"([A-Za-z_][A-Za-z0-9_]{0,127})?", hidden=True
+)
+PLACE: Final = values.text("region or location", r"[a-z0-9-]{0,32}")
+PROJECT: Final = values.text(
+    "name of letters, digits and . : -", r"[A-Za-z0-9.:-]{0,64}"
 )
 TOKENS: Final = values.integer(1, 100_000_000)
 KIND: Final = values.choice(*KINDS)
@@ -181,11 +188,53 @@ class ProviderConfig:
         + "; ".join(f"`{name}`: {kind.doc}" for name, kind in KINDS.items())
         + ".",
     )
+    region: str = setting(
+        PLACE,
+        default="us-east-1",
+        doc="AWS's region, for bedrock and bedrock-mantle.",
+    )
+    location: str = setting(
+        PLACE,
+        default="global",
+        doc="Google's location, for vertex.",
+    )
+    project: str = setting(
+        PROJECT,
+        default="",
+        doc="Google's project, for vertex; without it, its express mode.",
+    )
+    api_version: str = setting(
+        PROJECT,
+        default="",
+        doc="The version that azure, anthropic, gemini or vertex is asked for, where "
+        "it should not be the usual one.",
+    )
+    access_key_id_env: str = setting(
+        VARIABLE_OR_NONE,
+        factory=lambda provider: (
+            "AWS_ACCESS_KEY_ID" if provider.kind == "bedrock" else ""
+        ),
+        default_doc="AWS_ACCESS_KEY_ID for bedrock",
+        doc="The environment variable that names the AWS key whose secret is in "
+        "key_env. Empty: key_env holds a Bedrock API key, sent as it is.",
+    )
+    session_token_env: str = setting(
+        VARIABLE_OR_NONE,
+        factory=lambda provider: (
+            "AWS_SESSION_TOKEN" if provider.kind == "bedrock" else ""
+        ),
+        default_doc="AWS_SESSION_TOKEN for bedrock",
+        doc="The environment variable with the session token of temporary AWS keys; "
+        "it may be unset.",
+    )
     base_url: str = setting(
         values.URL,
-        factory=lambda provider: KINDS[provider.kind].base_url,
+        factory=lambda provider: base_url(
+            provider.kind, region=provider.region, location=provider.location
+        ),
         default_doc="the kind's own",
-        doc="Where its API starts, version included.",
+        doc="Where its API starts: with the version for servers that speak OpenAI's "
+        "dialect, without it for the others.",
     )
     allow_plain_http: bool = setting(
         values.BOOLEAN,
@@ -200,7 +249,10 @@ class ProviderConfig:
         # OPENAI_API_KEY must not go to whoever else speaks OpenAI's language.
         factory=lambda provider: (
             KINDS[provider.kind].key_env
-            if provider.base_url == KINDS[provider.kind].base_url
+            if provider.base_url
+            == base_url(
+                provider.kind, region=provider.region, location=provider.location
+            )
             else ""
         ),
         default_doc="the kind's own at its own base_url, else none",
@@ -252,6 +304,8 @@ class ProviderConfig:
 
     def problems(self) -> Found:
         """Keys travel encrypted; a price belongs to a model that is served."""
+        if not self.base_url and self.kind != "simulated":
+            yield "base_url", f"is missing: kind {self.kind} has no address of its own"
         if self.base_url.startswith("http://") and not self.allow_plain_http:
             yield (
                 "base_url",

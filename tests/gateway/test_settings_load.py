@@ -264,7 +264,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         ),
         (
             "[[providers]]\nname = 'a'\nkind = 'opnai'\nmodels = ['x']",
-            'providers[0].kind: "opnai" is none of openai, simulated',
+            'providers[0].kind: "opnai" is none of openai, ',
         ),
         (
             (
