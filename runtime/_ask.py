@@ -102,7 +102,7 @@ class Ask:
                 self.cell.forget(self)
             case 2:
                 if self.scope is not None:
-                    self.scope.cancel(reason="the asker left")
+                    self.cell.cut(self.scope)
             case _:
                 self.cell.abandon(self)
         return Abort.SUCCEEDED

@@ -69,10 +69,12 @@ class Cell(Debts):
         "history",
         "inline",
         "keys",
+        "killed",
         "kind",
         "last_crash",
         "parent",
         "reaping",
+        "recut",
         "ref",
         "scope",
         "spec",
@@ -118,6 +120,8 @@ class Cell(Debts):
         self.exceeded = False
         self.stopping: Stopped | None = None
         self.halting = False
+        self.killed = False
+        self.recut = False
         self.reaping = False
         self.last_crash: CrashReport | None = None
         # All below are made on first use: most actors need none of them.
@@ -159,6 +163,7 @@ class Cell(Debts):
     def bear(self) -> None:
         """Begin an incarnation, as far as that needs no waiting."""
         self.exit = None
+        self.killed = False
         self.state = "starting"
         self.started = False
         self.incarnation += 1
@@ -324,8 +329,14 @@ class Cell(Debts):
 
     def kill(self, reason: str) -> None:
         """Cancel what runs. Its children still stop in order."""
+        self.killed = True
         if self.scope is not None:
             self.scope.cancel(reason=reason)
+
+    def cut(self, scope: trio.CancelScope) -> None:
+        """End the handler in hand, not the life: its asker left."""
+        self.recut = True
+        scope.cancel(reason="the asker left")
 
     def rest_or_retire(self) -> None:
         """An inline handler is done."""

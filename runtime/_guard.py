@@ -31,6 +31,8 @@ from runtime.message import Down, Normal, Stopped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runtime.actor import Entry
+
 # Others get a turn after so many messages in a row: 32 pure handlers are some 50 us.
 TURN_MESSAGES_MAX = 32
 
@@ -71,11 +73,15 @@ async def _live(cell: Cell) -> None:
     actor = cell.actor
     assert actor is not None
     try:
-        if actor.blocks:
+        if not actor.blocks:
+            await _serve(cell)
+        # One scope serves a life: to end it, and to end a handler whose asker left or
+        # whose time is up. Only then is it used up; a scope an ask would cost 4 us.
+        cell.recut = actor.blocks
+        while cell.recut and cell.exit is None and not cell.killed:
+            cell.recut = False
             with trio.CancelScope(shield=True) as cell.scope:
                 await _serve(cell)
-        else:
-            await _serve(cell)
     except GeneratorExit:
         raise  # The whole run is being thrown away; there is nothing to supervise.
     except BaseException as exc:  # noqa: BLE001 - the guard is where crashes end
@@ -110,7 +116,7 @@ def _refuse_abort(_raise_cancel: Callable[[], Any]) -> Abort:
 
 async def _loop(cell: Cell) -> None:
     turns = 0
-    while cell.exit is None:
+    while cell.exit is None and not cell.recut:
         if cell.control:
             item = cell.control.popleft()
         elif cell.queue:
@@ -161,38 +167,50 @@ async def _answer(cell: Cell, ask: Ask) -> None:
     reply: Any = None
     try:
         if entry.blocking:
-            with trio.CancelScope(deadline=ask.deadline) as scope:
-                ask.scope = scope
-                if ask.chain or ask.trace is not None:
-                    frame = Frame(cell, (*ask.chain, cell), ask.trace)
-                    current_frame.set(frame)
-                reply = await entry.fn(cell.actor, ask.msg)
-            if scope.cancelled_caught:
-                if not ask.state:
-                    ask.reply(EXPIRED)
-                return
+            reply = await _run(cell, ask, entry)
         else:
             reply = entry.fn(cell.actor, ask.msg)
     except BaseException as exc:
         leaf = _crash.sole_leaf(exc)
         if isinstance(leaf, DomainError):
             ask.fail(leaf)
-            return
-        if not isinstance(exc, Exception):
+        elif isinstance(exc, Exception):
+            cell.fail(exc, kind)
+            ask.fail(cell.in_hand_error())
+        elif cell.recut and cell.exit is None and not cell.killed:
+            if not ask.state:
+                ask.reply(EXPIRED)
+            raise
+        else:
             ask.fail(cell.in_hand_error())
             raise
-        cell.fail(exc, kind)
-        ask.fail(cell.in_hand_error())
         return
     finally:
         cell.handled += 1
         cell.handling = None
         cell.asking = None
-        current_frame.set(cell.frame)
     if type(reply) is Deferred:
         cell.defer(ask, reply)
     else:
         ask.reply(reply)
+
+
+async def _run(cell: Cell, ask: Ask, entry: Entry) -> Any:
+    """Run a handler that may block, until its asker leaves or its time is up."""
+    scope = ask.scope = cell.scope
+    assert scope is not None
+    if ask.chain or ask.trace is not None:
+        current_frame.set(Frame(cell, (*ask.chain, cell), ask.trace))
+    if ask.deadline < inf:
+        scope.deadline = ask.deadline
+    try:
+        return await entry.fn(cell.actor, ask.msg)
+    finally:
+        current_frame.set(cell.frame)
+        if ask.deadline < inf:
+            scope.deadline = inf
+            if scope.cancel_called:
+                cell.recut = True
 
 
 async def _obey(cell: Cell, item: Any) -> None:

@@ -501,3 +501,43 @@ async def test_ctrl_c_in_an_inline_handler_is_raised_and_ends_that_life() -> Non
         assert ref.cell.exit is not None
         await trio.sleep(2)
         assert ref.cell.incarnation == 2
+
+
+class Finish(Request["Shielded", str], frozen=True):
+    takes_s: float
+
+
+class Shielded(Actor):
+    """Finishes what it began, whoever has left."""
+
+    def __init__(self) -> None:
+        self.finished = 0
+
+    @answers(Finish)
+    async def finish(self, msg: Finish) -> str:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(msg.takes_s)
+        self.finished += 1
+        return f"finished {self.finished}"
+
+
+async def test_a_handler_that_outlasts_its_asker_does_not_harm_the_next() -> None:
+    """The scope that was cancelled for one asker must not cancel another's handler."""
+    async with one(Shielded) as ref:
+        with trio.move_on_after(1):
+            await ref.ask(Finish(2))
+        assert await ref.ask(Finish(1)) == "finished 2"
+        with pytest.raises(DeadlineExceeded):
+            await ref.ask(Finish(2), timeout_s=1)
+        assert await ref.ask(Finish(1), timeout_s=9) == "finished 4"
+        assert ref.cell.incarnation == 1
+        assert ref.cell.system.late_replies == 2
+
+
+async def test_the_deadline_of_one_ask_does_not_reach_the_next_message() -> None:
+    async with one(Counter) as ref:
+        assert await ref.ask(AddSlowly(takes_s=1), timeout_s=2) == 1
+        assert await ref.ask(AddSlowly(takes_s=5)) == 2
+        await ref.tell(Hold(5))
+        assert await ref.ask(Add(0)) == 2
+        assert ref.cell.incarnation == 1
