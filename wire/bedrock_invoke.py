@@ -2,7 +2,8 @@
 
 A stream is `chunk` frames of {"bytes": base64 of one JSON event}. Which family speaks
 is seen from the first event: Claude's Messages events, Nova's Converse events, Titan's
-and Cohere Command's own. Requests are built for Claude and Nova; Converse serves all.
+and Cohere Command's own. Requests are built for Claude and Nova; all other models are
+asked, and answer, through Converse.
 
 Owns: the envelope, Titan and Command. Never: what Claude's or Nova's events mean. Never
 raises on bytes from outside.
@@ -22,7 +23,6 @@ from wire.bedrock_stream import frame_fault, frame_object
 from wire.bedrock_terms import SOURCE
 from wire.customtools import decoder_for
 from wire.dialect import (
-    ClientError,
     Headers,
     StreamDecoder,
     Target,
@@ -67,10 +67,16 @@ _METRICS: Final = "amazon-bedrock-invocationMetrics"
 
 
 class _Family(Protocol):
-    """How one family's events read; `over` at the end of its grammar."""
+    """How one family's events read.
+
+    `over` at the end of its grammar, `complete` where it may end as it stands.
+    """
 
     @property
     def over(self) -> bool: ...
+
+    @property
+    def complete(self) -> bool: ...
 
     def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]: ...
 
@@ -82,6 +88,8 @@ class _Claude:
     @property
     def over(self) -> bool:
         return self._events.done
+
+    complete = over
 
     def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]:
         del event
@@ -95,6 +103,10 @@ class _Nova:
     @property
     def over(self) -> bool:
         return self._reader.over
+
+    @property
+    def complete(self) -> bool:
+        return self._reader.stopped  # Only usage may still come.
 
     def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]:
         del data
@@ -110,7 +122,7 @@ class _Plain:
     """Titan and Cohere Command: flat objects with a piece of text each."""
 
     def __init__(self, model: str) -> None:
-        self.over = False
+        self.over = self.complete = False
         self._start: list[Event] = [Start(model=model)]
 
     def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]:
@@ -124,7 +136,7 @@ class _Plain:
         reason = _reason(event)
         if reason is not None:
             events.append(reason)
-            self.over = True
+            self.over = self.complete = True
         return events
 
 
@@ -158,7 +170,7 @@ class InvokeDecoder:
         self._model = model
         self._frames = EventStreamDecoder()
         self._family: _Family | None = None
-        self._failed = False
+        self._ended = False
 
     def __repr__(self) -> str:
         state = "over" if self.done else "open"
@@ -167,7 +179,7 @@ class InvokeDecoder:
     @property
     def done(self) -> bool:
         """See `StreamDecoder.done`."""
-        return self._failed or (self._family is not None and self._family.over)
+        return self._ended or (self._family is not None and self._family.over)
 
     def feed(self, data: bytes) -> list[Event]:
         """See `StreamDecoder.feed`."""
@@ -177,7 +189,7 @@ class InvokeDecoder:
         try:
             for frame in self._frames.feed(data):
                 events.extend(self._read(frame))
-                if self._failed or (self._family is not None and self._family.over):
+                if self._ended or (self._family is not None and self._family.over):
                     break
         except EventStreamError as error:
             events.append(self._fail(malformed(SOURCE, str(error))))
@@ -185,18 +197,29 @@ class InvokeDecoder:
 
     def finish(self) -> list[Event]:
         """See `StreamDecoder.finish`."""
-        return [] if self.done else [self._fail(truncated(SOURCE))]
+        if self.done:
+            return []
+        try:
+            self._frames.close()
+        except EventStreamError:
+            return [self._fail(truncated(SOURCE))]
+        if self._family is not None and self._family.complete:
+            self._ended = True
+            return []
+        return [self._fail(truncated(SOURCE))]
 
     def _read(self, frame: Frame) -> list[Event]:
         fault = frame_fault(frame)
         if fault is not None:
             return [self._fail(fault)]
-        envelope = frame_object(frame)
-        try:
-            data = base64.b64decode(text((envelope or {}).get("bytes")), validate=True)
-        except (binascii.Error, ValueError):
-            data = b""
-        event = decode_object(data)
+        kind = frame.text(":event-type") or "chunk"
+        payload = frame_object(frame)
+        data, event = b"", None
+        if payload is not None:
+            # Other events than chunks: it was asked through Converse.
+            data, event = (
+                _unwrap(payload) if kind == "chunk" else (b"", {kind: payload})
+            )
         if event is None:
             return [self._fail(malformed(SOURCE, "a chunk without a JSON object"))]
         if self._family is None:
@@ -208,15 +231,24 @@ class InvokeDecoder:
     def _recognise(self, event: Mapping[str, Any]) -> _Family | None:
         if "type" in event:
             return _Claude()
-        if "messageStart" in event:
+        if "messageStart" in event or "initial-response" in event:
             return _Nova(self._model)
         if "outputText" in event or "is_finished" in event:
             return _Plain(self._model)
         return None
 
     def _fail(self, fault: Fault) -> Fault:
-        self._failed = True
+        self._ended = True
         return fault
+
+
+def _unwrap(payload: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any] | None]:
+    """The JSON event inside a chunk, as bytes and read; None when there is none."""
+    try:
+        data = base64.b64decode(text(payload.get("bytes")), validate=True)
+    except (binascii.Error, ValueError):
+        return b"", None
+    return data, decode_object(data)
 
 
 def _unknown_family() -> Fault:
@@ -224,7 +256,7 @@ def _unknown_family() -> Fault:
 
 
 class BedrockInvoke:
-    """InvokeModel for Claude (all that Anthropic's API has) and Nova."""
+    """InvokeModel for Claude (all that Anthropic's API has) and Nova, else Converse."""
 
     name = NAME
 
@@ -236,11 +268,7 @@ class BedrockInvoke:
         elif "nova" in model:
             body = _nova_body(request, target)
         else:
-            raise ClientError(
-                "This model is not served through InvokeModel; "
-                "configure its provider as bedrock (Converse).",
-                param="model",
-            )
+            return build.build_request(request, target)
         operation = "invoke-with-response-stream" if request.stream else "invoke"
         return build.upstream(target, operation, msgspec.json.encode(body))
 

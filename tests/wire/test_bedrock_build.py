@@ -541,9 +541,12 @@ def test_nova_through_invoke_has_its_own_schema() -> None:
     assert "toolConfig" in body
 
 
-def test_models_of_other_families_are_for_converse() -> None:
-    with pytest.raises(ClientError, match="Converse"):
-        BedrockInvoke().build_request(ask(), Target("meta.llama3-70b"))
+def test_models_of_other_families_are_asked_through_converse() -> None:
+    target = Target("meta.llama3-70b")
+
+    one = BedrockInvoke().build_request(ask(stream=True), target)
+
+    assert one == Bedrock().build_request(ask(stream=True), target)
 
 
 def test_titan_and_cohere_embed() -> None:

@@ -29,7 +29,7 @@ from wire.events import (
     ToolCallStart,
     Usage,
 )
-from wire.eventstream import EventStreamDecoder, Header, encode, event, exception
+from wire.eventstream import EventStreamDecoder, Frame, Header, encode, event, exception
 from wire.request import ChatRequest, Tool
 
 CONVERSE = [c for c in cases("bedrock", ok=True) if c.family == "converse"]
@@ -81,12 +81,29 @@ def test_the_guardrails_verdict_is_a_filter() -> None:
     ]
 
 
+def kinds_of(frame: Frame) -> set[str]:
+    """The event types of a frame, also of one inside a chunk."""
+    kind = frame.text(":event-type") or ""
+    if kind != "chunk":
+        return {kind}
+    return set(json.loads(base64.b64decode(json.loads(frame.payload)["bytes"])))
+
+
+CONVERSED = [case for case in CONVERSE if case.streamed]
+
+
+@pytest.mark.parametrize("case", CONVERSED, ids=names(CONVERSED))
+def test_the_invoke_dialect_reads_converse_alike(case: Case) -> None:
+    """It asks models that only Converse serves through Converse."""
+    assert replay(BedrockInvoke(), case, model_of(case)) == played(case)
+
+
 @pytest.mark.parametrize("case", STREAMS, ids=names(STREAMS))
 def test_a_stream_cut_between_frames_is_a_fault_until_its_stop(case: Case) -> None:
     frames = list(EventStreamDecoder().feed(case.body))
     sizes = [len(encode(frame.headers, frame.payload)) for frame in frames]
     # Only usage may come after messageStop: without it the answer is still complete.
-    stops = [f.text(":event-type") == "messageStop" for f in frames]
+    stops = ["messageStop" in kinds_of(frame) for frame in frames]
     last = stops.index(True) if True in stops else len(frames) - 1
     for kept in range(last + 1):
         at = sum(sizes[:kept])
