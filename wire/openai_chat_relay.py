@@ -11,6 +11,8 @@ What it changes, and nothing else:
 Works for legacy completions too: their chunks differ only in `text`.
 """
 
+from typing import Any
+
 from msgspec import Raw
 
 from wire.dialect import Reading, malformed
@@ -54,7 +56,9 @@ class ChatRelay(SseRelay):
         super().__init__(source)
         self._flavour = flavour
         self._swallow_usage = swallow_usage
-        self._model = None if model is None else encode(model)
+        self._model = model
+        self._told: str | None = None
+        self._swaps: tuple[tuple[bytes, bytes], ...] = ()
         self._open: set[int] = set()
         self._begun = False
         self._has_calls = False
@@ -89,9 +93,8 @@ class ChatRelay(SseRelay):
             if reading.fault is not None:
                 return b""
             self._last = data
-        usage = chunk.usage_anywhere()
-        if usage != NULL:
-            counts = decode_object(usage)
+        if chunk.usage != NULL or chunk.x_groq is not None:
+            counts = decode_object(chunk.usage_anywhere())
             if counts:
                 reading.usage = from_openai(counts)
                 if self._swallow_usage and not choices:
@@ -109,10 +112,17 @@ class ChatRelay(SseRelay):
             if content:
                 reading.content = True
                 reading.output_chars += len(content)
-            chars = self._other_chars(delta)
-            if chars >= 0:
-                reading.content = True
-                reading.output_chars += chars
+            if (
+                delta.reasoning_content
+                or delta.reasoning
+                or delta.tool_calls
+                or delta.refusal
+                or not content
+            ):
+                chars = self._other_chars(delta)
+                if chars >= 0:
+                    reading.content = True
+                    reading.output_chars += chars
         if choice.text:
             reading.content = True
             reading.output_chars += len(choice.text)
@@ -156,17 +166,18 @@ class ChatRelay(SseRelay):
         return chars
 
     def _renamed(self, event: bytes, data: bytes, name: str) -> bytes:
-        assert self._model is not None
-        told = encode(name)
-        if told == self._model:
+        if name != self._told:
+            # Inside a string the quotes would be escaped, so these cannot be text.
+            self._told = name
+            told, mine = b'"model":' + encode(name), b'"model":' + encode(self._model)
+            self._swaps = ((told, mine), (spaced(told), spaced(mine)))
+        if name == self._model:
             return event
-        for colon in (b":", b": "):
-            # Inside a string the quotes would be escaped, so this cannot be text.
-            found = b'"model"' + colon + told
-            if event.count(found) == 1:
-                return event.replace(found, b'"model"' + colon + self._model)
-        fields = decode_fields(data)
-        fields["model"] = Raw(self._model)
+        for told, mine in self._swaps:
+            if event.count(told) == 1:
+                return event.replace(told, mine)
+        fields: dict[str, Any] = dict(decode_fields(data))
+        fields["model"] = self._model
         return b"data: " + encode(fields)
 
     def at_end(self, tail: bytes, reading: Reading) -> bytes:
@@ -193,7 +204,7 @@ class ChatRelay(SseRelay):
         for name in ("usage", "obfuscation", "x_groq", "error"):
             fields.pop(name, None)
         if self._model is not None:
-            fields["model"] = Raw(self._model)
+            fields["model"] = Raw(encode(self._model))
         fields["choices"] = Raw(
             encode(
                 [
@@ -203,6 +214,11 @@ class ChatRelay(SseRelay):
             )
         )
         return encode_data(encode(fields)) + DONE
+
+
+def spaced(field: bytes) -> bytes:
+    """The same field as servers write it that put a space after the colon."""
+    return field.replace(b":", b": ", 1)
 
 
 def relay_chat_response(

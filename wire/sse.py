@@ -233,6 +233,11 @@ def parse_event(event: bytes, strays: list[bytes] | None = None) -> Frame | None
 
     Lines that are neither field nor comment are added to `strays`.
     """
+    if event.startswith(b"event: ") and event.count(b"\n") == 1:
+        # The other common shape: a name, then one line of data.
+        told, found, data = event.partition(b"\ndata: ")
+        if found:
+            return Frame(data, told[7:].decode("utf-8", "replace"))
     datas: list[bytes] = []
     name = ""
     last_id: str | None = None
