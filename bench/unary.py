@@ -25,9 +25,13 @@ WARM_S = 0.3  # pools fill, caches warm
 def main() -> None:
     parser = gateways.options(__doc__)
     parser.add_argument("--seconds", type=float, help="length of one measurement")
+    parser.add_argument(
+        "--connections", type=int, default=CONNECTIONS, help="of the closed loop"
+    )
     chosen = parser.parse_args()
     rounds = chosen.rounds or (2 if chosen.quick else 7)
     duration_s = chosen.seconds or (0.7 if chosen.quick else 2.0)
+    count = chosen.connections
     numbers = report.Report("small JSON")
     with gateways.all_started(chosen) as (direct, measured):
         for gateway in measured:
@@ -37,9 +41,9 @@ def main() -> None:
             alone = _latency(direct, duration_s)
             numbers.add(
                 direct.name,
-                "requests/s, 32 connections",
+                f"requests/s, {count} connections",
                 "1/s",
-                _rate(direct, duration_s),
+                _rate(direct, count, duration_s),
             )
             _note_latency(numbers, direct, alone)
             for gateway in measured:
@@ -47,37 +51,44 @@ def main() -> None:
                     continue
                 report.progress(chosen, [f"round {number + 1}/{rounds}:", gateway.name])
                 with numbers.guard(gateway):
-                    _throughput(numbers, gateway, duration_s)
+                    _throughput(numbers, gateway, count, duration_s)
                     _added(numbers, gateway, alone, duration_s)
                     _prompts(numbers, gateway, duration_s)
         for gateway in measured:
-            _memory(numbers, gateway, "memory, after the load")
+            if not numbers.failed(gateway):
+                _memory(numbers, gateway, "memory, after the load")
         report.progress(chosen, [])
         _profile(chosen, measured, numbers)
         numbers.finish(chosen)
 
 
-def _rate(gateway: Gateway, duration_s: float) -> float:
-    with UnaryLoad(gateway.target, CONNECTIONS) as load:
+def _rate(gateway: Gateway, count: int, duration_s: float) -> float:
+    with UnaryLoad(gateway.target, count) as load:
         load.run(WARM_S)
         return load.run(duration_s).per_second
 
 
-def _throughput(numbers: report.Report, gateway: Gateway, duration_s: float) -> None:
+def _throughput(
+    numbers: report.Report, gateway: Gateway, count: int, duration_s: float
+) -> None:
     assert gateway.process is not None
-    with UnaryLoad(gateway.target, CONNECTIONS) as load:
+    with UnaryLoad(gateway.target, count) as load:
         load.run(WARM_S)
         before_s = gateway.process.cpu_s()
         result = load.run(duration_s)
         cpu_s = gateway.process.cpu_s() - before_s
     name = gateway.name
     cpu_us = cpu_s * 1e6 / result.requests
-    numbers.add(name, "requests/s, 32 connections", "1/s", result.per_second)
-    numbers.add(name, "CPU a request, 32 connections", "µs", cpu_us)
+    numbers.add(name, f"requests/s, {count} connections", "1/s", result.per_second)
+    numbers.add(name, f"CPU a request, {count} connections", "µs", cpu_us)
     # Well below 100: something else was on its core, and requests/s is too low.
     share = 100 * cpu_s / result.elapsed_s
-    numbers.add(name, "share of its core, 32 connections", "%", share, compare=False)
-    numbers.add(name, "latency p99, 32 connections", "µs", result.latency_us(0.99))
+    numbers.add(
+        name, f"share of its core, {count} connections", "%", share, compare=False
+    )
+    numbers.add(
+        name, f"latency p99, {count} connections", "µs", result.latency_us(0.99)
+    )
 
 
 def _added(
@@ -130,7 +141,10 @@ def _profile(
     if not chosen.profile:
         return
     for gateway in measured:
-        with numbers.guard(gateway), UnaryLoad(gateway.target, CONNECTIONS) as load:
+        with (
+            numbers.guard(gateway),
+            UnaryLoad(gateway.target, chosen.connections) as load,
+        ):
             profiler.profile(
                 gateway, chosen.profile, "unary", partial(load.run, WARM_S)
             )
