@@ -529,7 +529,8 @@ def read_cohere(case: Case, out: Reading) -> None:
     set_finish(choice, final["finish_reason"])
     tokens = final["usage"]["tokens"]
     out.usage = Tokens(
-        prompt=int(tokens["input_tokens"]),
+        # Pictures are counted apart, and billed: 267 billed are 8 of text and 259.
+        prompt=int(tokens["input_tokens"]) + int(tokens.get("image_tokens") or 0),
         cached=int(final["usage"].get("cached_tokens") or 0),
         completion=int(tokens["output_tokens"]),
         reasoning=int(tokens.get("reasoning_tokens") or 0),

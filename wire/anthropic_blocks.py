@@ -106,6 +106,12 @@ def _image(part: Image, where: str, own: bool) -> JSON:
 
 
 def _document(part: File, where: str, own: bool) -> JSON:
+    options: dict[str, Raw] = {}
+    if part.options and own:
+        options = msgspec.json.decode(part.options, type=dict[str, Raw])
+        if "search_result" in options:
+            whole: JSON = msgspec.json.decode(options["search_result"])
+            return whole
     block: JSON = {"type": "document"}
     if part.file_id and own:
         block["source"] = {"type": "file", "file_id": part.file_id}
@@ -125,8 +131,7 @@ def _document(part: File, where: str, own: bool) -> JSON:
         raise ClientError("Claude takes PDF and text files only.", param=where)
     if part.name:
         block["title"] = part.name
-    if part.options and own:
-        block.update(msgspec.json.decode(part.options, type=dict[str, Raw]))
+    block.update(options)
     return block
 
 

@@ -204,7 +204,7 @@ class MessageEvents:
         self._tools += 1
         caller = _fields.decode(raw).get("caller")
         state = None
-        if caller is not None:
+        if caller is not None and b'"direct"' not in bytes(caller):
             state = ProviderState(SOURCE, "caller", bytes(caller).decode())
         opened.raw = bytes(block.input)  # For models that send it all at once.
         return [ToolCallStart(opened.tool, block.id, block.name, state=state)]

@@ -403,6 +403,8 @@ def _part(raw: Raw, where: str, names: Mapping[str, str]) -> Part:
         case "tool_use":
             use = decode(raw, _ToolUse, where)
             caller = bytes(use.caller).decode()
+            if '"direct"' in caller:  # The usual case needs no telling.
+                caller = ""
             own_id, state = unpack(use.id)
             if caller:
                 state = ProviderState(SOURCE, "caller", caller)
@@ -421,6 +423,8 @@ def _part(raw: Raw, where: str, names: Mapping[str, str]) -> Part:
         case "redacted_thinking":
             data = decode(raw, _Redacted, where).data
             return Reasoning(state=uncarry(data, kind="redacted"))
+        case "search_result":
+            return _search_result(raw, where)
         case _:
             return OpaquePart(SOURCE, kind, bytes(raw))
 
@@ -448,6 +452,25 @@ def _document(raw: Raw, where: str) -> Part:
         name=document.title or "",
         cache=_mark(document.cache_control),
         options=msgspec.json.encode(options) if keeps else b"",
+    )
+
+
+class _Found(Struct):
+    source: str = ""
+    title: str = ""
+    content: list[_Text] = []
+    cache_control: CacheControl | None = None
+
+
+def _search_result(raw: Raw, where: str) -> File:
+    """A search result is a text with a source; the whole block goes back as it came."""
+    found = decode(raw, _Found, where)
+    return File(
+        text="\n".join(text.text for text in found.content),
+        media_type="text/plain",
+        name=found.title or found.source,
+        cache=_mark(found.cache_control),
+        options=b'{"search_result":' + bytes(raw) + b"}",
     )
 
 

@@ -129,7 +129,7 @@ class AnthropicRelay(SseRelay):
                 self._begun = True
                 self._count(seen.message.usage if seen.message else None, reading)
                 if self._model is not None:
-                    return _renamed(data, self._model)
+                    return _renamed(data, self._model, reading)
             case "message_delta":
                 self._count(seen.usage, reading)
                 if seen.delta is not None and seen.delta.stop_reason is not None:
@@ -188,10 +188,14 @@ def _start(block: _Block, reading: Reading) -> None:
         reading.content = True
 
 
-def _renamed(data: bytes, model: str) -> bytes:
+def _renamed(data: bytes, model: str, reading: Reading) -> bytes:
     """message_start, with the name the client asked for."""
-    start = _fields.decode(data)
-    message = _fields.decode(start["message"]) if "message" in start else {}
+    try:
+        start = _fields.decode(data)
+        message = _fields.decode(start["message"]) if "message" in start else {}
+    except JSON_ERRORS:
+        reading.fault = malformed(SOURCE, "message_start is not the JSON it should be")
+        return b""
     message["model"] = Raw(msgspec.json.encode(model))
     start["message"] = Raw(msgspec.json.encode(message))
     return b"event: message_start\ndata: " + msgspec.json.encode(start)

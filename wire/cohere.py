@@ -358,4 +358,6 @@ def _result_text(part: Part, where: str) -> str:
         return part.text
     if isinstance(part, File) and part.text:
         return part.text
+    if isinstance(part, OpaquePart):
+        return ""  # Another dialect's own spelling of the text beside it.
     raise ClientError("Cohere takes text only as a tool's result.", param=where)

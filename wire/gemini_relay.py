@@ -162,9 +162,10 @@ class GeminiRelay(SseRelay):
             data = frame.data
         if not self._seen.take(data, reading):
             return b""
-        if self._model is not None:
-            return b"data: " + _renamed(data, self._model)
-        return event
+        if self._model is None:
+            return event
+        renamed = _renamed(data, self._model, reading)
+        return b"data: " + renamed if renamed else b""
 
     def at_end(self, tail: bytes, reading: Reading) -> bytes:
         """See `SseRelay.at_end`."""
@@ -230,8 +231,13 @@ class ArrayRelay:
         return b"".join(self._frames.add(f.data) for f in frames if f is not None)
 
 
-def _renamed(data: bytes, model: str) -> bytes:
-    fields = _fields.decode(data)
+def _renamed(data: bytes, model: str, reading: Reading) -> bytes:
+    """A chunk with the name the client asked for; b"" and a fault if it is damaged."""
+    try:
+        fields = _fields.decode(data)
+    except JSON_ERRORS:
+        reading.fault = malformed(SOURCE, "a chunk is not the JSON it should be")
+        return b""
     if "modelVersion" in fields:
         fields["modelVersion"] = Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
@@ -251,7 +257,7 @@ def relay_response(
     if not seen.complete:
         reading.fault = truncated(SOURCE)
         return reading
-    reading.out = body if model is None else _renamed(body, model)
+    reading.out = body if model is None else _renamed(body, model, reading)
     return reading
 
 

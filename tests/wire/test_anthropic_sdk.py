@@ -212,9 +212,15 @@ def test_the_client_reads_recordings_through_the_vocabulary(case: Case) -> None:
     reading = read(case)
     direct, ours = streamed(case.body), streamed(encoded(events))
 
-    assert [block.to_dict() for block in ours.content] == [
-        block.to_dict() for block in direct.content
-    ]
+    def told(message: Any) -> list[dict[str, Any]]:
+        """Its blocks, without the word that a call is an ordinary one."""
+        blocks = [block.to_dict() for block in message.content]
+        for block in blocks:
+            if block.get("caller") == {"type": "direct"}:
+                del block["caller"]
+        return blocks
+
+    assert told(ours) == told(direct)
     assert ours.stop_reason == direct.stop_reason
     assert reading.usage is not None
     assert ours.usage.output_tokens == reading.usage.completion
