@@ -43,7 +43,7 @@ from runtime.ref import Ref
 from runtime.snapshot import Node
 from runtime.spec import Backoff, ChildSpec, Limit, MailboxSpec
 from runtime.stream import StreamChannel
-from runtime.supervisor import Spawn, Supervisor
+from runtime.supervisor import Spawn, StopChild, Supervisor
 from runtime.system import System, open_system
 from runtime.tracer import Tracer
 
@@ -81,6 +81,7 @@ __all__ = [
     "Request",
     "RuntimeFault",
     "Spawn",
+    "StopChild",
     "Stopped",
     "StreamChannel",
     "Supervisor",

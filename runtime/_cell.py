@@ -8,7 +8,7 @@ must be queued: its asks run inline and it costs about a kilobyte.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -38,7 +38,7 @@ from runtime.message import (
     Stopped,
     Tripped,
 )
-from runtime.spec import AnySpec, ChildSpec, History, Limit, after_exit
+from runtime.spec import AnySpec, ChildSpec, History, Limit, Strategy, after_exit
 
 if TYPE_CHECKING:
     from runtime._timers import Timer
@@ -95,8 +95,7 @@ class Cell(Debts):
     def __init__(
         self, system: System, parent: Cell | None, spec: AnySpec, *, static: bool
     ) -> None:
-        top = parent is None or parent.parent is None
-        path = spec.id if top or parent is None else f"{parent.id}/{spec.id}"
+        path = spec.id if parent is None else parent.child_path(spec.id)
         super().__init__(system, path, system.default_box)
         self.parent: Cell | None = parent
         self.spec: AnySpec = spec
@@ -142,6 +141,10 @@ class Cell(Debts):
             parts.append(f"retry_in={self.retry_at - trio.current_time():.1f}s")
         parts.append(f"queued={len(self.queue)}/{self.box.capacity}")
         return f"<{' '.join(parts)}>"
+
+    def child_path(self, name: str) -> str:
+        """The path of a child: the root's own name is left out."""
+        return name if self.parent is None else f"{self.id}/{name}"
 
     # -- birth -----------------------------------------------------------------
 
@@ -281,6 +284,21 @@ class Cell(Debts):
             self.reject_waiting(keep_tells=True)
         if self.system.tracer is not None:
             self.system.tracer.exited(self.id, self.incarnation, ended)
+
+    @property
+    def listed_children(self) -> Sequence[AnySpec]:
+        """The static children of a supervisor; nobody else has any."""
+        actor = self.actor
+        return actor.children if actor is not None and actor.supervises else ()
+
+    @property
+    def strategy(self) -> Strategy:
+        """Which children come back together."""
+        actor = self.actor
+        if actor is None or not actor.supervises:
+            return "one_for_one"
+        strategy: Strategy = actor.strategy
+        return strategy
 
     @property
     def limit(self) -> Limit:

@@ -22,7 +22,7 @@ async def start_static(cell: Cell) -> None:
     Each may try once before the next one starts. One that fails is brought back by
     its own guard, so a provider that is away does not hold up the tree.
     """
-    for spec in getattr(cell.actor, "children", ()):
+    for spec in cell.listed_children:
         if cell.exit is not None or cell.stopping is not None:
             return
         child = cell.spawn(spec, static=True)
@@ -90,23 +90,29 @@ def _on_drain(cell: Cell, deadline: float) -> object:
 
 
 async def wait_dynamic(cell: Cell) -> None:
-    """Return when no supervisor has a dynamic child any more."""
-    while waiting := list(_dynamic(cell)):
+    """Return when no supervisor has a temporary dynamic child any more."""
+    while waiting := list(_transients(cell)):
         for child in waiting:
             await child.wait_gone()
 
 
 async def stop_dynamic(cell: Cell, reason: str) -> None:
-    """Stop the dynamic children of all supervisors, side by side."""
-    await stop_cells(list(_dynamic(cell)), reason)
+    """Stop the temporary dynamic children of all supervisors, side by side."""
+    await stop_cells(list(_transients(cell)), reason)
 
 
-def _dynamic(cell: Cell) -> Iterator[Cell]:
+def _transients(cell: Cell) -> Iterator[Cell]:
+    """The work in flight: what supervisors were asked to spawn and will not restart.
+
+    A dynamic child that is permanent, like a provider added by hand, is no work in
+    flight: waiting for its end would take every drain to its deadline.
+    """
+    supervises = cell.actor is not None and cell.actor.supervises
     for child in list((cell.children or {}).values()):
-        if not child.static and hasattr(cell.actor, "strategy"):
+        if supervises and not child.static and child.spec.restart == "temporary":
             yield child
         else:
-            yield from _dynamic(child)
+            yield from _transients(child)
 
 
 # -- groups: one_for_all and rest_for_one ------------------------------------------
@@ -115,11 +121,7 @@ def _dynamic(cell: Cell) -> Iterator[Cell]:
 def is_grouped(cell: Cell) -> bool:
     """Whether this child comes back together with siblings."""
     parent = cell.parent
-    return cell.static and parent is not None and _strategy(parent) != "one_for_one"
-
-
-def _strategy(parent: Cell) -> str:
-    return getattr(parent.actor, "strategy", "one_for_one")
+    return cell.static and parent is not None and parent.strategy != "one_for_one"
 
 
 def report_exit(cell: Cell) -> None:
@@ -151,7 +153,7 @@ async def _regroup(parent: Cell, culprit: Cell) -> None:
 
 def _group(parent: Cell, culprit: Cell) -> list[Cell]:
     children = [child for child in (parent.children or {}).values() if child.static]
-    if _strategy(parent) == "rest_for_one":
+    if parent.strategy == "rest_for_one":
         return children[children.index(culprit) :]
     return children
 

@@ -72,6 +72,9 @@ class Actor:
     starts: ClassVar[Hook] = "none"
     stops: ClassVar[Hook] = "none"
     limit: Limit = Limit()
+    # Read of supervisors only (`supervises`), so others may use the names freely.
+    children: Any = ()
+    strategy: Any = "one_for_one"
     ctx: Context
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -48,6 +48,10 @@ class Context:
         """The full path, as in `providers/main`."""
         return self._cell.id
 
+    def child_path(self, name: str) -> str:
+        """The full path of a child with this id."""
+        return self._cell.child_path(name)
+
     @property
     def epoch(self) -> int:
         """The number of this incarnation, from 1. Results of an older one are stale."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from runtime._ask import Deferred
 from runtime.actor import Actor, answers
 from runtime.errors import Draining
 from runtime.message import Request
@@ -24,6 +25,13 @@ class Spawn(Request["Supervisor", "Ref[B]"], Generic[B], frozen=True):
     """Start a dynamic child. Served inline: on the path of every request."""
 
     spec: ChildSpec[B]
+
+
+class StopChild(Request["Supervisor", bool], frozen=True):
+    """Stop one child in order; answered when it has ended. False: there is none."""
+
+    id: str
+    reason: str = "no longer wanted"
 
 
 class Supervisor(Actor):
@@ -57,3 +65,19 @@ class Supervisor(Actor):
         if self.ctx.draining:
             raise Draining(self.ctx.id)
         return self.ctx.spawn(msg.spec)
+
+    @answers(StopChild)
+    def stop_child(self, msg: StopChild) -> bool | Deferred[bool]:
+        """End a child for good. Others go on meanwhile."""
+        child = self.ctx.lookup(self.ctx.child_path(msg.id))
+        if child is None:
+            return False
+        self.ctx.stop_child(child, msg.reason)
+        deferred = Deferred[bool]()
+        self.ctx.start_soon(_answer_when_gone, child, deferred)
+        return deferred
+
+
+async def _answer_when_gone(child: Ref[Any], deferred: Deferred[bool]) -> None:
+    await child.cell.wait_gone()
+    deferred.reply(True)

@@ -18,6 +18,7 @@ from runtime import (
     Ref,
     Request,
     Spawn,
+    StopChild,
     Supervisor,
     Tell,
     answers,
@@ -29,6 +30,7 @@ from tests.runtime.support_actors import (
     AddSlowly,
     Counter,
     Crash,
+    Note,
     at,
     one,
     settled,
@@ -317,6 +319,36 @@ async def test_stop_child_ends_one_child_only() -> None:
             ctx.stop_child(ref, "self")
 
 
+async def test_a_supervisor_stops_a_child_on_request_and_answers_when_it_ended() -> (
+    None
+):
+    diary: list[str] = []
+    async with tree([spec("providers", Supervisor)]) as system:
+        providers: Ref[Supervisor] = at(system, "providers")
+        (child,) = diarists("a", diary, 2)
+        ref = await providers.ask(Spawn(child))
+        await trio.sleep(1)
+        began = trio.current_time()
+        assert await providers.ask(StopChild("a")) is True
+        assert ref.gone
+        assert diary == ["+a", "-a"]
+        assert trio.current_time() - began == 2
+        assert await providers.ask(StopChild("a")) is False
+        # A static child of the root is found by the same rule.
+        assert await system.root.ask(StopChild("providers")) is True
+
+
+async def test_an_actor_may_call_its_own_things_children_and_strategy() -> None:
+    class Chess(Counter):
+        children = ("pawn", "pawn")
+        strategy = "queen's gambit"
+
+    async with one(Chess) as ref:
+        assert await ref.ask(Add(1)) == 1
+        await ref.tell(Note("queued"))
+        assert await ref.ask(Add(1)) == 2
+
+
 # -- tasks of an actor -------------------------------------------------------------
 
 
@@ -413,6 +445,19 @@ async def test_drain_lets_streams_finish_then_stops_last_to_first() -> None:
         assert "finished" in journal
         assert diary == ["+a", "-a"]  # the first started stopped last
         assert len(system) == 0
+
+
+async def test_drain_does_not_wait_for_children_that_are_there_to_stay() -> None:
+    """A provider added by hand is no work in flight."""
+    diary: list[str] = []
+    async with tree([spec("providers", Supervisor)]) as system:
+        providers: Ref[Supervisor] = at(system, "providers")
+        (child,) = diarists("a", diary)
+        await providers.ask(Spawn(child))
+        await trio.sleep(1)
+        await system.drain(trio.current_time() + 1000)
+        assert diary == ["+a", "-a"]
+    assert trio.current_time() < 2
 
 
 async def test_drain_stops_what_is_not_done_by_the_deadline() -> None:
