@@ -45,6 +45,7 @@ from wire.gemini_schema import (
     Chunk,
     Counted,
     Counts,
+    Modality,
     finish_word,
 )
 from wire.jsontext import JSON_ERRORS
@@ -75,18 +76,18 @@ def usage_of(raw: Counts) -> Usage | None:
         completion=(raw.candidatesTokenCount or 0) + thoughts,
         cached=raw.cachedContentTokenCount or 0,
         reasoning=thoughts,
-        audio_in=sum(
-            one.tokenCount
-            for one in raw.promptTokensDetails or ()
-            if one.modality == "AUDIO"
-        ),
-        audio_out=sum(
-            one.tokenCount
-            for one in raw.candidatesTokensDetails or ()
-            if one.modality == "AUDIO"
-        ),
+        audio_in=_audio(raw.promptTokensDetails),
+        audio_out=_audio(raw.candidatesTokensDetails),
         total_reported=raw.totalTokenCount,
     )
+
+
+def _audio(details: list[Modality] | None) -> int:
+    tokens = 0
+    for one in details or ():
+        if one.modality == "AUDIO":
+            tokens += one.tokenCount
+    return tokens
 
 
 class _Choice(Struct):
