@@ -1,6 +1,6 @@
 """Anthropic's Messages API, in both directions: `MESSAGES` is the dialect.
 
-    anthropic_parse   client's request to ChatRequest
+    anthropic_parse   client's request to ChatRequest; anthropic_parts for its blocks
     anthropic_build   ChatRequest to the upstream body; anthropic_blocks for its parts
     anthropic_decode  upstream answer to events
     anthropic_encode  events to the client's stream or message; anthropic_errors, faults

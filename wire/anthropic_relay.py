@@ -14,7 +14,8 @@ from wire.anthropic_build import MESSAGES_PATH, auth_scheme, build_request
 from wire.anthropic_carry import MARK
 from wire.anthropic_decode import merge_usage, payload, usage_of
 from wire.anthropic_encode import frame, stop_json, usage_json
-from wire.anthropic_parse import decode_optional, parse_request
+from wire.anthropic_parse import parse_request
+from wire.anthropic_parts import decode_optional
 from wire.anthropic_schema import (
     SOURCE,
     STOP_REASONS,
