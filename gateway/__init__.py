@@ -1,0 +1,1 @@
+"""The outside: settings, command line, sockets, HTTP, and what puts it together."""
