@@ -1,5 +1,6 @@
 """HTTP/1.1 conversations over real sockets on the loopback interface."""
 
+import contextlib
 from typing import Any
 
 import h11
@@ -228,6 +229,52 @@ async def test_100_continue_is_sent_when_the_app_first_reads() -> None:
         await client.send(head + b"\r\n\r\n")
         assert await client.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         assert await client.ask(body) == (200, b"POST / abc")
+
+
+async def test_no_100_is_sent_into_a_response_that_has_begun() -> None:
+    async def handler(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": await read_all(receive)})
+
+    async with running(handler) as server:
+        client = await server.connect()
+        head, _, body = post(b"abc", b"Expect: 100-continue").partition(b"\r\n\r\n")
+        await client.send(head + b"\r\n\r\n")
+        data = await client.until(b"1\r\na\r\n")
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        await client.send(body)
+        data += await client.rest()
+
+    assert b"100 Continue" not in data
+    assert data.endswith(b"3\r\nabc\r\n0\r\n\r\n")
+
+
+async def test_an_answer_before_a_large_body_arrives_in_spite_of_it() -> None:
+    """Closing with unread bytes resets, and a reset can overtake the answer."""
+
+    async def handler(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await reply(send, b"unread", 401)
+
+    async with running(handler) as server:
+        client = await server.connect()
+        await client.send(post(b"x" * 500_000))
+        assert (await client.answer())[1] == b"unread"
+
+
+async def test_a_request_and_a_hang_up_in_one_packet_end_the_connection() -> None:
+    """One event tells of both: the end must not be lost behind the request."""
+    async with running(echo) as server:
+        client = await server.connect()
+        await client.ask(GET)
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(client.stream, trio.SocketStream)
+        with contextlib.suppress(BlockingIOError):
+            client.stream.socket._sock.send(GET)  # type: ignore[attr-defined]
+        client.stream.socket._sock.shutdown(  # type: ignore[attr-defined]
+            trio.socket.SHUT_WR
+        )
+        assert (await client.rest()).endswith(b"GET / ")
 
 
 async def test_an_app_that_refuses_unread_sends_no_100_and_closes() -> None:

@@ -253,6 +253,7 @@ async def test_a_response_begun_before_the_stop_ends_its_connection_after_it(
         await client.send(GET)
         await client.until(b"a")
         server.stop.set()
+        await settle()
         go_on.set()
         assert (await client.rest()).endswith(b"0\r\n\r\n")
         await server.stopped.wait()
@@ -319,11 +320,12 @@ class Expired:
 
 def test_timers_expire_in_order_and_only_what_is_due() -> None:
     timers = Timers(idle=10, head=2)
-    first, second, disarmed = Expired(), Expired(), Expired()
+    first, second, third, disarmed = Expired(), Expired(), Expired(), Expired()
     timers.kind("idle")[first] = 0
     timers.kind("head")[first] = 7
     timers.kind("idle")[disarmed] = 1
     timers.kind("idle")[second] = 5
+    timers.kind("idle")[third] = 5
     timers.kind("idle").pop(disarmed)
 
     timers.sweep(9)
@@ -332,6 +334,6 @@ def test_timers_expire_in_order_and_only_what_is_due() -> None:
     assert first.kinds == ["head", "idle"]
     timers.sweep(15)
 
-    assert (second.kinds, disarmed.kinds) == (["idle"], [])
+    assert (second.kinds, third.kinds, disarmed.kinds) == (["idle"], ["idle"], [])
     assert repr(timers) == "<Timers idle=0 head=0>"
     assert timers.tick_s == 0.25

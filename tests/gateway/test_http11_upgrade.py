@@ -15,9 +15,11 @@ import pytest
 import trio
 import trio.testing
 import trio_websocket
+from hypercorn.protocol.h2 import H2Protocol
 
 from gateway.http11_parser import PREFACE, Http11Limits
 from gateway.http11_transport import ClientGone, EdgeDeadlines
+from gateway.http11_upgrade import _http2_of
 from tests.gateway.support_http11 import (
     GET,
     Client,
@@ -349,11 +351,13 @@ async def test_an_http_2_peer_that_opens_no_window_loses_that_stream_only(
 ) -> None:
     """Neither TCP nor the watchdog sees it stall: the deadline is around send."""
     over = trio.Event()
+    protocols: list[H2Protocol] = []
 
     async def handler(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["path"] == "/other":
             await echo(scope, receive, send)
             return
+        protocols.append(_http2_of(send.__self__._send)[1])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         piece = {"type": "http.response.body", "body": b"x" * 40_000, "more_body": True}
         try:
@@ -384,6 +388,8 @@ async def test_an_http_2_peer_that_opens_no_window_loses_that_stream_only(
         await over.wait()
         reset = await http2.reset_of(stuck)
         assert reset.error_code == h2.errors.ErrorCodes.CANCEL
+        # Forgotten by hypercorn's send task, before anything else wakes it.
+        await until(lambda: not protocols[0].stream_buffers)
         assert (await http2.answer(await http2.ask("/other")))[0] == 200
 
     assert server.reports == []
