@@ -23,6 +23,8 @@ checked; a wrong one fails the run. `stock` is hypercorn's trio worker and a sha
 `httpx.AsyncClient` as they come, passing bytes through (bench/lib/stock.py): no
 routing, no limits, no logs. `direct` is the mock with nothing in front. A number is
 the median over rounds, with the smallest and the largest; `= 6x` compares with stock.
+Where "share of its core" is well below 100 %, other programs had the rest: then CPU a
+request and the ratios count, and rates and latencies are too pessimistic for both.
 
 """
 

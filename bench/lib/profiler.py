@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.lib.gateways import Gateway
 
 PROFILE_S = 5
-RATE_HZ = 400  # more costs the measured core; this tells a 1 % function
+RATE_HZ = 200  # each sample stops the gateway for a moment; this tells a 1 % function
 
 
 def profile(
@@ -28,7 +28,10 @@ def profile(
     out.parent.mkdir(parents=True, exist_ok=True)
     words = [command, "record", "--pid", str(gateway.process.popen.pid)]
     words += ["--output", str(out), "--duration", str(PROFILE_S)]
-    words += ["--rate", str(RATE_HZ), "--nonblocking"]
+    words += [
+        "--rate",
+        str(RATE_HZ),
+    ]
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as recorder:
