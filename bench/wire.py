@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -118,7 +119,7 @@ def pairs() -> list[tuple[str, Callable[[], Reader], bytes, bytes]]:
                 found.append(
                     (
                         f"{told} to {asked}",
-                        lambda p=provider, c=client: translation(p, c),
+                        partial(translation, provider, client),
                         opening,
                         delta,
                     )

@@ -57,6 +57,7 @@ class ChatEncoder:
         self._begun: set[int] = set()
         self._bare_calls: set[tuple[int, int]] = set()
         self._custom: set[tuple[int, int]] = set()
+        self._thoughts: dict[int, list[str]] = {}  # since the last proof
         self._set_start(Start())
 
     def __repr__(self) -> str:
@@ -121,10 +122,12 @@ class ChatEncoder:
                 if not self._begun:
                     self._begin(0, out)
             case ReasoningDelta():
+                self._thoughts.setdefault(event.choice, []).append(event.text)
                 delta = b'{"reasoning_content":' + encode(event.text)
                 self._delta(event.choice, delta, out)
             case ReasoningState():
-                details = encode(reasoning_details(event.state))
+                told = "".join(self._thoughts.pop(event.choice, ()))
+                details = encode(reasoning_details(event.state, told))
                 self._delta(event.choice, b'{"reasoning_details":' + details, out)
             case RefusalDelta():
                 delta = b'{"refusal":' + encode(event.text)
@@ -190,21 +193,23 @@ class ChatEncoder:
         out.append(b'%b{"index":%d,"delta":{}%b' % (self._head, event.choice, after))
 
 
-def reasoning_details(state: ProviderState) -> list[Any]:
+def reasoning_details(state: ProviderState, told: str) -> list[Any]:
     """What proves or hides thoughts, in OpenRouter's field: some clients keep it."""
     if state.source == "openrouter":
         details = decode_any(state.data.encode())
         return details if isinstance(details, list) else []
     hidden = state.kind in {"redacted", "encrypted"}
-    return [
-        {
-            "type": "reasoning.encrypted" if hidden else "reasoning.text",
-            "data" if hidden else "signature": state.data,
-            "id": state.id or None,
-            "format": f"{state.source}:{state.kind}",
-            "index": 0,
-        }
-    ]
+    detail: dict[str, Any] = {
+        "type": "reasoning.encrypted" if hidden else "reasoning.text",
+        "data" if hidden else "signature": state.data,
+        "id": state.id or None,
+        "format": f"{state.source}:{state.kind}",
+        "index": 0,
+    }
+    if told:
+        # A signature proves these very words: they travel together.
+        detail["text"] = told
+    return [detail]
 
 
 def annotation(event: Citation) -> Any:
@@ -277,7 +282,7 @@ def _message(parts: Sequence[Any], citations: Sequence[Citation]) -> dict[str, A
             case Reasoning():
                 thoughts.append(part.text)
                 if part.state is not None:
-                    details += reasoning_details(part.state)
+                    details += reasoning_details(part.state, part.text)
             case Refusal():
                 refusals.append(part.text)
             case ToolUse():
