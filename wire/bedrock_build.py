@@ -32,7 +32,7 @@ _JSON_ONLY: Final = (
 _METADATA_TEXT: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _METADATA_MAX: Final = 16  # Bedrock's own bound on requestMetadata.
 
-_TIERS: Final = frozenset({"priority", "default", "flex", "reserved"})
+TIERS: Final = frozenset({"priority", "default", "flex", "reserved"})
 _NOVA_EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium"}
 
 
@@ -322,15 +322,20 @@ def _metadata(request: ChatRequest) -> JSON:
     return dict(fitting[:_METADATA_MAX])
 
 
+def guardrail_version(target: Target) -> str:
+    """The draft, where the operator pinned no version."""
+    return target.options.get("guardrail_version", "DRAFT")
+
+
 def _add_options(body: JSON, request: ChatRequest, target: Target) -> None:
     options = target.options
     if "guardrail_id" in options:
         body["guardrailConfig"] = {
             "guardrailIdentifier": options["guardrail_id"],
-            "guardrailVersion": options.get("guardrail_version", "DRAFT"),
+            "guardrailVersion": guardrail_version(target),
             "trace": options.get("guardrail_trace", "disabled"),
         }
     if "latency" in options:
         body["performanceConfig"] = {"latency": options["latency"]}
-    if request.service_tier in _TIERS:
+    if request.service_tier in TIERS:
         body["serviceTier"] = {"type": request.service_tier}

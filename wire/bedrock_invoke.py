@@ -16,9 +16,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from wire import anthropic_build, anthropic_decode
+from wire import anthropic_decode
 from wire import bedrock_build as build
-from wire.bedrock_read import ConverseReader, is_claude
+from wire.bedrock_invoke_build import build_invoke
+from wire.bedrock_read import ConverseReader
 from wire.bedrock_stream import frame_fault, frame_object
 from wire.bedrock_terms import SOURCE
 from wire.customtools import decoder_for
@@ -46,8 +47,6 @@ from wire.jsontext import count, decode_object, mapping, text
 from wire.request import ChatRequest
 
 NAME: Final = "bedrock_invoke"
-
-ANTHROPIC_VERSION: Final = "bedrock-2023-05-31"
 
 _FINISH: Final[dict[str, FinishReason]] = {
     "FINISH": "stop",
@@ -84,6 +83,8 @@ class _Family(Protocol):
 class _Claude:
     def __init__(self) -> None:
         self._events = anthropic_decode.MessageEvents()
+        self._finish: list[Event] = []
+        self._guarded = False
 
     @property
     def over(self) -> bool:
@@ -92,8 +93,13 @@ class _Claude:
     complete = over
 
     def read(self, data: bytes, event: Mapping[str, Any]) -> list[Event]:
-        del event
-        return self._events.push(data)
+        self._guarded = self._guarded or event.get(_GUARDRAIL) == "INTERVENED"
+        events, self._finish = [*self._finish, *self._events.push(data)], []
+        if not self._events.done:
+            # The guardrail's verdict may ride on the very last event.
+            self._finish = [made for made in events if isinstance(made, Finish)]
+            return [made for made in events if not isinstance(made, Finish)]
+        return _guard(events) if self._guarded else events
 
 
 class _Nova:
@@ -138,6 +144,12 @@ class _Plain:
             events.append(reason)
             self.over = self.complete = True
         return events
+
+
+def _guard(events: list[Event]) -> list[Event]:
+    """A guardrail put its own words in the place of the model's."""
+    verdict = Finish("content_filter", "guardrail_intervened")
+    return [verdict if isinstance(made, Finish) else made for made in events]
 
 
 def _reason(event: Mapping[str, Any]) -> Finish | Fault | None:
@@ -262,15 +274,7 @@ class BedrockInvoke:
 
     def build_request(self, request: ChatRequest, target: Target) -> UpstreamRequest:
         """See `ProviderDialect.build_request`."""
-        model = build.base_model(target)
-        if is_claude(model):
-            body = _claude_body(request, target, model)
-        elif "nova" in model:
-            body = _nova_body(request, target)
-        else:
-            return build.build_request(request, target)
-        operation = "invoke-with-response-stream" if request.stream else "invoke"
-        return build.upstream(target, operation, msgspec.json.encode(body))
+        return build_invoke(request, target)
 
     def stream_decoder(self, request: ChatRequest, target: Target) -> StreamDecoder:
         """See `ProviderDialect.stream_decoder`."""
@@ -286,7 +290,8 @@ class BedrockInvoke:
         if answer is None:
             return [malformed(SOURCE, "an answer that is no JSON object")]
         if answer.get("type") == "message":
-            return anthropic_decode.parse_response(status, headers, body)
+            events = anthropic_decode.parse_response(status, headers, body)
+            return _guard(events) if answer.get(_GUARDRAIL) == "INTERVENED" else events
         model = build.base_model(target)
         if "output" in answer:
             return ConverseReader(model).whole(answer)
@@ -298,34 +303,6 @@ class BedrockInvoke:
         """See `ProviderDialect.classify_error`."""
         del target
         return classify(SOURCE, status, headers, body)
-
-
-def _claude_body(request: ChatRequest, target: Target, model: str) -> dict[str, Any]:
-    named = msgspec.structs.replace(target, model=model)
-    body = anthropic_build.build_body(request, named)
-    for field in ("model", "stream"):
-        body.pop(field, None)
-    body["anthropic_version"] = ANTHROPIC_VERSION
-    beta = request.extra.get("header:anthropic-beta")
-    if beta is not None:
-        said = msgspec.json.decode(beta, type=str)
-        body["anthropic_beta"] = [word.strip() for word in said.split(",")]
-    return body
-
-
-def _nova_body(request: ChatRequest, target: Target) -> dict[str, Any]:
-    """Nova's own schema is Converse's, with its extra fields in their places."""
-    body = build.build_body(request, target)
-    extra = body.pop("additionalModelRequestFields", {})
-    inference = {**body.pop("inferenceConfig", {}), **extra.pop("inferenceConfig", {})}
-    kept: dict[str, Any] = {
-        name: body[name]
-        for name in ("messages", "system", "toolConfig")
-        if name in body
-    }
-    if inference:
-        kept["inferenceConfig"] = inference
-    return {"schemaVersion": "messages-v1", **kept, **extra}
 
 
 def _whole(answer: Mapping[str, Any], headers: Headers, model: str) -> list[Event]:

@@ -518,17 +518,36 @@ def test_claude_through_invoke_speaks_anthropics_dialect() -> None:
         "anthropic",
         stream=True,
         max_output_tokens=10,
-        extra={"header:anthropic-beta": b'"a-1, b-2"'},
+        extra={
+            "header:anthropic-beta": b'"new-1, alien-2,interleaved-thinking-2025-05-14"'
+        },
+        service_tier="flex",
+    )
+    target = Target(
+        CLAUDE.model,
+        options={
+            "betas": "new-1",
+            "guardrail_id": "gr1",
+            "guardrail_trace": "enabled",
+            "latency": "optimized",
+        },
     )
 
-    upstream = BedrockInvoke().build_request(request, CLAUDE)
+    upstream = BedrockInvoke().build_request(request, target)
 
     assert upstream.path.endswith("%3A0/invoke-with-response-stream")
     body = json.loads(upstream.body)
     assert body["anthropic_version"] == "bedrock-2023-05-31"
-    assert body["anthropic_beta"] == ["a-1", "b-2"]
+    assert body["anthropic_beta"] == ["new-1", "interleaved-thinking-2025-05-14"]
+    assert upstream.headers[2:] == (
+        ("x-amzn-bedrock-guardrailidentifier", "gr1"),
+        ("x-amzn-bedrock-guardrailversion", "DRAFT"),
+        ("x-amzn-bedrock-trace", "ENABLED"),
+        ("x-amzn-bedrock-performanceconfig-latency", "optimized"),
+        ("x-amzn-bedrock-service-tier", "flex"),
+    )
     assert body["max_tokens"] == 10
-    assert not {"model", "stream"} & set(body)
+    assert not {"model", "stream", "service_tier"} & set(body)
 
 
 def test_nova_through_invoke_has_its_own_schema() -> None:

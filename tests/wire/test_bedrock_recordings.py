@@ -402,3 +402,33 @@ def test_error_answers_are_classified() -> None:
         assert (fault.kind, fault.source) == ("throttle", "bedrock")
     counted = Bedrock().read_count(429, {}, b"", Target("m"))
     assert isinstance(counted, Fault)
+
+
+def test_a_guardrail_in_claudes_stream_is_a_filter() -> None:
+    """Its verdict may come with the last event, after the reason to stop."""
+    said: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "m", "model": "x"}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}},
+        {"type": "message_stop", "amazon-bedrock-guardrailAction": "INTERVENED"},
+    ]
+    chunks = [base64.b64encode(json.dumps(one).encode()).decode() for one in said]
+    frames = [event("chunk", json.dumps({"bytes": one}).encode()) for one in chunks]
+    whole = {
+        "type": "message",
+        "id": "m",
+        "model": "x",
+        "content": [],
+        "stop_reason": "end_turn",
+        "amazon-bedrock-guardrailAction": "INTERVENED",
+    }
+
+    streamed = drain(BedrockInvoke().stream_decoder(ASKED, Target("m")), frames)
+    unary = BedrockInvoke().parse_response(
+        200, {}, json.dumps(whole).encode(), Target("m")
+    )
+
+    for events in (streamed, unary):
+        (finish,) = [made for made in events if isinstance(made, Finish)]
+        assert (finish.reason, finish.raw) == ("content_filter", "guardrail_intervened")
