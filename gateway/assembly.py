@@ -20,7 +20,12 @@ from actors.provider.pool import PoolLimits
 from actors.provider.simulated import SimulatedModel
 from actors.provider.transport import Transport
 from actors.provider.upstream import HttpUpstream
-from actors.router.messages import Deployment, RouteTable, SitePolicy
+from actors.router.messages import (
+    Deployment,
+    DeploymentFacts,
+    RouteTable,
+    SitePolicy,
+)
 from actors.tree import ProviderSpec
 from actors.vault.messages import KeyScope, KeySource
 from gateway.settings.config import Config, ProviderConfig, SiteConfig
@@ -88,16 +93,7 @@ def provider_spec(
     provider: ProviderConfig, transport: httpx.AsyncBaseTransport
 ) -> ProviderSpec:
     """One deployment, ready for the tree."""
-    prices = {
-        model: Price(
-            input_nanousd_per_mtok=price.input_nanousd_per_mtok,
-            output_nanousd_per_mtok=price.output_nanousd_per_mtok,
-            cached_input_nanousd_per_mtok=price.cached_input_nanousd_per_mtok,
-        )
-        for model, price in provider.prices.items()
-    }
-    if provider.kind == "simulated":
-        prices = {model: Price(0, 0) for model in provider.models}
+    prices = prices_of(provider)
     upstream = HttpUpstream(
         name=provider.name,
         kind=provider.kind,
@@ -122,6 +118,20 @@ def provider_spec(
             cap_s=provider.breaker.backoff_cap_s,
         ),
     )
+
+
+def prices_of(provider: ProviderConfig) -> dict[str, Price]:
+    """What its models cost; a model that is not in it is unpriced."""
+    if provider.kind == "simulated":
+        return {model: Price(0, 0) for model in provider.models}
+    return {
+        model: Price(
+            input_nanousd_per_mtok=price.input_nanousd_per_mtok,
+            output_nanousd_per_mtok=price.output_nanousd_per_mtok,
+            cached_input_nanousd_per_mtok=price.cached_input_nanousd_per_mtok,
+        )
+        for model, price in provider.prices.items()
+    }
 
 
 def key_sources(config: Config) -> dict[KeyScope, KeySource]:
@@ -152,6 +162,7 @@ def route_table(config: Config) -> RouteTable:
             for model in config.models
         },
         sites={site.name: _policy(site) for site in config.sites},
+        facts=_facts(config),
     )
 
 
@@ -166,6 +177,17 @@ def site_limits(config: Config) -> tuple[SiteLimits, ...]:
         )
         for site in config.sites
     )
+
+
+def _facts(config: Config) -> dict[Deployment, DeploymentFacts]:
+    facts: dict[Deployment, DeploymentFacts] = {}
+    for provider in config.providers:
+        prices = prices_of(provider)
+        for model in provider.models:
+            facts[Deployment(provider.name, model)] = DeploymentFacts(
+                price=prices.get(model)
+            )
+    return facts
 
 
 def _policy(site: SiteConfig) -> SitePolicy:

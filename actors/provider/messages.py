@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import httpx
-from msgspec import Struct
+from msgspec import Struct, field
 
 from actors.ledger.messages import Price
 from actors.vault.keyuse import KeyHandle
@@ -114,6 +114,34 @@ class Permit(Struct, frozen=True):
     epoch: int
     probe: bool
     upstream: Upstream
+
+
+class Load(Struct):
+    """How busy a provider is. It and its calls write, the router only reads.
+
+    Shared memory on purpose: a count that travels in messages leaks with the first
+    call that fails between two of them, and is old when it arrives.
+
+    Args:
+        waiting: calls without content so far, oldest first, by permit: when each was
+            sent, and when its first content was expected at the latest.
+        probation: it came back from an outage and takes one call at a time;
+            `probing` while that one is out.
+        rate_full_until: its rate limit has no room before.
+        tokens_left: what its rate limit has left, None where it does not say.
+    """
+
+    in_flight_max: int = 1
+    in_flight: int = 0
+    queued: int = 0
+    waiting: dict[int, tuple[float, float]] = field(
+        default_factory=dict[int, tuple[float, float]]
+    )
+    probation: bool = False
+    probing: bool = False
+    rate_full_until: float = 0.0
+    tokens_left: int | None = None
+    tokens_reset_at: float = 0.0
 
 
 RefusalReason = Literal["busy", "probing", "cooling", "key_refused", "draining"]

@@ -1,14 +1,19 @@
-"""Router. Owns the routes and what is known of the providers; answers plans.
+"""Router. Owns the routes and what is known of the deployments; answers plans.
 
-Never waits, never does I/O: a plan is `policy.plan` over a snapshot. Talks to: nobody.
+Never waits, never does I/O: a plan is `policy.plan` over the book. Talks to: nobody.
 """
 
 from __future__ import annotations
 
+from random import Random
+
 import attrs
 
 from actors.router import policy
+from actors.router.book import Book
 from actors.router.messages import (
+    Explain,
+    Explained,
     ListModels,
     MakePlan,
     NoRoute,
@@ -25,55 +30,62 @@ PLANS_QUEUED_MAX = 256  # Plans take microseconds: more than this is overload, s
 
 @attrs.define
 class RouterCell:
-    """What outlives a crash: the table, and which providers refuse calls until when."""
+    """What outlives a crash: the book, and chance."""
 
     table: RouteTable
-    unavailable: dict[str, float | None] = attrs.field(factory=dict)
+    rng: Random = attrs.field(factory=Random)
+    book: Book = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Open the book."""
+        self.book = Book(self.table)
 
 
 class Router(Actor):
     """A pure policy over a snapshot."""
 
     mailbox = MailboxSpec(PLANS_QUEUED_MAX, full="shed", down="hold")
-    accepts = (MakePlan, ListModels, Observed, ProviderChanged, SetRoutes)
+    accepts = (MakePlan, ListModels, Observed, ProviderChanged, SetRoutes, Explain)
 
     def __init__(self, cell: RouterCell) -> None:
         self.cell = cell
 
     def __repr__(self) -> str:
         """As an operator wants it."""
-        return (
-            f"<Router routes={len(self.cell.table.routes)} "
-            f"unavailable={sorted(self.cell.unavailable)}>"
-        )
+        return f"<Router {self.cell.book!r}>"
 
     @answers(MakePlan)
     def make_plan(self, msg: MakePlan) -> Plan | NoRoute:
         """Plan one request."""
-        cell = self.cell
-        return policy.plan(cell.table, cell.unavailable, msg, self.ctx.now())
+        return policy.plan(self.cell.book, msg, self.ctx.now(), self.cell.rng)
+
+    @answers(Explain)
+    def explain(self, msg: Explain) -> Explained:
+        """Decide, and change nothing."""
+        return policy.explain(self.cell.book, msg.ask, self.ctx.now(), self.cell.rng)
 
     @answers(ListModels)
     def list_models(self, msg: ListModels) -> tuple[str, ...]:
         """The names that this site may ask for, in the config's order."""
-        site = self.cell.table.sites[msg.site]
-        return tuple(m for m in self.cell.table.routes if policy.allowed(site, m))
+        table = self.cell.book.table
+        site = table.sites[msg.site]
+        names = (*table.routes, *table.aliases)
+        return tuple(name for name in names if policy.allowed(site, name))
 
     @handles(Observed)
     def observed(self, msg: Observed) -> None:
-        """A success proves that the provider takes calls again."""
-        if msg.outcome == "ok":
-            self.cell.unavailable.pop(msg.deployment.provider, None)
+        """Learn from one attempt."""
+        self.cell.book.observe(msg, self.ctx.now())
 
     @handles(ProviderChanged)
     def provider_changed(self, msg: ProviderChanged) -> None:
         """Remember who refuses calls."""
         if msg.available:
-            self.cell.unavailable.pop(msg.provider, None)
+            self.cell.book.opened(msg.provider, msg.load)
         else:
-            self.cell.unavailable[msg.provider] = msg.until
+            self.cell.book.shut(msg.provider, msg.until, msg.why or "open")
 
     @answers(SetRoutes)
     def set_routes(self, msg: SetRoutes) -> None:
         """Take the reloaded table; plans already made stay as they are."""
-        self.cell.table = msg.table
+        self.cell.book.set_table(msg.table)

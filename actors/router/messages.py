@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from actors.provider.messages import OutcomeKind
+from actors.ledger.messages import Price
+from actors.provider.messages import Load, OutcomeKind
 from runtime import ControlTell, Request, Tell
 from wire.dialect import Need
 
 if TYPE_CHECKING:
     from actors.router.actor import Router
+
+
+class Weights(Struct, frozen=True):
+    """How much each part of a score counts. Only their ratio matters."""
+
+    latency: float = 0.0
+    errors: float = 0.0
+    window: float = 0.0
+    price: float = 0.0
+
+
+Prefer = Literal["ordered", "cheapest", "fastest", "balanced"]
+
+PRESETS: Mapping[Prefer, Weights | None] = {
+    "ordered": None,  # As the route is written; scores are only shown.
+    "cheapest": Weights(latency=0.08, errors=0.2, window=0.02, price=0.7),
+    "fastest": Weights(latency=0.75, errors=0.2, window=0.02, price=0.03),
+    "balanced": Weights(latency=0.45, errors=0.25, window=0.05, price=0.25),
+}
+
+
+class Wishes(Struct, frozen=True):
+    """What a site or a route wants of its candidates; None leaves it to the other.
+
+    Args:
+        prefer: a preset's name.
+        weights: weights of one's own, instead of a preset.
+        latency_slo_s: an answer that is expected within it is quick enough.
+        cost_nanousd_max: what one request may cost at the worst.
+        regions: where prompts may be processed; empty allows all.
+    """
+
+    prefer: Prefer | None = None
+    weights: Weights | None = None
+    latency_slo_s: float | None = None
+    cost_nanousd_max: int | None = None
+    regions: tuple[str, ...] = ()
 
 
 class SitePolicy(Struct, frozen=True):
@@ -21,6 +60,8 @@ class SitePolicy(Struct, frozen=True):
     models: tuple[str, ...] = ()
     output_tokens_max: int | None = None
     capped: bool = False  # It has a spend cap: answers must have a bound.
+    wishes: Wishes = Wishes()
+    explain: bool = False  # Its answers carry x-stagedoor-route and the like.
 
 
 class Deployment(Struct, frozen=True):
@@ -34,11 +75,62 @@ class Deployment(Struct, frozen=True):
         return f"{self.provider}/{self.model}"
 
 
+class DeploymentFacts(Struct, frozen=True):
+    """What the catalogue or the operator says of one deployment; None is unknown.
+
+    `capabilities` None leaves it to the upstream to refuse what it cannot do.
+    The speeds are priors: a few calls later what was measured counts.
+    """
+
+    window_tokens: int | None = None
+    output_tokens_max: int | None = None
+    price: Price | None = None
+    capabilities: frozenset[Need] | None = None
+    region: str = ""
+    first_content_s: float | None = None
+    per_token_s: float | None = None
+    prefill_tokens_per_s: float | None = None
+
+
+class Share(Struct, frozen=True):
+    """A percentage of a route's requests for one deployment."""
+
+    deployment: Deployment
+    percent: float
+
+
+class RoutePolicy(Struct, frozen=True):
+    """How one route chooses, and where else its requests may go.
+
+    Args:
+        wishes: preferences; what they leave open, the site's decide.
+        canary: shares of the traffic that try a deployment first.
+        mirror: shares that are sent to a deployment as well, for nobody to read.
+        fallbacks: routes whose candidates come after its own.
+        context_fallbacks: routes for prompts that fit none of its own.
+        content_fallbacks: routes for requests that its own refuse for their content.
+        hedge: whether a second candidate starts when no content came in time.
+    """
+
+    wishes: Wishes = Wishes()
+    canary: tuple[Share, ...] = ()
+    mirror: tuple[Share, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    context_fallbacks: tuple[str, ...] = ()
+    content_fallbacks: tuple[str, ...] = ()
+    hedge: bool = False
+
+
 class RouteTable(Struct, frozen=True):
     """Everything a plan is made from, replaced as a whole on reload."""
 
     routes: dict[str, tuple[Deployment, ...]]
     sites: dict[str, SitePolicy]
+    facts: dict[Deployment, DeploymentFacts] = field(
+        default_factory=dict[Deployment, DeploymentFacts]
+    )
+    policies: dict[str, RoutePolicy] = field(default_factory=dict[str, RoutePolicy])
+    aliases: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class MakePlan(Request["Router", "Plan | NoRoute"], frozen=True):
@@ -52,14 +144,39 @@ class MakePlan(Request["Router", "Plan | NoRoute"], frozen=True):
     needs: frozenset[Need]
     stream: bool
     affinity: int
+    prompt_tokens_max: int | None = None  # A bound; None: the estimate's worst error.
+    choices: int = 1
+
+
+On = Literal["any", "context", "content", "mirror"]
+"""After which failures a candidate may be tried: any, or only that one; or never."""
 
 
 class Candidate(Struct, frozen=True):
-    """One deployment that may serve the request."""
+    """One deployment that may serve the request.
+
+    Args:
+        score: higher is better, at most 1 for a perfect one.
+        parts: each part of the score, from 0 to 1.
+        on: after which failures it may be tried.
+        first_content_s: when its first content is expected at the latest (p95).
+        in_flight: calls that the deployment had when this was decided.
+        cached_tokens: prompt tokens that its cache is expected to hold.
+        cost_nanousd: what the request is expected to cost here; None is unpriced.
+        probe: chosen to learn something: it is unknown, or was ill lately.
+    """
 
     deployment: Deployment
     score: float = 0.0
     parts: tuple[tuple[str, float], ...] = ()
+    on: On = "any"
+    first_content_s: float = 0.0
+    latency_s: float = 0.0
+    in_flight: int = 0
+    cached_tokens: int = 0
+    cost_nanousd: int | None = None
+    window_tokens: int | None = None
+    probe: bool = False
 
 
 class Gated(Struct, frozen=True):
@@ -81,6 +198,9 @@ class Plan(Struct, frozen=True):
     candidates: tuple[Candidate, ...]
     gated: tuple[Gated, ...]
     output_tokens_max: int | None
+    mirror: Candidate | None = None
+    hedge: bool = False
+    explain: bool = False
 
 
 class NoRoute(Struct, frozen=True):
@@ -103,14 +223,35 @@ class Observed(Tell["Router"], frozen=True):
     output_tokens: int
     first_content_s: float | None
     total_s: float
+    cached_tokens: int = 0
+    in_flight: int = 0
+    affinity: int = 0
 
 
 class ProviderChanged(ControlTell["Router"], frozen=True):
-    """A provider takes calls again, or does not before `until`."""
+    """A provider takes calls again, or does not before `until`.
+
+    `load` is how busy it is: shared memory that the provider writes.
+    """
 
     provider: str
     available: bool
     until: float | None
+    load: Load | None = None
+    why: str = ""
+
+
+class Explain(Request["Router", "Explained"], frozen=True):
+    """Decide as for this request, but change nothing and say everything."""
+
+    ask: MakePlan
+
+
+class Explained(Struct, frozen=True):
+    """A decision with its inputs; `line` replays it."""
+
+    plan: Plan | NoRoute
+    line: bytes
 
 
 class SetRoutes(Request["Router", None], frozen=True):

@@ -1,85 +1,58 @@
 """Which deployments may serve a request, in which order. Pure.
 
-Order is the route's preference until weights say otherwise; deployments that cannot be
-called now come last, so that they are still tried when nothing else is left.
+The decision is four steps, each in a file of its own:
+
+    book.py    facts    what is known, as plain numbers of this request (views)
+    gates.py   gates    who is dropped, and why
+    score.py   score    how good the rest are, in four parts
+    choose.py  choose   who is first; the rest of the ranking is the fallback chain
+
+`plan` makes a decision and remembers that it was made; `explain` only looks.
 """
 
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from random import Random
 
-from actors.router.messages import (
-    Candidate,
-    Deployment,
-    Gated,
-    MakePlan,
-    NoRoute,
-    Plan,
-    RouteTable,
-    SitePolicy,
-)
+from actors.router.book import Book, allowed, output_bound
+from actors.router.decide import decide, replay
+from actors.router.messages import Explained, MakePlan, NoRoute, Plan
+from actors.router.views import line_of
 
-OUTPUT_TOKENS_DEFAULT = 4096  # Bound of a capped site's answer when nobody gave one.
+__all__ = ["allowed", "explain", "output_bound", "plan", "replay"]
 
 
-def allowed(site: SitePolicy, model: str) -> bool:
-    """Whether the site's allowlist has this model (shell patterns)."""
-    return not site.models or any(fnmatchcase(model, p) for p in site.models)
-
-
-def plan(
-    table: RouteTable,
-    unavailable: Mapping[str, float | None],
-    ask: MakePlan,
-    now: float,
-) -> Plan | NoRoute:
+def plan(book: Book, ask: MakePlan, now: float, rng: Random) -> Plan | NoRoute:
     """Plan one request.
 
     Args:
-        table: routes and sites.
-        unavailable: providers that refuse calls, and until when on `now`'s clock.
+        book: routes, sites and what was learned; counts the plan.
         ask: the facts of the request.
         now: the runtime's clock, in seconds.
+        rng: chance.
     """
-    site = table.sites[ask.site]
-    if ask.model not in table.routes:
-        return _unknown(ask.model)
-    if not allowed(site, ask.model):
-        # The same answer as for an unknown model: an allowlist is not an oracle.
-        return _unknown(ask.model)
-    ready: list[Candidate] = []
-    later: list[Candidate] = []
-    gated: list[Gated] = []
-    for deployment in table.routes[ask.model]:
-        if _is_down(unavailable, deployment, now):
-            later.append(Candidate(deployment))
-        else:
-            ready.append(Candidate(deployment))
-    return Plan(
-        model=ask.model,
-        candidates=(*ready, *later),
-        gated=tuple(gated),
-        output_tokens_max=output_bound(site, ask.output_tokens_max),
+    inputs = book.inputs(ask, now, rng)
+    if inputs is None:
+        return unknown(ask.model)
+    made = decide(inputs)
+    first = made.candidates[0] if isinstance(made, Plan) else None
+    book.planned(
+        inputs.model,
+        ask.prompt_tokens,
+        probe=first.deployment if first is not None and first.probe else None,
+        now=now,
     )
+    return made
 
 
-def output_bound(site: SitePolicy, asked: int | None) -> int | None:
-    """The bound that the answer must keep; None leaves it to client and provider."""
-    bounds = [b for b in (asked, site.output_tokens_max) if b is not None]
-    if bounds:
-        return min(bounds)
-    return OUTPUT_TOKENS_DEFAULT if site.capped else None
+def explain(book: Book, ask: MakePlan, now: float, rng: Random) -> Explained:
+    """What `plan` would say now, and the line that replays it."""
+    inputs = book.inputs(ask, now, rng)
+    if inputs is None:
+        return Explained(unknown(ask.model), b"")
+    return Explained(decide(inputs), line_of(inputs))
 
 
-def _is_down(
-    unavailable: Mapping[str, float | None], deployment: Deployment, now: float
-) -> bool:
-    if deployment.provider not in unavailable:
-        return False
-    until = unavailable[deployment.provider]
-    return until is None or now < until
-
-
-def _unknown(model: str) -> NoRoute:
+def unknown(model: str) -> NoRoute:
+    """Nothing of that name, or not for this site: the same words for both."""
     return NoRoute(
         status=404,
         code="model_not_found",

@@ -1,0 +1,1 @@
+"""A discrete-event simulation that judges the router's decisions."""
