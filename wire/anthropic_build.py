@@ -7,6 +7,7 @@ hoisted. Requests that came from Anthropic clients keep their own words.
 """
 
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Raw
@@ -21,6 +22,9 @@ from wire.request import ChatRequest, Tool
 MESSAGES_PATH: Final = "/v1/messages"
 COUNT_PATH: Final = "/v1/messages/count_tokens"
 
+VERTEX_VERSION: Final = "vertex-2023-10-16"
+"""What Vertex calls the version of 2023-06-01; later ones go by their date."""
+
 _JSON_ONLY: Final = (
     "Answer with one valid JSON value and nothing else: no prose, no fences."
 )
@@ -34,14 +38,14 @@ _COUNTED: Final[tuple[str, ...]] = (
 
 def build_request(request: ChatRequest, target: Target) -> UpstreamRequest:
     """Build POST /v1/messages. Raises ClientError for what cannot be expressed."""
-    return _upstream(request, target, MESSAGES_PATH, build_body(request, target))
+    return _upstream(request, target, build_body(request, target))
 
 
 def build_count(request: ChatRequest, target: Target) -> UpstreamRequest:
     """Build POST /v1/messages/count_tokens for the same prompt."""
     body = build_body(request, target)
     counted: JSON = {name: body[name] for name in _COUNTED if name in body}
-    return _upstream(request, target, COUNT_PATH, counted)
+    return _upstream(request, target, counted, count=True)
 
 
 def auth_scheme(version: str) -> AuthScheme:
@@ -50,25 +54,61 @@ def auth_scheme(version: str) -> AuthScheme:
 
 
 def _upstream(
-    request: ChatRequest, target: Target, path: str, body: JSON
+    request: ChatRequest, target: Target, body: JSON, *, count: bool = False
 ) -> UpstreamRequest:
     version = target.options.get("api_version", VERSION_SAMPLING)
-    headers = [("content-type", "application/json")]
+    beta = None
     if request.source == SOURCE:
         version = _header(request, "anthropic-version") or version
         beta = _header(request, "anthropic-beta")
-        if beta:
-            headers.append(("anthropic-beta", beta))
     elif _samples(body):
         version = VERSION_SAMPLING
+    return upstream(target, body, version=version, beta=beta, count=count)
+
+
+def upstream(
+    target: Target, body: JSON, *, version: str, beta: str | None, count: bool = False
+) -> UpstreamRequest:
+    """Address a body: at Anthropic, or at Vertex, which has the model in the path."""
+    headers = [("content-type", "application/json")]
+    if beta:
+        headers.append(("anthropic-beta", beta))
+    if target.flavour == "vertex":
+        return _vertex(target, body, version, headers, count=count)
     headers.append(("anthropic-version", version))
-    return UpstreamRequest(
-        "POST",
-        path,
-        tuple(headers),
-        msgspec.json.encode(body),
-        auth=auth_scheme(version),
+    path = COUNT_PATH if count else MESSAGES_PATH
+    sent = msgspec.json.encode(body)
+    return UpstreamRequest("POST", path, tuple(headers), sent, auth_scheme(version))
+
+
+def _vertex(
+    target: Target,
+    body: JSON,
+    version: str,
+    headers: list[tuple[str, str]],
+    *,
+    count: bool,
+) -> UpstreamRequest:
+    project, location = (
+        quote(target.options.get(name, fallback), safe="")
+        for name, fallback in (("project", ""), ("location", "global"))
     )
+    body["anthropic_version"] = (
+        VERTEX_VERSION if version == VERSION_SAMPLING else version
+    )
+    if count:
+        tail = "count-tokens:rawPredict"
+    else:
+        model = quote(str(target.model), safe="@")
+        body.pop("model", None)
+        streams = body.get("stream", False)
+        if isinstance(streams, Raw):
+            streams = bytes(streams) == b"true"
+        tail = f"{model}:{'streamRawPredict' if streams else 'rawPredict'}"
+    path = f"/v1/projects/{project}/locations/{location}"
+    path += f"/publishers/anthropic/models/{tail}"
+    sent = msgspec.json.encode(body)
+    return UpstreamRequest("POST", path, tuple(headers), sent, "bearer")
 
 
 def _header(request: ChatRequest, name: str) -> str | None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from wire import anthropic_models as models
-from wire.anthropic_build import MESSAGES_PATH, auth_scheme, build_request
+from wire.anthropic_build import build_request, upstream
 from wire.anthropic_carry import MARK
 from wire.anthropic_decode import merge_usage, payload, usage_of
 from wire.anthropic_encode import frame, stop_json, usage_json
@@ -230,7 +230,7 @@ def relay_response(
 
 
 def forward_request(
-    body: bytes, headers: Headers, head: Head, target: Target, path: str = MESSAGES_PATH
+    body: bytes, headers: Headers, head: Head, target: Target
 ) -> UpstreamRequest:
     """Edit model and output bound; everything else keeps its bytes and its order.
 
@@ -248,17 +248,8 @@ def forward_request(
     version = headers.get("anthropic-version") or target.options.get(
         "api_version", VERSION_SAMPLING
     )
-    sent = [("content-type", "application/json"), ("anthropic-version", version)]
     beta = headers.get("anthropic-beta")
-    if beta:
-        sent.append(("anthropic-beta", beta))
-    return UpstreamRequest(
-        "POST",
-        path,
-        tuple(sent),
-        msgspec.json.encode(fields),
-        auth=auth_scheme(version),
-    )
+    return upstream(target, dict(fields), version=version, beta=beta)
 
 
 def _shrink_budget(fields: dict[str, Raw], max_tokens: int) -> None:

@@ -221,6 +221,39 @@ def test_the_clients_version_and_login_go_upstream() -> None:
     assert ("anthropic-beta", "a,b") in sent_new.headers
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_claude_on_vertex_has_its_model_in_the_path(stream: bool) -> None:
+    """The official Vertex client does the same; both ways of a request agree."""
+    options = {"project": "p-1", "location": "europe-west1"}
+    target = Target("claude-sonnet-4-5@20250929", flavour="vertex", options=options)
+    base = "/v1/projects/p-1/locations/europe-west1/publishers/anthropic/models/"
+    verb = "streamRawPredict" if stream else "rawPredict"
+    body = msgspec.json.encode(
+        {
+            "model": "m",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "x"}],
+            "stream": stream,
+        }
+    )
+    head = MESSAGES.read_head(body, {})
+    request = MESSAGES.parse_request(body, {})
+
+    for sent in (
+        MESSAGES.build_request(request, target),
+        MESSAGES.forward_request(body, {}, head, target),
+    ):
+        assert sent.path == f"{base}claude-sonnet-4-5@20250929:{verb}"
+        assert sent.auth == "bearer"
+        fields = msgspec.json.decode(sent.body)
+        assert "model" not in fields
+        assert fields["anthropic_version"] == "vertex-2023-10-16"
+        assert fields.get("stream", False) == stream
+    count = MESSAGES.build_count(request, target)
+    assert count.path == f"{base}count-tokens:rawPredict"
+    assert msgspec.json.decode(count.body)["model"] == target.model
+
+
 def test_sampling_from_elsewhere_pins_the_version_that_takes_it() -> None:
     """Under the new version temperature is a 400, even at its default."""
     target = Target("claude-haiku-4-5", options={"api_version": "2026-10-21"})
