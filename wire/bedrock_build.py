@@ -29,6 +29,7 @@ _JSON_ONLY: Final = (
     "Answer with one valid JSON value and nothing else: no prose, no fences."
 )
 
+_PROFILE: Final = re.compile(r"^(?:us|us-gov|eu|apac|jp|au|ca|sa|global)\.")
 _METADATA_TEXT: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _METADATA_MAX: Final = 16  # Bedrock's own bound on requestMetadata.
 
@@ -51,7 +52,10 @@ def build_count(request: ChatRequest, target: Target) -> UpstreamRequest:
         if name in body
     }
     question = msgspec.json.encode({"input": {"converse": counted}})
-    return upstream(target, "count-tokens", question)
+    # Counting knows models, not the inference profiles in front of them.
+    model = _PROFILE.sub("", base_model(target))
+    named = msgspec.structs.replace(target, model=model)
+    return upstream(named, "count-tokens", question)
 
 
 def upstream(target: Target, operation: str, body: bytes) -> UpstreamRequest:

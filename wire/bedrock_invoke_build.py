@@ -1,4 +1,4 @@
-"""Requests for Bedrock's InvokeModel: Claude's and Nova's bodies, AWS's headers. Pure."""
+"""Requests for Bedrock's InvokeModel: Claude's and Nova's bodies, AWS's headers."""
 
 from typing import Any, Final
 
