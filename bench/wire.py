@@ -18,7 +18,15 @@ import msgspec
 from msgspec import Struct
 
 from wire.anthropic import Messages
-from wire.dialect import ClientDialect, Head, ProviderDialect, Reader, Reply, Target
+from wire.dialect import (
+    ClientDialect,
+    Head,
+    ProviderDialect,
+    Reader,
+    Reading,
+    Reply,
+    Target,
+)
 from wire.gemini import GeminiProvider
 from wire.openai_chat import CHAT
 from wire.openai_responses import RESPONSES
@@ -133,6 +141,7 @@ def cost_us(make: Callable[[], Reader], opening: bytes, delta: bytes, n: int) ->
     if opening:
         reader.feed(opening)
     feed, data, times = reader.feed, delta * n, DELTAS // n
+    reading = Reading()
     began = time.perf_counter()
     for _ in range(times):
         reading = feed(data)

@@ -45,9 +45,9 @@ from wire.request import ChatRequest
 class Messages:
     """POST /v1/messages and /v1/messages/count_tokens, on both sides."""
 
-    name: Final = SOURCE
-    heartbeat: Final = encoding.HEARTBEAT
-    stream_headers: Final = STREAM_HEADERS
+    name = SOURCE
+    heartbeat = encoding.HEARTBEAT
+    stream_headers = STREAM_HEADERS
 
     def __repr__(self) -> str:
         return "<dialect anthropic>"

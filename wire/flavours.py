@@ -274,8 +274,6 @@ def flavour(name: str) -> Flavour:
 
 ANY = Flavour(
     name="openai-compatible",
-    finish=tuple(
-        {word: reason for row in _ROWS for word, reason in row.finish}.items()
-    ),
+    finish=tuple(pair for row in _ROWS for pair in row.finish),
 )
 """Every server's finish words at once, where it does not matter which it was."""

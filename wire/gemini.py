@@ -59,7 +59,7 @@ _ARRAY_HEADERS: Final = (
 class GeminiProvider:
     """Gemini and Vertex as providers, and the relay to them."""
 
-    name: Final = SOURCE
+    name = SOURCE
 
     def __repr__(self) -> str:
         return "<dialect gemini>"
