@@ -11,7 +11,8 @@ be relayed or have to be translated, and from then on it sees no difference:
 Sans-io. Raises ClientError where the request cannot be told in the provider's dialect.
 """
 
-from typing import Protocol, runtime_checkable
+import functools
+from typing import Protocol, cast
 
 from wire.completion import fold
 from wire.dialect import (
@@ -48,9 +49,14 @@ class Exchange(Protocol):
         ...
 
 
-@runtime_checkable
-class _Relays(RelayDialect, Protocol):
-    """To ask an object whether it can relay."""
+@functools.cache
+def _can_relay(kind: type) -> bool:
+    """Whether objects of this type are `RelayDialect`s.
+
+    A class is asked once: isinstance of a protocol looks at every member, each time.
+    """
+    names = ("forward_request", "relay", "relay_response")
+    return all(callable(getattr(kind, name, None)) for name in names)
 
 
 def open_exchange(
@@ -65,10 +71,10 @@ def open_exchange(
 ) -> Exchange:
     """Relay when both sides speak one dialect, else translate. Raises ClientError."""
     # The client's side first: a Gemini client's is bound to the framing it asked for.
-    relays = client if isinstance(client, _Relays) else provider
-    if client.name == provider.name and isinstance(relays, _Relays):
+    relays = client if _can_relay(type(client)) else provider
+    if client.name == provider.name and _can_relay(type(relays)):
         return Relayed(
-            relays,
+            cast("RelayDialect", relays),
             provider,
             body=body,
             headers=headers,

@@ -21,9 +21,9 @@ Handler = Callable[[Request], Awaitable[None]]
 EndpointOf = Callable[[Request], Endpoint | None]
 CallerHandler = Callable[[Request, Caller], Awaitable[None]]
 
-BEARER: Final = "bearer "
+BEARER: Final = b"bearer "
 # Anthropic's, Azure's and Google's clients. Never a query: URLs end up in logs.
-KEY_HEADERS: Final = ("x-api-key", "api-key", "x-goog-api-key")
+KEY_HEADERS: Final = frozenset({b"x-api-key", b"api-key", b"x-goog-api-key"})
 NO_KEY: Final = (
     "No API key was given. Send your site's key as `Authorization: Bearer KEY` or "
     "`x-api-key: KEY`."
@@ -108,17 +108,18 @@ class App:
 
     def _caller(self, request: Request) -> Caller | str:
         """The caller, or why there is none."""
-        headers = request.headers
-        key = headers.get("authorization")
-        if key is not None:
-            if key[: len(BEARER)].lower() != BEARER:
-                return NO_KEY
-            key = key[len(BEARER) :].strip()
-        else:
-            key = next((headers[n] for n in KEY_HEADERS if n in headers), None)
-        if not key:
+        other = b""
+        for name, value in request.scope["headers"]:
+            if name == b"authorization":
+                if value[: len(BEARER)].lower() != BEARER:
+                    return NO_KEY
+                other = value[len(BEARER) :].strip()
+                break
+            if name in KEY_HEADERS and not other:
+                other = value
+        if not other:
             return NO_KEY
-        return self.gate.sites.find(key) or WRONG_KEY
+        return self.gate.sites.find(other) or WRONG_KEY
 
     async def _lost(self, request: Request) -> None:
         methods = self.methods.get(request.path)
