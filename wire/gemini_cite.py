@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from wire.events import Citation, Event
 from wire.gemini_schema import SOURCE, Candidate
-from wire.jsontext import JSON_ERRORS, encode
+from wire.jsontext import JSON_ERRORS, decode_object, encode
 
 
 class _Web(Struct):
@@ -126,6 +126,28 @@ def openai_logprobs(raw: Raw) -> bytes:
         entry["top_logprobs"] = [_entry(other) for other in others]
         content.append(entry)
     return encode({"content": content, "refusal": None}) if content else b""
+
+
+def google_logprobs(pieces: list[bytes]) -> dict[str, Any] | None:
+    """OpenAI's log probabilities, piece by piece, as Google's `logprobsResult`."""
+    chosen: list[dict[str, Any]] = []
+    tops: list[dict[str, Any]] = []
+    for piece in pieces:
+        said = decode_object(piece) or {}
+        content = said.get("content")
+        for token in content if isinstance(content, list) else ():
+            if not isinstance(token, dict):
+                continue
+            chosen.append(_google_entry(token))
+            others = token.get("top_logprobs")
+            listed = others if isinstance(others, list) else []
+            entries = [_google_entry(o) for o in listed if isinstance(o, dict)]
+            tops.append({"candidates": entries})
+    return {"chosenCandidates": chosen, "topCandidates": tops} if chosen else None
+
+
+def _google_entry(token: dict[str, Any]) -> dict[str, Any]:
+    return {"token": token.get("token"), "logProbability": token.get("logprob")}
 
 
 def _entry(token: _Token) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from wire.events import (
     Fault,
     Finish,
     FinishReason,
+    Logprobs,
     Media,
     Opaque,
     ProviderState,
@@ -36,6 +37,7 @@ from wire.events import (
     Usage,
 )
 from wire.gemini_array import ArrayWriter
+from wire.gemini_cite import google_logprobs
 from wire.gemini_parts import SYNTHETIC_ID, carry
 from wire.gemini_schema import FINISH, FINISH_WORDS, SOURCE
 from wire.jsontext import JSON_ERRORS, encode
@@ -145,6 +147,7 @@ class _Choice(Struct):
     finish: Finish | None = None
     citations: list[Citation] = []
     extras: dict[str, Raw] = {}
+    logprobs: list[bytes] = []
     thinking: bool = False  # The last part was a thought, so a signature is its own.
 
 
@@ -199,13 +202,18 @@ class GeminiEncoder:
             }
             if choice.citations and "groundingMetadata" not in choice.extras:
                 candidate["groundingMetadata"] = grounding(choice.citations)
+            logprobs = google_logprobs(choice.logprobs)
+            if logprobs is not None:
+                candidate["logprobsResult"] = logprobs
             candidates.append(candidate)
         last = self._frames.add(encode(self._response(candidates)))
         return last + self._frames.end()
 
     def _choice(self, index: int) -> _Choice:
         if index not in self._choices:
-            self._choices[index] = _Choice(calls={}, citations=[], extras={})
+            self._choices[index] = _Choice(
+                calls={}, citations=[], extras={}, logprobs=[]
+            )
         return self._choices[index]
 
     def _response(self, candidates: list[JSON]) -> JSON:
@@ -243,6 +251,8 @@ class GeminiEncoder:
                 return _raw_part(event)
             case Citation():
                 choice.citations.append(event)
+            case Logprobs():
+                choice.logprobs.append(event.data)
             case Finish():
                 choice.finish = event
             case Opaque():
@@ -289,6 +299,9 @@ def render_response(completion: Completion, reply: Reply) -> bytes:
                 candidate[extra.name] = Raw(extra.data)
         if choice.citations and "groundingMetadata" not in candidate:
             candidate["groundingMetadata"] = grounding(choice.citations)
+        logprobs = google_logprobs(choice.logprobs)
+        if logprobs is not None:
+            candidate["logprobsResult"] = logprobs
         candidates.append(candidate)
     return encode(response_json(candidates, completion.usage, reply))
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.recordings_cases import sse
 from tests.support_recordings import cases
 from tests.support_replay import ASKED, assert_grammar, drain
 from wire.anthropic import MESSAGES
@@ -96,7 +97,7 @@ def relay_of(dialect: ProviderDialect) -> Any:
 
 
 @pytest.mark.parametrize("dialect", BOTH, ids=repr)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), OBJECTS), max_size=8))
 def test_streams_of_any_json(
     dialect: ProviderDialect, events: list[tuple[str, dict[str, Any]]]
@@ -218,6 +219,33 @@ def test_damaged_recorded_requests_are_read_or_refused(data: Any) -> None:
         for name in ("anthropic", "gemini")
     )
     read_or_refused(anthropic, gemini)
+
+
+@pytest.mark.parametrize("dialect", BOTH, ids=repr)
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_recordings_with_one_damaged_event(dialect: ProviderDialect, data: Any) -> None:
+    """A real stream with one wrong thing deep inside it keeps the rules."""
+    source = "anthropic" if dialect is MESSAGES else "gemini"
+    streams = [
+        case
+        for case in cases(source, family=source, streamed=True)
+        if case.response_file == "response.sse"
+    ]
+    events, _ = sse(data.draw(st.sampled_from(streams)).body)
+    at = data.draw(st.integers(0, len(events) - 1))
+    body = b""
+    for place, (name, said) in enumerate(events):
+        value = json.loads(said)
+        if place == at:
+            value = damaged(value, data.draw)
+        body += b"event: " + name.encode() + b"\n" if name else b""
+        body += b"data: " + as_json(value) + b"\n\n"
+    drain(dialect.stream_decoder(ASKED, TARGET), [body])
+
+    relay = relay_of(dialect)
+    readings = [relay.feed(body), relay.finish()]
+    assert sum(reading.fault is not None for reading in readings) <= 1
 
 
 @settings(max_examples=100, deadline=None)

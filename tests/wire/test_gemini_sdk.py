@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from google import genai
 from google.genai import errors, types
@@ -21,6 +22,7 @@ from wire.events import (
     Event,
     Fault,
     Finish,
+    Logprobs,
     Media,
     ProviderState,
     ReasoningDelta,
@@ -190,6 +192,30 @@ def test_pictures_and_refusals_are_not_lost() -> None:
 
     assert parts[0].text == "I cannot"
     assert parts[1].inline_data.data == b"hi"
+
+
+@pytest.mark.parametrize("how", ["stream", "unary"])
+def test_log_probabilities_arrive_and_go_back(how: str) -> None:
+    """OpenAI tells them piece by piece, Google at the end; both ways agree."""
+    token = {"token": "x", "logprob": -0.5, "bytes": [120]}
+    said = msgspec.json.encode(
+        {"content": [{**token, "top_logprobs": [token]}], "refusal": None}
+    )
+    events: list[Event] = [Start(), TextDelta("x"), Logprobs(said), Finish("stop")]
+    if how == "stream":
+        body = encoded(events)
+        last = streamed(body)[-1]
+        again = PROVIDER.stream_decoder(ASKED, Target("m")).feed(body)
+    else:
+        body = STREAM.render_response(fold(events), ASKED, REPLY)
+        last = whole(body)
+        again = PROVIDER.parse_response(200, {}, body, Target("m"))
+
+    result = last.candidates[0].logprobs_result
+    assert result.chosen_candidates[0].token == "x"
+    assert result.top_candidates[0].candidates[0].log_probability == -0.5
+    found = next(event for event in again if isinstance(event, Logprobs))
+    assert msgspec.json.decode(found.data) == msgspec.json.decode(said)
 
 
 @pytest.mark.parametrize("case", SSE, ids=names(SSE))
