@@ -29,7 +29,15 @@ from wire.dialect import (
 from wire.errors import classify
 from wire.events import Event, Fault
 from wire.flavours import ANY, Flavour, flavour
-from wire.jsontext import JSON_ERRORS, client_error, decode_fields, encode
+from wire.jsontext import (
+    JSON_ERRORS,
+    NULL,
+    client_error,
+    decode_any,
+    decode_fields,
+    encode,
+    mapping,
+)
 from wire.openai_chat_build import body_bytes, build
 from wire.openai_chat_decoder import ChatDecoder, ChunkReader
 from wire.openai_chat_encoder import ChatEncoder, render
@@ -172,7 +180,9 @@ def edit(fields: dict[str, Any], head: Head, row: Flavour, target: Target) -> No
     if not row.stream_options:
         fields.pop("stream_options", None)
     elif head.stream and not head.include_usage:
-        fields["stream_options"] = {"include_usage": True}
+        options = fields.get("stream_options", NULL)
+        given = dict(mapping(decode_any(options)))
+        fields["stream_options"] = {**given, "include_usage": True}
     if target.max_output_tokens is not None:
         own = head.max_output_tokens
         if own is None or own > target.max_output_tokens:

@@ -30,11 +30,11 @@ from wire.events import Event, Fault
 from wire.flavours import flavour
 from wire.jsontext import JSON_ERRORS, client_error, decode_fields, encode
 from wire.openai_chat import upstream
-from wire.openai_errors import error_object, render_error
+from wire.openai_errors import render_error
 from wire.openai_responses_build import body_bytes, build
 from wire.openai_responses_decoder import ResponsesDecoder, read_response
 from wire.openai_responses_encoder import ResponsesEncoder
-from wire.openai_responses_items import STATE_MARK, render
+from wire.openai_responses_items import STATE_MARK, failure_fields, render
 from wire.openai_responses_parse import expand, parse, read_head
 from wire.openai_responses_relay import ResponsesRelay, relay_response
 from wire.openai_responses_schema import SOURCE
@@ -80,15 +80,10 @@ class OpenAIResponses:
         return render_error(fault)
 
     def error_event(self, fault: Fault) -> bytes:
-        """See `ClientDialect`.
-
-        Both shapes in one object: the specification's flat one, and the nested one that
-        OpenAI sends and its Python client looks for.
-        """
-        error = error_object(public(fault))
-        flat = {name: error[name] for name in ("code", "message", "param")}
+        """See `ClientDialect`; `wire.relay.failure` numbers it right."""
         # No reader of an error counts on; a typed one wants a number.
-        body = {"type": "error", "sequence_number": 0, **flat, "error": error}
+        head = {"type": "error", "sequence_number": 0}
+        body = {**head, **failure_fields(public(fault))}
         return encode_frame(encode(body), event="error")
 
     def build_request(self, request: ChatRequest, target: Target) -> UpstreamRequest:

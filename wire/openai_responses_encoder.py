@@ -12,10 +12,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from wire.dialect import Reply
+from wire.dialect import Reply, public
 from wire.events import (
     Citation,
     Event,
+    Fault,
     Finish,
     Logprobs,
     ReasoningDelta,
@@ -35,6 +36,7 @@ from wire.openai_responses_items import (
     call_item,
     carry,
     ending,
+    failure_fields,
     part_of,
     reasoning_fields,
     response_object,
@@ -106,6 +108,24 @@ class ResponsesEncoder:
             usage=usage,
         )
         self._emit(f"response.{end['status']}", {"response": response})
+        out, self._out = self._out, []
+        return b"".join(out)
+
+    def fail(self, fault: Fault) -> bytes:
+        """See `wire.relay.Fails`: the error event, then the failed response."""
+        self._begin()
+        shown = public(fault)
+        error = failure_fields(shown)
+        response = response_object(
+            self._request,
+            self._reply,
+            self._start,
+            status="failed",
+            output=self._output,
+            error={"code": error["code"] or "server_error", "message": shown.message},
+        )
+        self._emit("error", error)
+        self._emit("response.failed", {"response": response})
         out, self._out = self._out, []
         return b"".join(out)
 

@@ -19,6 +19,7 @@ from wire.completion import Completion
 from wire.dialect import Reply
 from wire.events import (
     Citation,
+    Fault,
     Finish,
     ProviderState,
     ServerTool,
@@ -27,6 +28,7 @@ from wire.events import (
     Usage,
 )
 from wire.jsontext import decode_any, encode
+from wire.openai_errors import error_object
 from wire.openai_responses_schema import SOURCE, usage_to
 from wire.request import ChatRequest, Reasoning, Refusal, Text, ToolUse
 from wire.toolids import pack
@@ -116,6 +118,17 @@ def response_object(
         "metadata": request.metadata or {},
         **fields,
     }
+
+
+def failure_fields(shown: Fault) -> dict[str, Any]:
+    """What an error event holds, of a fault that is already `public`.
+
+    Both shapes in one object: the specification's flat one, and the nested one that
+    OpenAI sends and its Python client looks for.
+    """
+    error = error_object(shown)
+    flat = {name: error[name] for name in ("code", "message", "param")}
+    return {**flat, "error": error}
 
 
 def ending(finish: Finish | None) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import Raw
 
-from wire.dialect import Reading, malformed
+from wire.dialect import Reading, malformed, public
 from wire.errors import classify_event
-from wire.events import Finish, FinishReason
+from wire.events import Fault, Finish, FinishReason
 from wire.jsontext import (
     JSON_ERRORS,
     NULL,
@@ -22,7 +22,7 @@ from wire.jsontext import (
     mapping,
 )
 from wire.openai_responses_decoder import CALL_TYPES, failure_of
-from wire.openai_responses_items import ending
+from wire.openai_responses_items import ending, failure_fields
 from wire.openai_responses_schema import (
     Snapshot,
     StreamEvent,
@@ -47,7 +47,7 @@ class ResponsesRelay(SseRelay):
         self._calls = 0
         self._response = NULL  # The last snapshot, for a cut.
         self._items: dict[int, Raw] = {}
-        self._open: dict[int, tuple[str, str, list[str]]] = {}
+        self._open: dict[int, tuple[str, list[str]]] = {}
         self._sequence = 0
 
     def look(self, event: bytes, reading: Reading) -> bytes:
@@ -81,8 +81,8 @@ class ResponsesRelay(SseRelay):
         if kind == "response.output_text.delta" and told.delta is not None:
             place = told.output_index or 0
             if place not in self._open:
-                self._open[place] = (told.item_id or "", kind, [])
-            self._open[place][2].append(told.delta)
+                self._open[place] = (told.item_id or "", [])
+            self._open[place][1].append(told.delta)
 
     def _other(
         self, told: StreamEvent, event: bytes, data: bytes, reading: Reading
@@ -139,28 +139,46 @@ class ResponsesRelay(SseRelay):
         name = encode_event_name(fields.get("type"))
         return name + b"data: " + encode(fields)
 
+    def fail(self, fault: Fault) -> bytes:
+        """See `wire.relay.Fails`: the error event, then the failed response."""
+        shown = public(fault)
+        fields = failure_fields(shown)
+        response = self._shown()
+        response["status"] = "failed"
+        response["error"] = {
+            "code": fields["code"] or "server_error",
+            "message": shown.message,
+        }
+        return self._told("error", fields) + self._told(
+            "response.failed", {"response": response}
+        )
+
+    def _told(self, kind: str, fields: dict[str, Any]) -> bytes:
+        """An event of our own, numbered after the last one relayed."""
+        body = {"type": kind, "sequence_number": self._sequence, **fields}
+        self._sequence += 1
+        return b"event: " + kind.encode() + b"\n" + encode_data(encode(body))
+
     def ending(self, reason: FinishReason) -> bytes:
         """See `SseRelay.ending`: an incomplete response with what was told so far."""
+        response = self._shown() | ending(Finish(reason))
+        return self._told(f"response.{response['status']}", {"response": response})
+
+    def _shown(self) -> dict[str, Any]:
+        """The response as told so far: finished items, and the text of open ones."""
         try:
             response: dict[str, Any] = dict(decode_fields(bytes(self._response)))
         except JSON_ERRORS:
             response = {"object": "response"}
         output: dict[int, Any] = dict(self._items)
-        for place, (item_id, _, texts) in self._open.items():
+        for place, (item_id, texts) in self._open.items():
             part = {"type": "output_text", "text": "".join(texts), "annotations": []}
             item = {"id": item_id, "type": "message", "role": "assistant"}
             output[place] = {**item, "status": "incomplete", "content": [part]}
-        response |= ending(Finish(reason))
         response["output"] = [output[place] for place in sorted(output)]
         if self._model is not None:
             response["model"] = self._model
-        kind = f"response.{response['status']}"
-        body = {
-            "type": kind,
-            "sequence_number": self._sequence,
-            "response": response,
-        }
-        return b"event: " + kind.encode() + b"\n" + encode_data(encode(body))
+        return response
 
 
 def encode_event_name(kind: Any) -> bytes:

@@ -10,7 +10,17 @@ client seeing a trace of it. So the first non-empty `Reading.out` commits the st
 Sans-io; never raises on bytes from outside.
 """
 
-from wire.dialect import Reading, StreamDecoder, StreamEncoder, malformed, truncated
+from typing import Protocol, runtime_checkable
+
+from wire.dialect import (
+    ClientDialect,
+    Reader,
+    Reading,
+    StreamDecoder,
+    StreamEncoder,
+    malformed,
+    truncated,
+)
 from wire.events import Event, Fault, Finish, FinishReason, Usage, is_content
 from wire.events import output_chars as chars_of
 from wire.sse import SseError, SseSplitter
@@ -162,6 +172,24 @@ class SseRelay:
         return reading
 
 
+@runtime_checkable
+class Fails(Protocol):
+    """A reader or encoder whose grammar needs the stream's state even to fail.
+
+    Responses numbers its events and ends in a snapshot; others need nothing of it.
+    """
+
+    def fail(self, fault: Fault) -> bytes:
+        """Bytes that end the client's stream with this error; b"" for none."""
+        ...
+
+
+def failure(reader: Reader, client: ClientDialect, fault: Fault) -> bytes:
+    """End a stream that has begun with an error, in its client's grammar."""
+    told = reader.fail(fault) if isinstance(reader, Fails) else b""
+    return told or client.error_event(fault)
+
+
 class Translation:
     """A stream of one dialect told in another: decoder, events, encoder."""
 
@@ -200,6 +228,13 @@ class Translation:
         out = self._commit()
         ends = [Finish(reason, "", choice) for choice in sorted(self._open or {0})]
         return out + self._encoder.encode(ends) + self._encoder.finish()
+
+    def fail(self, fault: Fault) -> bytes:
+        """See `Fails.fail`; b"" where the encoder needs no state for it."""
+        self._ended = True
+        if isinstance(self._encoder, Fails):
+            return self._encoder.fail(fault)
+        return b""
 
     def _commit(self) -> bytes:
         self._committed = True

@@ -371,6 +371,14 @@ def test_usage_is_asked_for_in_every_stream(asked: bool) -> None:
     head = CHAT.read_head(body, {})
     sent = CHAT.forward_request(body, {}, head, Target(model="m", flavour="openai"))
     assert json.loads(sent.body)["stream_options"] == {"include_usage": True}
+    extra = body_of(stream=True, stream_options={"include_obfuscation": False})
+    sent = CHAT.forward_request(
+        extra, {}, CHAT.read_head(extra, {}), Target(model="m", flavour="openai")
+    )
+    assert json.loads(sent.body)["stream_options"] == {
+        "include_obfuscation": False,
+        "include_usage": True,
+    }
     refuses = CHAT.forward_request(
         body, {}, head, Target(model="m", flavour="perplexity")
     )

@@ -20,9 +20,13 @@ from tests.wire.test_openai_chat_stream import answers, chunk_like
 from wire import events as ev
 from wire.completion import fold
 from wire.dialect import ClientError, Reading, Reply, Target
+from wire.flavours import FLAVOURS
+from wire.openai_chat import CHAT
+from wire.openai_chat_relay import ChatRelay
 from wire.openai_responses import RESPONSES, expand
 from wire.openai_responses_decoder import ResponsesDecoder
 from wire.openai_responses_relay import ResponsesRelay
+from wire.relay import Translation, failure
 from wire.request import (
     ChatRequest,
     File,
@@ -265,8 +269,7 @@ def test_garbage_never_raises(chunks: list[bytes]) -> None:
     )
     body = b"".join(
         b'data: {"type":"response.%b","item":%b,"response":%b,"delta":%b,'
-        b'"error":%b}\n\n'
-        % (kind.encode(), *(c.replace(b"\n", b" "),) * 4)
+        b'"error":%b}\n\n' % (kind.encode(), *(c.replace(b"\n", b" "),) * 4)
         for c in chunks
         for kind in kinds
     )
@@ -665,3 +668,41 @@ def test_a_short_answer_is_incomplete(reason: ev.FinishReason, details: str) -> 
     response = snapshot_of(emit([ev.Start(), ev.TextDelta("a"), ev.Finish(reason)]))
     assert response["status"] == "incomplete"
     assert response["incomplete_details"] == {"reason": details}
+
+
+FAULT = ev.Fault("key", "sk-secret refused", 401, "invalid_api_key", source="openai")
+
+
+@pytest.mark.parametrize("way", ["relay", "translation"])
+def test_a_failing_stream_ends_in_a_failed_response_with_the_next_numbers(
+    way: str,
+) -> None:
+    """Clients that count events, or wait for a terminal one, are served too."""
+    if way == "relay":
+        reader: Any = ResponsesRelay("x", model="mine")
+        before = reader.feed(CREATED + ADDED + DELTA).out
+    else:
+        decoder = ResponsesDecoder("x")
+        reader = Translation(decoder, RESPONSES.stream_encoder(request(), REPLY))
+        before = reader.feed(CREATED + ADDED + DELTA).out
+    frames = SseDecoder().feed(before + failure(reader, RESPONSES, FAULT))
+    error, failed = (json.loads(frame.data) for frame in frames[-2:])
+    assert [frame.event for frame in frames[-2:]] == ["error", "response.failed"]
+    if way == "translation":
+        numbers = [json.loads(frame.data)["sequence_number"] for frame in frames]
+        assert numbers == list(range(len(frames)))
+    assert failed["sequence_number"] == error["sequence_number"] + 1
+    assert error["error"]["code"] == error["code"] == "upstream_credential_refused"
+    assert failed["response"]["status"] == "failed"
+    assert "secret" not in json.dumps([error, failed])
+    if way == "relay":
+        assert failed["response"]["output"][0]["content"][0]["text"] == "A"
+
+
+def test_other_dialects_fail_with_their_error_event() -> None:
+    relay = ChatRelay("x", FLAVOURS["openai"])
+    assert failure(relay, CHAT, FAULT) == CHAT.error_event(FAULT)
+    translation = Translation(
+        ResponsesDecoder("x"), CHAT.stream_encoder(request(), REPLY)
+    )
+    assert failure(translation, CHAT, FAULT) == CHAT.error_event(FAULT)
