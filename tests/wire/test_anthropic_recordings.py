@@ -176,3 +176,98 @@ def test_a_whole_message_is_relayed_as_it_came(case: Case) -> None:
     assert kept.usage.completion == reading.usage.completion
     before: dict[str, Any] = msgspec.json.decode(case.body)
     assert msgspec.json.decode(renamed.out) == {**before, "model": "mine"}
+
+
+def stream_of(*events: dict[str, Any]) -> bytes:
+    return b"".join(
+        b"event: " + e["type"].encode() + b"\ndata: " + msgspec.json.encode(e) + b"\n\n"
+        for e in events
+    )
+
+
+START: dict[str, Any] = {
+    "type": "message_start",
+    "message": {
+        "id": "msg_1",
+        "model": "claude",
+        "usage": {
+            "input_tokens": 10,
+            "cache_read_input_tokens": 7,
+            "cache_creation_input_tokens": 5,
+            "cache_creation": {"ephemeral_1h_input_tokens": 2},
+            "output_tokens": 1,
+        },
+    },
+}
+BLOCK: list[dict[str, Any]] = [
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
+    {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": "half"},
+    },
+]
+ENDS: list[dict[str, Any]] = [
+    {"type": "content_block_stop", "index": 0},
+    {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+        "usage": {
+            "input_tokens": 40,
+            "cache_read_input_tokens": None,
+            "output_tokens": 9,
+        },
+    },
+    {"type": "message_stop"},
+]
+
+
+def test_later_usage_overrides_except_where_it_is_silent() -> None:
+    """message_delta counts are totals; null and absent ones leave the start's."""
+    usage = fold(decoded([stream_of(START, *BLOCK, *ENDS)])).usage
+
+    assert usage is not None
+    assert usage.prompt == 40 + 7 + 5
+    assert (usage.cached, usage.cache_write, usage.cache_write_1h) == (7, 5, 2)
+    assert usage.completion == 9
+
+
+def test_an_error_event_ends_the_stream_as_a_fault() -> None:
+    """Status 200, half an answer, then `event: error`: nothing after it counts."""
+    error = {"type": "overloaded_error", "message": "Overloaded"}
+    broken = stream_of(START, *BLOCK, {"type": "error", "error": error}, *ENDS)
+    for pieces in cuts(broken, 3).values():
+        events = decoded(pieces)
+        assert isinstance(events[-1], Fault)
+        assert (events[-1].kind, events[-1].status) == ("throttle", 529)
+
+        relay = MESSAGES.relay(Head("m"), TARGET)
+        readings = [relay.feed(piece) for piece in pieces] + [relay.finish()]
+        assert [r.fault.kind for r in readings if r.fault] == ["throttle"]
+        out = b"".join(r.out for r in readings)
+        assert out == stream_of(START, *BLOCK)
+
+
+def test_events_and_deltas_to_come_disturb_nothing() -> None:
+    """Anthropic adds kinds without asking; padding and comments are nothing either."""
+    news: list[dict[str, Any]] = [
+        {"type": "brand_new", "data": 1},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "new_delta", "text": "not text"},
+        },
+        {"type": "ping"},
+    ]
+    padded = stream_of(START, *BLOCK, *news, *ENDS).replace(b"}\n\n", b"}     \n\n")
+    completion = fold(decoded([b": hello\n\n" + padded]))
+
+    assert completion.choices[0].parts == [Text("half")]
+    assert [extra.name for extra in completion.extra] == ["brand_new"]
+
+
+def test_a_message_that_never_said_why_it_ended_is_truncated() -> None:
+    """message_stop without a stop reason is no end."""
+    for body in (stream_of(START, *BLOCK, ENDS[-1]), stream_of(*BLOCK, *ENDS)):
+        events = decoded([body])
+        assert isinstance(events[-1], Fault)
