@@ -131,7 +131,7 @@ class ItemReader:
             self._block += 1
             data = encode(item)
             item_id = text(item.get("id"))
-            events.append(ServerTool(self.source, kind, data, item_id, 0, self._block))
+            events.append(ServerTool(SOURCE, kind, data, item_id, 0, self._block))
         self._done.add(place)
 
     def _message(self, place: int, item: Any, events: list[Event]) -> None:
