@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
-import trio
 
 from actors.stream.messages import EndStream
 from actors.vault.messages import (
@@ -68,12 +67,8 @@ class LeaseActor(Actor):
         return f"<Lease {self.key!r} expires_at={self.expires_at:.3f}>"
 
     def on_start(self) -> None:
-        """Arm the deadline."""
-        self.ctx.start_soon(self._expire)
-
-    async def _expire(self) -> None:
-        await trio.sleep_until(self.expires_at)
-        self.key.wipe("expired")
+        """Arm the deadline. It costs no task, and neither does the actor."""
+        self.ctx.tell_at(self.expires_at, LeaseEnded("expired"))
 
     def on_stop(self, why: Exit) -> None:
         """Whatever the end, the key goes with it."""
@@ -81,8 +76,8 @@ class LeaseActor(Actor):
 
     @handles(LeaseEnded)
     def ended(self, msg: LeaseEnded) -> None:
-        """Nothing left to guard."""
-        del msg
+        """Wiped already, or time is up: either way nothing is left to guard."""
+        self.key.wipe(msg.why)
         self.ctx.stop_self()
 
 
