@@ -125,8 +125,9 @@ class Cell(Debts):
         self.last_crash: CrashReport | None = None
         # All below are made on first use: most actors need none of them.
         self.children: dict[str, Cell] | None = None
-        self.helpers: set[trio.CancelScope] | None = None
-        self.timers: set[Timer] | None = None
+        # Dicts for sets: they keep their order, so that a seed replays exactly.
+        self.helpers: dict[trio.CancelScope, None] | None = None
+        self.timers: dict[Timer, None] | None = None
         self.helpers_gone: trio.Event | None = None
         self.watchers: dict[MonitorId, Cell] | None = None
         self.watched: dict[MonitorId, Cell] | None = None

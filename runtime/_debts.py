@@ -41,7 +41,7 @@ class Debts(Mailbox):
         # How this incarnation ended, and whether another follows.
         self.exit: Exit | None = None
         self.again = False
-        self.deferred: set[Ask] | None = None
+        self.deferred: dict[Ask, None] | None = None  # in order
 
     def in_hand_error(self) -> AskError:
         """What the asker of the message in hand is told."""
@@ -76,13 +76,13 @@ class Debts(Mailbox):
 
     def _owe(self, ask: Ask) -> None:
         if self.deferred is None:
-            self.deferred = set()
-        self.deferred.add(ask)
+            self.deferred = {}
+        self.deferred[ask] = None
 
     def undefer(self, ask: Ask) -> None:
         """The ask is answered, or its asker is gone."""
         if self.deferred is not None:
-            self.deferred.discard(ask)
+            self.deferred.pop(ask, None)
 
     def abandon(self, ask: Ask) -> None:
         """The asker of a deferred reply left; tell the actor in turn."""

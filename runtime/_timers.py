@@ -39,7 +39,7 @@ class Timer:
         """Do not ring. Cancelling twice, or after ringing, does nothing."""
         if self.cell is not None:
             if self.cell.timers is not None:
-                self.cell.timers.discard(self)
+                self.cell.timers.pop(self, None)
             self.cell = None
             self._timers.note_dead()
 
@@ -75,8 +75,8 @@ class Timers:
         self._serial += 1  # Alarms for the same moment ring in the order they were set.
         heappush(self._heap, (at_s, self._serial, timer))
         if cell.timers is None:
-            cell.timers = set()
-        cell.timers.add(timer)
+            cell.timers = {}
+        cell.timers[timer] = None
         if not self._started:
             self._started = True
             self._system.start(self._run, name="timers")
@@ -114,5 +114,5 @@ class Timers:
                 continue
             timer.cell = None
             if cell.timers is not None:
-                cell.timers.discard(timer)
+                cell.timers.pop(timer, None)
             cell.put_control(timer.msg)

@@ -101,9 +101,9 @@ class Context:
         if cell.exit is not None:
             raise RuntimeError(f"{cell.id} is ending and starts no more tasks")
         if cell.helpers is None:
-            cell.helpers = set()
+            cell.helpers = {}
         scope = trio.CancelScope(shield=True)
-        cell.helpers.add(scope)
+        cell.helpers[scope] = None
         label = name or getattr(fn, "__name__", "task")
         cell.system.start(_helper, cell, scope, fn, args, name=f"{cell.id}:{label}")
         return scope
@@ -197,6 +197,6 @@ async def _helper(
         if isinstance(exc, KeyboardInterrupt | SystemExit):
             cell.system.interrupt(exc)
     finally:
-        helpers.discard(scope)
+        del helpers[scope]
         if not helpers and cell.helpers_gone is not None:
             cell.helpers_gone.set()

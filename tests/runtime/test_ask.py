@@ -452,6 +452,7 @@ async def test_a_full_mailbox_is_not_drained_in_one_go() -> None:
                 await trio.lowlevel.checkpoint()
                 turns += 1
 
+        await ref.tell(Note())  # queued: from here on the actor is not idle
         for _ in range(1000):
             ref.offer(Note())
         nursery.start_soon(other)
