@@ -14,7 +14,14 @@ QUEUE_MAX = 64  # One burst of a full pool; longer waits are better spent elsewh
 KEY_RETRY_S = 30.0  # A refused key is tried again that often, by one call.
 
 Decision = Literal[
-    "permit", "probe", "queue", "busy", "probing", "cooling", "key_refused"
+    "permit",
+    "probe",
+    "queue",
+    "busy",
+    "probing",
+    "cooling",
+    "rate_limited",
+    "key_refused",
 ]
 
 
@@ -34,12 +41,15 @@ def admit(
     queued: int,
     now: float,
     key_retry_at: float,
+    rate_full_until: float | None = None,
 ) -> Decision:
     """Decide for one asker. The order of the checks is the order of the reasons."""
     if health.key_refused and now < key_retry_at:
         return "key_refused"
     if health.cooling_until is not None and now < health.cooling_until:
         return "cooling"
+    if rate_full_until is not None and now < rate_full_until:
+        return "rate_limited"
     if health.probation:
         return "probing" if probing else "probe"
     if in_flight < limits.in_flight_max and not queued:

@@ -30,6 +30,7 @@ from actors.ledger.messages import Leave
 from actors.router.messages import MakePlan, NoRoute, Plan
 from actors.stream import faults, policy, tokens
 from actors.stream.attempt import Attempt
+from actors.stream.budget import HEDGE_SHARE, Budget
 from actors.stream.messages import (
     CHUNKS_BUFFERED_MAX,
     ClientGone,
@@ -87,6 +88,8 @@ class Peers:
     wall: Callable[[], float]
     rng: Random
     ended: Callable[[RequestRecord], None]
+    retries: Budget = attrs.field(factory=Budget)
+    hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
 
 
 class Streams(Supervisor):
@@ -236,11 +239,19 @@ class Stream(Actor):
 
     async def _try_candidates(self, plan: Plan) -> Fault | None:
         failures: list[Failure] = []
-        count = len(plan.candidates)
+        peers = self.peers
+        peers.retries.request(peers.now())
         while True:
-            step = policy.next_step(count, failures, self.peers.rng)
+            step = policy.next_step(
+                plan.candidates,
+                failures,
+                peers.rng,
+                may_retry=peers.retries.has(peers.now()),
+            )
             if isinstance(step, Final):
                 return step.fault
+            if step.retry:
+                peers.retries.take(peers.now())
             if step.pause_s:
                 await self._wait(step.pause_s)
             if self.ended_by:

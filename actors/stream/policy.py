@@ -3,14 +3,17 @@
 One rule above all: until the first content has gone to the client any failure may move
 on; after it, never.
 
-| fault      | next candidate       | same target, when none is left |
-|------------|----------------------|--------------------------------|
-| client     | no                   | no                             |
-| context    | yes (a larger one)   | no                             |
-| key        | yes                  | no                             |
-| throttle   | yes                  | after Retry-After              |
-| transient  | yes                  | with jitter                    |
-| ours       | as `code` says       | no                             |
+| fault      | next candidate                  | same target, when none is left |
+|------------|---------------------------------|--------------------------------|
+| client     | no                              | no                             |
+| - content  | those that are kept for it      | no                             |
+| context    | larger ones, those kept for it  | no                             |
+| key        | yes                             | no                             |
+| throttle   | yes                             | after Retry-After              |
+| transient  | yes                             | with jitter                    |
+| ours       | as `code` says                  | no                             |
+
+Calls of the same target again are paid from the retry budget (`budget.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Literal
 from msgspec import Struct
 
 from actors.provider.messages import OnAbort
+from actors.router.messages import Candidate
 from wire.events import Fault, FaultKind
 
 RETRIES_MAX = 2  # As the SDKs: a third try of a sick target only adds load.
@@ -49,6 +53,15 @@ RETRYABLE: frozenset[FaultKind] = frozenset({"throttle", "transient"})
 PATIENT_CODES: frozenset[str] = frozenset({"provider_unavailable", "provider_busy"})
 
 
+# A model's refusal for what is said, not for how it is asked.
+CONTENT_CODES: frozenset[str] = frozenset(
+    {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
+)
+
+PATIENCE_FACTOR = 4.0  # Of the p95: one call in thousands, unless something is wrong.
+PATIENCE_MIN_S = 3.0  # Predictions of fast models are too short to be exact.
+
+
 class Failure(Struct, frozen=True):
     """One attempt that failed before content."""
 
@@ -57,10 +70,11 @@ class Failure(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """Try `candidate`, after `pause_s`."""
+    """Try `candidate`, after `pause_s`. A `retry` is paid from the budget."""
 
     candidate: int
     pause_s: float = 0.0
+    retry: bool = False
 
 
 class Final(Struct, frozen=True):
@@ -70,24 +84,78 @@ class Final(Struct, frozen=True):
 
 
 def next_step(
-    candidates: int, failures: Sequence[Failure], rng: Random
+    candidates: Sequence[Candidate],
+    failures: Sequence[Failure],
+    rng: Random,
+    *,
+    may_retry: bool = True,
 ) -> Step | Final:
-    """Decide after the failures so far (none: begin)."""
+    """Decide after the failures so far (none: begin).
+
+    Args:
+        candidates: of the plan, in its order.
+        failures: in the order they happened.
+        rng: chance, for jitter.
+        may_retry: whether the budget can pay a retry.
+    """
     if not failures:
         return Step(0)
     last = failures[-1]
-    if not moves_on(last.fault):
-        return Final(last.fault)
-    if len(failures) < candidates:
-        return Step(len(failures))
-    retries = len(failures) - candidates
-    if retries < RETRIES_MAX:
-        best = _retryable(failures, candidates)
+    fault = last.fault
+    content = fault.code in CONTENT_CODES
+    if not content and not moves_on(fault):
+        return Final(fault)
+    tried = {failure.candidate for failure in failures}
+    too_small = _largest_that_failed(candidates, failures)
+    for index, candidate in enumerate(candidates):
+        if index not in tried and _may_follow(candidate, fault, too_small):
+            return Step(index)
+    if content:
+        return Final(fault)
+    retries = len(failures) - len(tried)
+    if retries < RETRIES_MAX and may_retry:
+        best = _retryable(failures, len(candidates))
         if best is not None:
             pause_s = _pause_s(best.fault, retries, rng)
             if pause_s is not None:
-                return Step(best.candidate, pause_s)
+                return Step(best.candidate, pause_s, retry=True)
     return Final(tell_client(failures))
+
+
+def _may_follow(candidate: Candidate, fault: Fault, too_small: int) -> bool:
+    """Whether this candidate may try after that fault."""
+    if fault.code in CONTENT_CODES:
+        return candidate.on == "content"
+    window = candidate.window_tokens
+    if too_small and window is not None and window <= too_small:
+        return False
+    if candidate.on == "context":
+        return fault.kind == "context"
+    return candidate.on == "any"
+
+
+def _largest_that_failed(
+    candidates: Sequence[Candidate], failures: Sequence[Failure]
+) -> int:
+    """The largest window that the prompt is known not to fit; 0 is none."""
+    return max(
+        (
+            candidates[failure.candidate].window_tokens or 0
+            for failure in failures
+            if failure.fault.kind == "context"
+        ),
+        default=0,
+    )
+
+
+def patience_s(candidate: Candidate, *, others_left: bool) -> float | None:
+    """How long to wait for its first content before somebody else is tried.
+
+    None leaves it to the deadline: where nobody else is left, or nothing is known.
+    """
+    if not others_left or not candidate.first_content_s:
+        return None
+    return max(PATIENCE_MIN_S, PATIENCE_FACTOR * candidate.first_content_s)
 
 
 def moves_on(fault: Fault) -> bool:
@@ -122,7 +190,9 @@ def _retryable(failures: Sequence[Failure], candidates: int) -> Failure | None:
     """The most preferred target whose last fault may pass."""
     last_of: dict[int, Failure] = {f.candidate: f for f in failures}
     for index in range(candidates):
-        failure = last_of[index]
+        failure = last_of.get(index)
+        if failure is None:
+            continue
         if failure.fault.kind in RETRYABLE and failure.fault.code not in PATIENT_CODES:
             return failure
     return None
