@@ -43,7 +43,8 @@ from runtime import (
 if TYPE_CHECKING:
     from actors.router.actor import Router
 
-ADMITS_QUEUED_MAX = 64  # Asks in the mailbox: handlers never wait, so this is a burst.
+# One turn of the loop: thousands of streams may ask in it, handlers take microseconds.
+ADMITS_QUEUED_MAX = 4096
 
 
 @attrs.frozen

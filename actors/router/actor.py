@@ -25,7 +25,8 @@ from actors.router.messages import (
 )
 from runtime import Actor, MailboxSpec, answers, handles
 
-PLANS_QUEUED_MAX = 256  # Plans take microseconds: more than this is overload, say 429.
+# Plans take microseconds, so this is one burst of clients; more is overload, say 429.
+PLANS_QUEUED_MAX = 4096
 
 
 @attrs.define
