@@ -263,7 +263,7 @@ class Stream(Actor):
                 plan,
                 plan.candidates[step.candidate],
                 sink=self.sink,
-                last=step.candidate == count - 1,
+                last=step.candidate == len(plan.candidates) - 1,
             )
             self.attempts.append(attempt)
             self.current = attempt
