@@ -6,7 +6,7 @@ that copes with it. Sans-io; never raises on bytes from outside.
 
 from typing import Any, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from wire.dialect import malformed, truncated
 from wire.errors import classify_event
@@ -24,9 +24,6 @@ from wire.events import (
     RefusalDelta,
     Start,
     TextDelta,
-    ToolArgsDelta,
-    ToolCallEnd,
-    ToolCallStart,
 )
 from wire.flavours import Flavour
 from wire.jsontext import (
@@ -38,13 +35,12 @@ from wire.jsontext import (
     encode,
     mapping,
     text,
-    text_or_none,
 )
+from wire.openai_chat_calls import Calls
 from wire.openai_chat_schema import (
     Chunk,
     ChunkChoice,
     Delta,
-    FunctionDelta,
     ToolDelta,
     read_chunk,
 )
@@ -60,33 +56,14 @@ FINISH: dict[str, FinishReason] = {
     "content_filter": "content_filter",
 }
 
-CALLS_MAX = 1024
-"""Tool calls of one choice. More is a runaway, and each costs us memory."""
-
-
-class _Call(Struct):
-    """A tool call on its way. It starts once its name is known."""
-
-    ordinal: int
-    id: str
-    name: str = ""
-    started: bool = False
-    ended: bool = False
-    told: bool = False  # Some arguments went out.
-    custom: bool = False
-    waiting: str = ""
-    state: ProviderState | None = None
-
 
 class _ChoiceState:
     """What has been seen of one choice."""
 
-    __slots__ = ("calls", "current", "details", "finished", "places")
+    __slots__ = ("calls", "details", "finished")
 
-    def __init__(self) -> None:
-        self.calls: list[_Call] = []
-        self.places: dict[int, _Call] = {}
-        self.current: _Call | None = None
+    def __init__(self, source: str, index: int) -> None:
+        self.calls = Calls(source, index)
         self.details: list[Any] = []
         self.finished = False
 
@@ -168,7 +145,7 @@ class ChunkReader:
         index = choice.index or 0
         state = self._choices.get(index)
         if state is None:
-            state = self._choices[index] = _ChoiceState()
+            state = self._choices[index] = _ChoiceState(self.source, index)
         delta = choice.delta or choice.message
         if delta is not None and not state.finished:
             if (
@@ -198,7 +175,7 @@ class ChunkReader:
     def _text(
         self, piece: str, index: int, state: _ChoiceState, events: list[Event]
     ) -> None:
-        if state.details or state.current is not None:
+        if state.details or state.calls.open:
             self._close_part(index, state, events)
         events.append(TextDelta(piece, index))
 
@@ -207,8 +184,7 @@ class ChunkReader:
     ) -> None:
         thought = delta.reasoning_content or delta.reasoning
         if thought:
-            if state.current is not None:
-                self._close_part(index, state, events)
+            state.calls.end(events)
             events.append(ReasoningDelta(thought, index))
         if delta.reasoning_details != NULL:
             details = decode_any(delta.reasoning_details)
@@ -231,88 +207,9 @@ class ChunkReader:
     def _tool(
         self, delta: ToolDelta, index: int, state: _ChoiceState, events: list[Event]
     ) -> None:
-        function = delta.function or delta.custom or FunctionDelta()
-        call = self._place(delta, function, state)
-        if call is None:
-            if len(state.calls) >= CALLS_MAX:
-                events.append(malformed(self.source, f"over {CALLS_MAX} tool calls"))
-                return
-            call = self._new_call(delta, index, state, events)
-        if call.ended:
-            events.append(malformed(self.source, "a tool call went on after its end"))
-            return
-        if delta.id and not call.started:
-            call.id = delta.id
-        if function.name and not call.started:
-            call.name = function.name
-        if delta.extra_content != NULL:
-            google = mapping(mapping(decode_any(delta.extra_content)).get("google"))
-            signature = text_or_none(google.get("thought_signature"))
-            if signature and not call.started:
-                call.state = ProviderState("gemini", "thought_signature", signature)
-        piece = function.arguments or function.input or ""
-        if not call.started and not call.name:
-            call.waiting += piece
-            return
-        if not call.started:
-            self._start_call(call, index, events)
-        if piece:
-            call.told = True
-            events.append(ToolArgsDelta(call.ordinal, piece, index))
-
-    def _place(
-        self, delta: ToolDelta, function: FunctionDelta, state: _ChoiceState
-    ) -> _Call | None:
-        """The call that this piece goes on with; None when it begins one."""
-        if delta.index is None:
-            # Mistral and Google's compatible endpoint may leave the index out.
-            begins = bool(delta.id or function.name)
-            return None if begins or not state.calls else state.calls[-1]
-        call = state.places.get(delta.index)
-        if (
-            call is not None
-            and call.started
-            and function.name
-            and delta.id
-            and delta.id != call.id
-        ):
-            return None  # Every parallel call at index 0, each with its own id.
-        return call
-
-    def _new_call(
-        self, delta: ToolDelta, index: int, state: _ChoiceState, events: list[Event]
-    ) -> _Call:
-        self._close_part(index, state, events)
-        ordinal = len(state.calls)
-        # Ids must differ across the turns of a conversation, so ours hold the answer's.
-        call = _Call(ordinal, f"call_{self._id[-24:]}_{index}_{ordinal}")
-        call.custom = delta.type == "custom" or delta.custom is not None
-        state.calls.append(call)
-        state.current = call
-        state.places[ordinal if delta.index is None else delta.index] = call
-        return call
-
-    def _start_call(self, call: _Call, index: int, events: list[Event]) -> None:
-        call.started = True
-        events.append(
-            ToolCallStart(
-                call.ordinal, call.id, call.name, index, call.custom, call.state
-            )
-        )
-        if call.waiting:
-            call.told = True
-            events.append(ToolArgsDelta(call.ordinal, call.waiting, index))
-            call.waiting = ""
-
-    def _end_call(self, call: _Call, index: int, events: list[Event]) -> None:
-        if call.ended:
-            return
-        if not call.started:
-            self._start_call(call, index, events)
-        if not call.told and not call.custom:
-            events.append(ToolArgsDelta(call.ordinal, "{}", index))
-        call.ended = True
-        events.append(ToolCallEnd(call.ordinal, index))
+        if state.details and state.calls.begins(delta):
+            self._close_part(index, state, events)
+        state.calls.add(delta, self._id, events)
 
     def _close_part(self, index: int, state: _ChoiceState, events: list[Event]) -> None:
         """Another part begins, or the choice ends: end what was open."""
@@ -323,9 +220,7 @@ class ChunkReader:
                 "openrouter", "reasoning_details", encode(details).decode()
             )
             events.append(ReasoningState(proof, index))
-        if state.current is not None:
-            self._end_call(state.current, index, events)
-            state.current = None
+        state.calls.end(events)
 
     def _extras(self, delta: Delta, index: int, events: list[Event]) -> None:
         if delta.audio != NULL:
@@ -376,7 +271,7 @@ class ChunkReader:
             return
         self._close_part(index, state, events)
         state.finished = True
-        if state.calls and reason == "stop":
+        if len(state.calls) and reason == "stop":
             reason = "tool_calls"
         events.append(Finish(reason, raw, index))
 

@@ -34,8 +34,9 @@ from wire.openai_errors import render_error
 from wire.openai_responses_build import body_bytes, build
 from wire.openai_responses_decoder import ResponsesDecoder, read_response
 from wire.openai_responses_encoder import ResponsesEncoder
+from wire.openai_responses_head import read_head
 from wire.openai_responses_items import STATE_MARK, failure_fields, render
-from wire.openai_responses_parse import expand, parse, read_head
+from wire.openai_responses_parse import expand, parse
 from wire.openai_responses_relay import ResponsesRelay, relay_response
 from wire.openai_responses_schema import SOURCE
 from wire.request import ChatRequest

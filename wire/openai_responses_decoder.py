@@ -59,8 +59,7 @@ ITEMS_MAX = 4096
 class ItemReader:
     """Output items into events, streamed or whole, in the order they come."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self) -> None:
         self.calls = 0
         self.content = False
         self._block = -1
@@ -187,11 +186,11 @@ def start_of(snapshot: Snapshot) -> Start:
     )
 
 
-def failure_of(snapshot: Snapshot, source: str, provider: str) -> Fault:
+def failure_of(snapshot: Snapshot, source: str) -> Fault:
     """The fault of a response that failed or was cancelled."""
     if snapshot.error != NULL:
         data = b'{"error":' + bytes(snapshot.error) + b"}"
-        return classify_event(provider, data, source=source)
+        return classify_event(source, data)
     return Fault(
         kind="transient",
         message=f"{source} ended the answer as {snapshot.status or 'failed'}.",
@@ -207,7 +206,7 @@ class ResponsesDecoder:
     def __init__(self, source: str) -> None:
         self._source = source
         self._sse = SseDecoder()
-        self._items = ItemReader(source)
+        self._items = ItemReader()
         self._started = False
         self._done = False
         self._failed = False
@@ -302,7 +301,7 @@ class ResponsesDecoder:
                 self._end(event.response, events)
             case "response.failed" | "response.cancelled":
                 snapshot = read_snapshot(event.response)
-                events.append(failure_of(snapshot, self._source, self._source))
+                events.append(failure_of(snapshot, self._source))
             case "error":
                 # Nested as on the wire, or flat as in the specification.
                 events.append(classify_event(self._source, data))
@@ -358,9 +357,9 @@ def read_response(body: bytes, source: str) -> list[Event]:
     snapshot = read_snapshot(body)
     failed = snapshot.error != NULL or snapshot.status in {"failed", "cancelled"}
     if failed:
-        return [failure_of(snapshot, source, source)]
+        return [failure_of(snapshot, source)]
     events: list[Event] = [start_of(snapshot)]
-    items = ItemReader(source)
+    items = ItemReader()
     for place, item in enumerate(listing(value.get("output"))):
         items.done(place, mapping(item), events, whole=True)
     usage = usage_of(snapshot)

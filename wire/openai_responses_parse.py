@@ -1,4 +1,4 @@
-"""OpenAI Responses from a client: bodies into a `Head` or a `ChatRequest`.
+"""OpenAI Responses from a client: whole bodies into a `ChatRequest`.
 
 Neighbouring items of the assistant (reasoning, message, calls) become one turn; each
 tool output becomes a tool message. Whoever stores answers resolves
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from wire import checks
-from wire.dialect import ClientError, Head, Need
+from wire.dialect import ClientError
 from wire.jsontext import (
     NULL,
     decode_any,
@@ -26,7 +26,6 @@ from wire.jsontext import (
     mapping,
     text,
 )
-from wire.openai_chat_head import PREFIX_BYTES_MAX, media_sizes
 from wire.openai_chat_parse import split_data_url
 from wire.openai_responses_body import (
     InBody,
@@ -35,7 +34,6 @@ from wire.openai_responses_body import (
     InPart,
     InText,
     InTool,
-    InTop,
 )
 from wire.openai_responses_items import uncarry
 from wire.openai_responses_schema import SOURCE
@@ -61,7 +59,6 @@ from wire.request import (
 )
 from wire.toolids import unpack
 
-_top = msgspec.json.Decoder(InTop)
 _body = msgspec.json.Decoder(InBody)
 _item = msgspec.json.Decoder(InItem)
 _kind = msgspec.json.Decoder(InKind)
@@ -80,47 +77,6 @@ _WORDED = frozenset(f.name for f in msgspec.structs.fields(InBody)) - {
     # Echoed in the answer as they came.
     *("instructions", "tools", "tool_choice", "previous_response_id"),
 }
-
-
-def read_head(body: bytes) -> Head:
-    """Look at the top level. Raises ClientError."""
-    top = decode_client(_top, body)
-    checks.model(top.model)
-    bound = top.max_output_tokens
-    if bound is not None:
-        checks.integer(bound, "max_output_tokens", 1, checks.TOKENS_MAX)
-    tools, schema = given(top.tools), given(top.text)
-    prompt, instructions = given(top.input), given(top.instructions)
-    needs: set[Need] = set()
-    if len(tools) > 2:
-        needs.add("tools")
-    if b'"json_schema"' in schema:
-        needs.add("json_schema")
-    if top.reasoning is not None and top.reasoning.effort not in {None, "none"}:
-        needs.add("reasoning")
-    for word, need in _MEDIA_NEEDS:
-        if word in prompt:
-            needs.add(need)
-    return Head(
-        model=top.model,
-        stream=bool(top.stream),
-        include_usage=True,
-        max_output_tokens=bound,
-        prompt_bytes=len(prompt) + len(instructions) + len(tools) + len(schema),
-        media_bytes=media_sizes(prompt) if needs & {"images", "files"} else 0,
-        prefix=b"".join((tools, instructions, prompt))[:PREFIX_BYTES_MAX],
-        needs=frozenset(needs),
-        user=top.user,
-        service_tier=top.service_tier,
-        previous_response_id=top.previous_response_id,
-    )
-
-
-_MEDIA_NEEDS: tuple[tuple[bytes, Need], ...] = (
-    (b'"input_image"', "images"),
-    (b'"input_file"', "files"),
-    (b'"input_audio"', "audio"),
-)
 
 
 def expand(body: bytes, earlier: Sequence[bytes]) -> bytes:

@@ -110,7 +110,7 @@ class ResponsesRelay(SseRelay):
                 return self._renamed(event, data, snapshot)
             case "response.failed" | "response.cancelled":
                 snapshot = read_snapshot(told.response)
-                reading.fault = failure_of(snapshot, self.source, self.source)
+                reading.fault = failure_of(snapshot, self.source)
                 return b""
             case "error":
                 reading.fault = classify_event(self.source, data)
@@ -194,7 +194,7 @@ def relay_response(body: bytes, source: str, *, model: str | None = None) -> Rea
         return Reading(fault=malformed(source, "the answer is not a JSON object"))
     snapshot = read_snapshot(body)
     if snapshot.error != NULL or snapshot.status in {"failed", "cancelled"}:
-        return Reading(fault=failure_of(snapshot, source, source))
+        return Reading(fault=failure_of(snapshot, source))
     calls = sum(
         mapping(item).get("type") in CALL_TYPES for item in listing(value.get("output"))
     )
