@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import trio
 
-from runtime import ActorDown, ActorGone, MailboxFull, MailboxSpec
+from runtime import (
+    Actor,
+    ActorDown,
+    ActorGone,
+    ControlTell,
+    MailboxFull,
+    MailboxSpec,
+    handles,
+)
 from tests.runtime.support_actors import (
     Add,
     Blocking,
@@ -190,6 +198,87 @@ async def test_control_to_an_actor_that_ended_is_a_dead_letter() -> None:
         with pytest.raises(ActorGone):
             await ref.tell(Urgent())
         assert system.dead_letters == (("it", "Urgent"), ("it", "Urgent"))
+
+
+# -- inline offers -----------------------------------------------------------------
+
+
+async def test_control_offered_to_an_idle_actor_is_handled_before_it_returns() -> None:
+    """An outcome told at the end of a request costs no task switch."""
+    journal: list[str] = []
+    async with one(lambda: Counter(journal)) as ref:
+        assert ref.offer(Urgent("at once"))
+        assert journal == ["urgent at once"]
+        assert ref.cell.task is None
+
+
+async def test_an_offer_does_not_overtake_what_is_queued() -> None:
+    journal: list[str] = []
+    async with one(lambda: Counter(journal)) as ref:
+        await ref.tell(Urgent("first"))
+        assert ref.offer(Urgent("second"))
+        assert journal == []
+        await settled()
+        assert journal == ["urgent first", "urgent second"]
+
+
+async def test_a_crash_in_an_inline_offer_is_the_actors_not_the_senders() -> None:
+    async with one(Fragile) as ref:
+        assert ref.offer(CrashAtOnce())
+        assert ref.cell.exit is not None
+        await trio.sleep(2)
+        assert ref.cell.incarnation == 2
+        assert ref.cell.last_crash.message == "CrashAtOnce"
+
+
+class CrashAtOnce(ControlTell["Fragile"], frozen=True):
+    pass
+
+
+class Fragile(Actor):
+    @handles(CrashAtOnce)
+    def crash(self, msg: CrashAtOnce) -> None:
+        raise KeyError("at once")
+
+
+class Echo(ControlTell["Echoer"], frozen=True):
+    left: int
+
+
+class Echoer(Actor):
+    """Offers to the other one from within its handler."""
+
+    def __init__(self, other: str, heard: list[str]) -> None:
+        self.other = other
+        self.heard = heard
+
+    @handles(Echo)
+    def echo(self, msg: Echo) -> None:
+        self.heard.append(f"{self.ctx.id} begins {msg.left}")
+        other = self.ctx.lookup(self.other)
+        if msg.left:
+            assert other is not None
+            assert other.offer(Echo(msg.left - 1))
+        self.heard.append(f"{self.ctx.id} ends {msg.left}")
+
+
+async def test_actors_that_offer_to_each_other_never_re_enter() -> None:
+    """A handler that is on the stack is not idle, so what comes back is queued."""
+    heard: list[str] = []
+    children = [
+        spec("a", lambda: Echoer("b", heard)),
+        spec("b", lambda: Echoer("a", heard)),
+    ]
+    async with tree(children) as system:
+        at(system, "a").offer(Echo(3))
+        await settled()
+    assert heard[:4] == ["a begins 3", "b begins 2", "b ends 2", "a ends 3"]
+    assert [line for line in heard if "begins" in line] == [
+        "a begins 3",
+        "b begins 2",
+        "a begins 1",
+        "b begins 0",
+    ]
 
 
 # -- down --------------------------------------------------------------------------
