@@ -180,7 +180,7 @@ def _part(part: Part) -> dict[str, Any] | None:
             else:
                 url = part.url or f"data:{part.media_type};base64,{part.data}"
                 shown["image_url"] = url
-            return {**shown, "detail": part.detail or "auto"}
+            return shown | ({"detail": part.detail} if part.detail else {})
         case File():
             return _file(part)
         case Audio():
