@@ -47,6 +47,7 @@ from runtime import (
     AskError,
     ChildSpec,
     Context,
+    ControlTell,
     Crashed,
     Draining,
     Exit,
@@ -92,6 +93,12 @@ class Peers:
     hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
 
 
+class DeadlineCheck(ControlTell["Stream"], frozen=True):
+    """An alarm that the stream set for its own attempt, by its place."""
+
+    attempt: int
+
+
 class Streams(Supervisor):
     """Parent of all streams: opens one for each request."""
 
@@ -124,7 +131,7 @@ class Stream(Actor):
     """One request."""
 
     mailbox = MailboxSpec(CONTROL_QUEUED_MAX, full="block", down="reject")
-    accepts = (ClientGone, EndStream)
+    accepts = (ClientGone, EndStream, DeadlineCheck)
 
     def __init__(
         self, peers: Peers, inquiry: Inquiry, channel: StreamChannel[Piece]
@@ -191,6 +198,17 @@ class Stream(Actor):
     def end_stream(self, msg: EndStream) -> None:
         """The gateway wants it over."""
         self._end(msg.why)
+
+    @handles(DeadlineCheck)
+    def check_deadline(self, msg: DeadlineCheck) -> None:
+        """An alarm of the current attempt; those of earlier ones mean nothing."""
+        if self.current is not None and msg.attempt == len(self.attempts):
+            self.current.ring(self.peers.now())
+
+    def _set_alarm(self, at: float, attempt: Attempt) -> None:
+        place = len(self.attempts)
+        assert self.attempts[-1] is attempt
+        self.ctx.tell_at(at, DeadlineCheck(place))
 
     async def _serve(self) -> None:
         self.fault = await self._answer()
@@ -263,6 +281,7 @@ class Stream(Actor):
                 plan,
                 plan.candidates[step.candidate],
                 sink=self.sink,
+                set_alarm=self._set_alarm,
                 last=step.candidate == len(plan.candidates) - 1,
             )
             self.attempts.append(attempt)

@@ -7,6 +7,8 @@ Talks to: provider, ledger, vault. Never retries: that is the stream's decision.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -67,6 +69,7 @@ class Attempt:
         candidate: Candidate,
         *,
         sink: Sink,
+        set_alarm: Callable[[float, Attempt], object],
         last: bool,
     ) -> None:
         self.peers = peers
@@ -78,6 +81,9 @@ class Attempt:
         self.last = last
         self.phase = "queue"
         self.scope = trio.CancelScope()
+        self.set_alarm = set_alarm
+        self.alarm_at = math.inf
+        self.due = math.inf
         self.began = peers.now()
         self.sent_at = self.began
         self.first_content_at: float | None = None
@@ -289,21 +295,29 @@ class Attempt:
         self._arm("first_content", self.sent_at + limit_s)
 
     def arm_idle(self, now: float) -> None:
-        """Content flows: only a pause, or the whole, can be too long.
-
-        Re-arming a scope costs more than a delta, so it is done once in an eighth of
-        the pause: a stall is noticed between one and one and an eighth of `idle_s`.
-        """
-        slack_s = self.deadlines.idle_s / 8
-        due = now + self.deadlines.idle_s
-        if self.phase != "idle" or due - self.scope.deadline > 0:
-            self._arm("idle", due + slack_s)
+        """Content flows: only a pause, or the whole, can be too long."""
+        self._arm("idle", now + self.deadlines.idle_s)
 
     def _arm(self, phase: str, deadline: float) -> None:
+        """Set the time by which this phase must be over.
+
+        Phases follow each other faster than alarms ring: the one alarm looks at `due`
+        when it rings, so moving a deadline back costs an assignment.
+        """
         self.phase = phase
         total = self.sent_at + self.deadlines.total_s
-        deadline = min(total, deadline)
-        self.scope.deadline = deadline
+        self.due = due = min(deadline, total)
+        if due < self.alarm_at:
+            self.alarm_at = due
+            self.set_alarm(due, self)
+
+    def ring(self, now: float) -> None:
+        """The alarm: too late, or not yet."""
+        if now >= self.due:
+            self.scope.cancel(reason=f"{self.phase} deadline of {self.source}")
+        else:
+            self.alarm_at = self.due
+            self.set_alarm(self.due, self)
 
     def _why_cancelled(self) -> Fault:
         if self.ended_by:

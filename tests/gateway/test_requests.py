@@ -208,7 +208,7 @@ async def test_a_missing_key_is_said_without_naming_it(
     [
         (Silent(), DEADLINES.headers_s),
         (Mute(), DEADLINES.first_content_s),
-        (PausesAfter(), DEADLINES.idle_s * 9 / 8),
+        (PausesAfter(), DEADLINES.idle_s),
         (Floods(), None),
     ],
     ids=["headers", "first content", "idle", "total"],
