@@ -1,4 +1,3 @@
-
 """What a type checker must accept and refuse about messages and handlers.
 
 Checked by mypy --strict and pyright strict in `test_typing.py`; never imported.
