@@ -1,3 +1,4 @@
+# ruff: noqa: PT012, TRY301 - bodies of systems; errors that are raised to be reported
 """The rare paths, each a rule of its own."""
 
 from __future__ import annotations
