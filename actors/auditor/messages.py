@@ -1,8 +1,11 @@
 """What the auditor can be asked and told.
 
-A request is admitted only with a slot for its record (`OpenRecord`); the slot is filled
-by `Record`, or by the auditor itself when the stream dies without one. So every
-admitted request has exactly one record.
+Two books. The records: a request is admitted only with a slot for its record
+(`OpenRecord`); the slot is filled by `Record`, or by the auditor itself when the stream
+dies without one, so every admitted request has exactly one record. The log: acts that
+matter (grants, uses, rotations, logins, changes), each an `AuditEvent`, in a tree that
+nobody can rewrite unseen. `Attest` waits until its event is covered by a durable signed
+checkpoint; `Noted` waits for nothing and is written within `FACTS_WAIT_S`.
 """
 
 from __future__ import annotations
@@ -88,6 +91,71 @@ class Record(ControlTell["Auditor"], frozen=True):
 
 class Flush(Request["Auditor", int], frozen=True):
     """Reply when all that was recorded so far is on disk, with how many that is."""
+
+
+class AuditEvent(Struct, frozen=True):
+    """One act, for the log. Never a prompt, an answer, a key or a person's name.
+
+    `actor` is who did it and `name` what it was done to; people only as keyed hashes
+    (`privacy.py`). Free words have no place here: `detail` holds small numbers and
+    identifiers, and what must stay erasable goes elsewhere, sealed, with its hash here.
+    """
+
+    act: str  # A short dotted verb: "key.grant", "key.rotate", "admin.login".
+    actor: str = ""
+    out: str = "ok"  # "ok", "denied", or a short word for what went wrong.
+    tenant: str = ""
+    env: str = ""
+    provider: str = ""
+    name: str = ""
+    ver: int = 0
+    lease: str = ""
+    req: str = ""  # The request's id, or the hash of a signed request's base.
+    nonce: str = ""  # Of a signed request: a restart reloads these from the tail.
+    detail: tuple[tuple[str, str | int], ...] = ()
+
+
+class Receipt(Struct, frozen=True):
+    """Where an event is in the log, and the checkpoint that covers it."""
+
+    origin: str
+    seq: int  # The index of its leaf, from 0.
+    size: int  # The covering tree's size.
+    root: bytes
+
+
+class Attest(Request["Auditor", Receipt], frozen=True):
+    """Reply once the event is covered by a durable signed checkpoint.
+
+    Raises AuditUnavailable when the log cannot be written: what needed the event must
+    then not happen. An event may be in the log though its asker was refused; the log
+    says so itself (`audit.unacknowledged`). The other way round cannot be.
+    """
+
+    event: AuditEvent
+
+
+class Noted(ControlTell["Auditor"], frozen=True):
+    """Events that need no waiting for: uses under a grant, refusals, ends."""
+
+    events: tuple[AuditEvent, ...]
+
+
+class ReportLog(Request["Auditor", "LogReport"], frozen=True):
+    """How the log stands."""
+
+
+class LogReport(Struct, frozen=True):
+    """The log, for operators."""
+
+    origin: str
+    vkey: str
+    size: int
+    published: int  # The size of the checkpoint that readers of the folder see.
+    witnessed: int  # The size of the last checkpoint that a witness has signed.
+    waiting: int
+    denials_folded: int
+    trouble: str  # Empty when all is well.
 
 
 class AuditUnavailable(DomainError):
