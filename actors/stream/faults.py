@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import httpx
 
 from actors.ledger.messages import HoldRefused
@@ -10,13 +12,15 @@ from actors.router.messages import Deployment, NoRoute
 from runtime import ActorDown, MailboxFull
 from wire.events import Fault
 
-REQUEST_ID_HEADERS = (
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "x-amzn-requestid",
-    "mistral-correlation-id",
-    "x-generation-id",
+REQUEST_ID_HEADERS = frozenset(
+    {
+        b"x-request-id",
+        b"request-id",
+        b"apim-request-id",
+        b"x-amzn-requestid",
+        b"mistral-correlation-id",
+        b"x-generation-id",
+    }
 )
 REQUEST_ID_CHARS_MAX = 128
 
@@ -217,8 +221,10 @@ def ended(why: str) -> Fault:
 
 def request_id(response: httpx.Response) -> str:
     """The provider's id of the exchange, for support tickets."""
-    for name in REQUEST_ID_HEADERS:
-        value: str | None = response.headers.get(name)
-        if value:
-            return value[:REQUEST_ID_CHARS_MAX]
+    raw: Iterable[tuple[bytes, bytes]] = getattr(response, "raw_headers", None) or (
+        response.headers.raw
+    )
+    for name, value in raw:
+        if name.lower() in REQUEST_ID_HEADERS:
+            return value[:REQUEST_ID_CHARS_MAX].decode("ascii", "replace")
     return ""
