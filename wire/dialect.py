@@ -170,7 +170,8 @@ class Reading(Struct):
         usage: the last absolute usage seen, or None.
         finish: the provider's answer ended for this reason (the last choice's).
         fault: an error event, or broken grammar. Its bytes are never in `out`: the
-            caller decides between the next candidate and `ClientDialect.error_event`.
+            caller decides between the next candidate and `wire.relay.failure`. Where
+            nothing went out before, `out` is empty: the attempt left no trace.
         done: the end of the grammar was seen. Nothing after it is relayed.
         events: events (frames) completed by this feed.
     """

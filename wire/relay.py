@@ -135,14 +135,16 @@ class SseRelay:
 
     def _withhold(self, run: bytes, reading: Reading) -> bytes:
         """Hold `run` back until there is content, or the end without any."""
-        if reading.content or (self.done and reading.fault is None):
+        if reading.fault is not None:
+            # Content and error in one feed: nothing went out, so another may answer.
+            self._held.clear()
+            reading.content, reading.output_chars = False, 0
+            return b""
+        if reading.content or self.done:
             self.committed = True
             run = b"".join((*self._held, run))
             self._held.clear()
             return run
-        if reading.fault is not None:
-            self._held.clear()
-            return b""
         if run:
             self._held.append(run)
             self._held_size += len(run)
@@ -204,6 +206,11 @@ class Translation:
     def __repr__(self) -> str:
         return f"<Translation {self._decoder!r} to {self._encoder!r}>"
 
+    @property
+    def done(self) -> bool:
+        """The stream has ended, well, badly or cut."""
+        return self._ended
+
     def feed(self, data: bytes) -> Reading:
         """See `Reader.feed`."""
         if self._ended:
@@ -261,10 +268,13 @@ class Translation:
             else:
                 reading.output_chars += chars_of(event)
         if not self._committed:
+            if reading.fault is not None:
+                # Content and error in one feed: nothing went out, another may answer.
+                self._held.clear()
+                reading.content, reading.output_chars = False, 0
+                return reading
             if not reading.content and not self._decoder.done:
                 self._held.extend(events)
-                if reading.fault is not None:
-                    self._held.clear()
                 return reading
             self._committed = True
             events = self._held + events

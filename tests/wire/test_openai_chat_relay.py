@@ -212,7 +212,9 @@ def test_an_error_event_is_a_fault_and_never_relayed(content_first: bool) -> Non
         b'event: error\ndata: {"error":{"message":"boom","type":"server_error"}}\n\n'
     )
     one = relay("groq")
-    reading = one.feed((A if content_first else ROLE) + error + DONE)
+    first = one.feed(A if content_first else ROLE)
+    assert first.content == content_first
+    reading = one.feed(A + error + DONE)
     assert reading.fault is not None
     assert reading.fault.kind == "transient"
     assert reading.out == (A if content_first else b"")
@@ -222,11 +224,19 @@ def test_an_error_event_is_a_fault_and_never_relayed(content_first: bool) -> Non
 
 
 def test_a_finish_that_is_an_error_is_a_fault() -> None:
-    reading = relay("deepseek").feed(
-        A + chunk("{}", finish='"insufficient_system_resource"')
-    )
+    one = relay("deepseek")
+    one.feed(A)
+    reading = one.feed(A + chunk("{}", finish='"insufficient_system_resource"'))
     assert reading.fault is not None
     assert reading.out == A
+
+
+def test_an_error_beside_the_first_content_leaves_no_trace() -> None:
+    """Nothing has gone to the client yet, so another candidate may still answer."""
+    error = b'data: {"error":{"message":"boom","type":"server_error"}}\n\n'
+    reading = relay().feed(ROLE + A + error)
+    assert reading.fault is not None
+    assert (reading.out, reading.content, reading.output_chars) == (b"", False, 0)
 
 
 @pytest.mark.parametrize("cut_after", [b"", ROLE, ROLE + A, ROLE + A + STOP[:-9]])

@@ -71,10 +71,16 @@ def test_a_fault_before_content_leaves_no_trace() -> None:
 
 
 def test_a_fault_after_content_keeps_what_came_before_it() -> None:
-    readings = run([START, TEXT, TEXT, FAULT, TEXT], [TEXT])
-    assert readings[0].out == b"STT"
-    assert readings[0].fault == FAULT
-    assert readings[1] == Reading()
+    readings = run([START, TEXT], [TEXT, FAULT, TEXT], [TEXT])
+    assert [r.out for r in readings] == [b"ST", b"T", b"", b""]
+    assert readings[1].fault == FAULT
+    assert readings[2] == Reading()
+
+
+def test_a_fault_beside_the_first_content_leaves_no_trace_either() -> None:
+    """Nothing has gone to the client yet, so another candidate may still answer."""
+    reading = run([START, TEXT, FAULT])[0]
+    assert reading == Reading(fault=FAULT, events=3)
 
 
 def test_a_truncated_stream_is_a_fault_without_an_end() -> None:
