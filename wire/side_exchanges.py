@@ -93,16 +93,19 @@ class EmbedClient:
 
     def parse_request(self, body: bytes, headers: Headers) -> ChatRequest:
         """Embeddings are no chat."""
+        del body, headers
         raise AssertionError("embeddings are no chat")
 
     def stream_encoder(self, request: ChatRequest, reply: Reply) -> StreamEncoder:
         """Embeddings do not stream."""
+        del request, reply
         raise AssertionError("embeddings do not stream")
 
     def render_response(
         self, completion: Completion, request: ChatRequest, reply: Reply
     ) -> bytes:
         """Embeddings are no chat."""
+        del completion, request, reply
         raise AssertionError("embeddings are no chat")
 
     def render_error(self, fault: Fault) -> ErrorResponse:
@@ -111,6 +114,7 @@ class EmbedClient:
 
     def error_event(self, fault: Fault) -> bytes:
         """Embeddings do not stream."""
+        del fault
         raise AssertionError("embeddings do not stream")
 
 

@@ -17,7 +17,7 @@ import attrs
 ECHO_CHARS_MAX: Final = 60
 
 
-class Unfit(ValueError):  # noqa: N818 - a verdict on a value; nobody sees it raised
+class Unfit(ValueError):
     """A value that its reader refuses; `why` completes the sentence "VALUE …".
 
     `hidden`: the value may be a credential in the wrong place, so it is not echoed.
