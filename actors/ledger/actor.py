@@ -126,6 +126,8 @@ class Ledger(Actor):
                 msg.price,
                 prompt_tokens_max=msg.prompt_tokens_max,
                 output_tokens_max=msg.output_tokens_max,
+                audio=msg.audio,
+                cache_1h=msg.cache_1h,
             )
             if not accounts.fits(account, nanousd):
                 return self._no_room(account, nanousd, now_s)

@@ -19,13 +19,38 @@ if TYPE_CHECKING:
 NANOUSD_PER_USD = 1_000_000_000
 
 
-class Price(Struct, frozen=True):
-    """What one deployment charges, in nano-dollars per million tokens."""
+class Price(Struct, frozen=True, omit_defaults=True):
+    """What one deployment charges, in nano-dollars per million tokens.
+
+    None: charged as plain input (cache and audio input) or plain output (audio output,
+    reasoning). Searches are charged one by one.
+
+    Args:
+        tiers: dearer prices for long prompts, in rising order; the whole request is
+            charged at the last whose `above_tokens` its prompt exceeds.
+        batch, flex, priority: the prices of these services, where they differ.
+    """
 
     input_nanousd_per_mtok: int
     output_nanousd_per_mtok: int
-    cached_input_nanousd_per_mtok: int | None = None  # None: as uncached input.
-    cache_write_nanousd_per_mtok: int | None = None  # None: as uncached input.
+    cached_input_nanousd_per_mtok: int | None = None
+    cache_write_nanousd_per_mtok: int | None = None
+    cache_write_1h_nanousd_per_mtok: int | None = None  # None: as other cache writes.
+    audio_input_nanousd_per_mtok: int | None = None
+    audio_output_nanousd_per_mtok: int | None = None
+    reasoning_nanousd_per_mtok: int | None = None
+    search_nanousd: int = 0
+    tiers: tuple[PriceTier, ...] = ()
+    batch: Price | None = None
+    flex: Price | None = None
+    priority: Price | None = None
+
+
+class PriceTier(Struct, frozen=True, omit_defaults=True):
+    """The price of prompts with more tokens than this."""
+
+    above_tokens: int
+    price: Price
 
 
 class Meter(Struct):
@@ -63,6 +88,8 @@ class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
     output_tokens_max: int
     price: Price | None
     meter: Meter
+    audio: bool = False  # It may hold or bring sound, which is dearer than text.
+    cache_1h: bool = False  # It asks for cache writes that last an hour.
 
 
 class Hold(Struct, frozen=True):

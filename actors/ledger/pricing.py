@@ -1,44 +1,135 @@
-"""What tokens cost. Pure integers: nano-dollars, rounded up once per bill."""
+"""What tokens cost. Pure integers: nano-dollars, rounded up once per bill.
+
+A price has parts. Which one applies is decided in this order: the service that was
+asked for (`for_service`), the tier of the prompt's length (`at`), then each token's
+kind. A kind without a price of its own is charged as what it is a kind of.
+"""
+
+from collections.abc import Iterator
+from typing import Final
 
 from actors.ledger.messages import Price
 from wire.events import Usage
 
-TOKENS_PER_MTOK = 1_000_000
+TOKENS_PER_MTOK: Final = 1_000_000
 
 
-def worst(price: Price, *, prompt_tokens_max: int, output_tokens_max: int) -> int:
-    """The most that a call within these bounds can cost, in nano-dollars."""
-    dearest_input = max(
-        price.input_nanousd_per_mtok,
-        price.cached_input_nanousd_per_mtok or 0,
-        price.cache_write_nanousd_per_mtok or 0,
-    )
-    return _up(
-        prompt_tokens_max * dearest_input
-        + output_tokens_max * price.output_nanousd_per_mtok
+def for_service(price: Price, service: str | None) -> Price:
+    """The price of the service that a request asks for ("flex", "priority", …).
+
+    A service without a price of its own is charged as the standard one.
+    """
+    match service:
+        case "batch":
+            return price.batch or price
+        case "flex":
+            return price.flex or price
+        case "priority":
+            return price.priority or price
+        case _:
+            return price
+
+
+def at(price: Price, prompt_tokens: int) -> Price:
+    """The price that a prompt of this length is charged at."""
+    for tier in reversed(price.tiers):
+        if prompt_tokens > tier.above_tokens:
+            return tier.price
+    return price
+
+
+def worst(
+    price: Price,
+    *,
+    prompt_tokens_max: int,
+    output_tokens_max: int,
+    audio: bool = True,
+    cache_1h: bool = True,
+) -> int:
+    """The most that a call within these bounds can cost, in nano-dollars.
+
+    Every tier that the prompt may reach counts, and every kind of token that it may
+    hold: without sound or long-lived cache writes in the request, their prices do not.
+    Searches are unknown before the call; they settle as what they were.
+    """
+    return max(
+        _up(
+            prompt_tokens_max * _dearest_input(one, audio=audio, cache_1h=cache_1h)
+            + output_tokens_max * _dearest_output(one, audio=audio)
+        )
+        for one in _reachable(price, prompt_tokens_max)
     )
 
 
 def cost(price: Price, usage: Usage) -> int:
     """What this usage costs, in nano-dollars.
 
-    `Usage.prompt` holds cached and cache-written tokens; they are taken out first.
-    Providers have been seen to report more cached than prompt tokens: the plain rest
-    is never negative.
+    `Usage.prompt` holds cached, cache-written and audio tokens, `completion` holds
+    reasoning and audio: they are taken out first. Providers have been seen to report
+    more cached than prompt tokens: the plain rest is never negative.
     """
+    now = at(price, usage.prompt)
+    text_in = now.input_nanousd_per_mtok
+    text_out = now.output_nanousd_per_mtok
+    write = _or(now.cache_write_nanousd_per_mtok, text_in)
+    write_1h = _or(now.cache_write_1h_nanousd_per_mtok, write)
+    written_1h = min(usage.cache_write_1h, usage.cache_write)
     plain = max(0, usage.prompt - usage.cached - usage.cache_write)
-    cached_price = price.cached_input_nanousd_per_mtok
-    if cached_price is None:
-        cached_price = price.input_nanousd_per_mtok
-    write_price = price.cache_write_nanousd_per_mtok
-    if write_price is None:
-        write_price = price.input_nanousd_per_mtok
-    return _up(
-        plain * price.input_nanousd_per_mtok
-        + usage.cached * cached_price
-        + usage.cache_write * write_price
-        + usage.completion * price.output_nanousd_per_mtok
+    audio_in = min(usage.audio_in, plain)
+    audio_out = min(usage.audio_out, usage.completion)
+    reasoning = min(usage.reasoning, usage.completion - audio_out)
+    tokens = (
+        (plain - audio_in) * text_in
+        + audio_in * _or(now.audio_input_nanousd_per_mtok, text_in)
+        + usage.cached * _or(now.cached_input_nanousd_per_mtok, text_in)
+        + (usage.cache_write - written_1h) * write
+        + written_1h * write_1h
+        + (usage.completion - audio_out - reasoning) * text_out
+        + audio_out * _or(now.audio_output_nanousd_per_mtok, text_out)
+        + reasoning * _or(now.reasoning_nanousd_per_mtok, text_out)
     )
+    return _up(tokens) + usage.searches * now.search_nanousd
+
+
+def to_hold(price: Price, service: str | None) -> Price:
+    """The price to hold at: of the service asked for and the standard, the dearer.
+
+    Where a service has no room, providers serve the request as a standard one.
+    """
+    asked = for_service(price, service)
+    dearer = asked.output_nanousd_per_mtok > price.output_nanousd_per_mtok
+    return asked if dearer else price
+
+
+def _reachable(price: Price, prompt_tokens_max: int) -> Iterator[Price]:
+    yield price
+    for tier in price.tiers:
+        if prompt_tokens_max > tier.above_tokens:
+            yield tier.price
+
+
+def _dearest_input(price: Price, *, audio: bool, cache_1h: bool) -> int:
+    kinds = [
+        price.input_nanousd_per_mtok,
+        price.cached_input_nanousd_per_mtok,
+        price.cache_write_nanousd_per_mtok,
+    ]
+    if cache_1h:
+        kinds.append(price.cache_write_1h_nanousd_per_mtok)
+    if audio:
+        kinds.append(price.audio_input_nanousd_per_mtok)
+    return max(kind or 0 for kind in kinds)
+
+
+def _dearest_output(price: Price, *, audio: bool) -> int:
+    kinds = [price.output_nanousd_per_mtok, price.reasoning_nanousd_per_mtok]
+    if audio:
+        kinds.append(price.audio_output_nanousd_per_mtok)
+    return max(kind or 0 for kind in kinds)
+
+
+def _or(own: int | None, other: int) -> int:
+    return other if own is None else own
 
 
 def _up(nanousd_mtok: int) -> int:
