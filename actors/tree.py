@@ -6,6 +6,7 @@
     │   └── lease-N      temporary   an actor with a deadline; its end wipes the key
     ├── ledger           permanent   money: an account a site, a hold an attempt
     ├── router           permanent   a pure policy over a snapshot; answers plans
+    ├── keeper           permanent   answers that may be fetched again
     ├── providers        one_for_one
     │   └── NAME         permanent   admission and health; trips by exiting
     ├── streams          one_for_one
@@ -28,6 +29,8 @@ import attrs
 from actors.auditor.actor import Auditor, AuditorCell
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import Journal
+from actors.keeper.actor import Keeper, KeeperCell
+from actors.keeper.ports import Shelf
 from actors.ledger.actor import Ledger, LedgerCell, open_accounts
 from actors.ledger.messages import SiteLimits
 from actors.provider.actor import Provider, ProviderCell, Providers
@@ -77,6 +80,8 @@ class TreeSpec:
     limits: tuple[SiteLimits, ...]
     spent_nanousd: dict[str, int]
     journal: Journal
+    shelf: Shelf
+    keep_s: float
     now: Callable[[], float]
     wall: Callable[[], float]
     rng: Random
@@ -153,6 +158,7 @@ class _Growing:
         accounts = open_accounts(spec.limits, spec.spent_nanousd, spec.wall())
         self.ledger = LedgerCell(spec.wall, accounts)
         self.router = RouterCell(spec.routes)
+        self.keeper = KeeperCell(spec.shelf, spec.keep_s)
 
     def children(self) -> list[ChildSpec[Any]]:
         """In the order they start; they stop in reverse."""
@@ -166,6 +172,7 @@ class _Growing:
             ChildSpec("vault", lambda: Vault(self.vault)),
             ChildSpec("ledger", lambda: Ledger(self.ledger)),
             ChildSpec("router", lambda: Router(self.router)),
+            ChildSpec("keeper", lambda: Keeper(self.keeper)),
             ChildSpec("providers", self._providers),
             ChildSpec("streams", lambda: Streams(self._peers)),
         ]

@@ -16,6 +16,8 @@ import httpx
 import trio
 
 from actors.auditor.ports import Journal
+from actors.keeper.ports import Shelf
+from actors.keeper.shelf import MemoryShelf
 from actors.ledger.messages import SetLimits
 from actors.provider.messages import Remove as RemoveProvider
 from actors.provider.messages import SetUpstream
@@ -107,6 +109,7 @@ async def open_core(
     *,
     environ: Mapping[str, str],
     journal: Journal,
+    shelf: Shelf | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
     spent_nanousd: Mapping[str, int] | None = None,
@@ -126,6 +129,9 @@ async def open_core(
         limits=assembly.site_limits(config),
         spent_nanousd=dict(spent_nanousd or {}),
         journal=journal,
+        shelf=shelf
+        or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),
+        keep_s=config.server.limits.keep_s,
         now=trio.current_time,
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets

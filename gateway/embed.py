@@ -437,9 +437,9 @@ class Embedded:
         scope = {
             "type": "http",
             "method": method,
-            "path": unquote(path),
-            "raw_path": path.encode(),
-            "query_string": b"",
+            "path": unquote(path.partition("?")[0]),
+            "raw_path": path.partition("?")[0].encode(),
+            "query_string": path.partition("?")[2].encode(),
             "headers": [(k.encode(), v.encode()) for k, v in fields.items()],
             "extensions": {"stagedoor": call},
         }
@@ -579,7 +579,7 @@ async def embedded(
     """Run a gateway around the body."""
     log_fd = os.memfd_create("log")
     logs = Logs(log_fd)
-    gate = Gate(config, logs, Metrics())
+    gate = Gate(config, logs, Metrics(), lambda: EPOCH_S + trio.current_time())
     kept = journal or MemoryJournal()
 
     def transport(provider: ProviderConfig) -> httpx.AsyncBaseTransport:

@@ -6,12 +6,14 @@ points at; routes hold nothing of their own.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from actors.auditor.messages import RequestRecord
+from actors.keeper.messages import Answered
 from actors.ledger.messages import ReportAccounts
 from actors.provider.messages import ReportVitals, Vitals
 from gateway.logs import Logs
@@ -22,6 +24,7 @@ from runtime import AskError, Ref
 
 if TYPE_CHECKING:
     from actors.auditor.actor import Auditor
+    from actors.keeper.actor import Keeper
     from actors.ledger.actor import Ledger
     from actors.provider.actor import Provider
     from actors.router.actor import Router
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     Lookup = Callable[[str], Ref[Any] | None]
 
 OPERATION: Final = "chat"  # OpenTelemetry's gen_ai.operation.name.
+
+KEPT_DIALECT: Final = "openai_responses"  # The one whose clients fetch answers again.
 
 # Of the outcomes of attempts: what counts as an error of the provider.
 UPSTREAM_ERRORS: Final = frozenset({"slow", "failed", "throttled", "key"})
@@ -42,9 +47,17 @@ class Gate:
     router: Ref[Router]
     ledger: Ref[Ledger]
     auditor: Ref[Auditor]
+    keeper: Ref[Keeper]
 
-    def __init__(self, config: Config, logs: Logs, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: Config,
+        logs: Logs,
+        metrics: Metrics,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.config = config
+        self.wall = wall
         self.sites = Sites(config)
         self.logs = logs
         self.metrics = metrics
@@ -63,10 +76,14 @@ class Gate:
     def attach(self, lookup: Lookup) -> None:
         """Find the actors, once they run. Refs survive restarts, so once is enough."""
         self._lookup = lookup
-        for name in ("streams", "router", "ledger", "auditor"):
+        for name in ("streams", "router", "ledger", "auditor", "keeper"):
             ref = lookup(name)
             assert ref is not None, f"the tree has no {name}"
             setattr(self, name, ref)
+
+    def unix_s(self) -> int:
+        """The time as answers tell it."""
+        return int(self.wall())
 
     @property
     def body_bytes_max(self) -> int:
@@ -93,6 +110,9 @@ class Gate:
         provider = last.provider if last is not None else ""
         upstream_model = last.model if last is not None else ""
         outcome = record.code or record.outcome
+        if last is not None and record.dialect == KEPT_DIALECT:
+            # Before the stream's channel ends: its reader finishes the recording.
+            self.keeper.offer(Answered(record.request_id, last.provider))
         fallbacks = len({(a.provider, a.model) for a in attempts}) - 1
         retries = max(0, len(attempts) - 1 - max(0, fallbacks))
         first_ms = record.first_content_ms

@@ -17,6 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import attrs
+import msgspec
 import trio
 
 from actors.auditor.messages import (
@@ -253,6 +254,9 @@ class Stream(Actor):
             return faults.not_admitted(error)
         if isinstance(plan, NoRoute):
             return faults.no_route(plan)
+        if inquiry.stored_at:
+            ordered = policy.first_at(plan.candidates, inquiry.stored_at)
+            plan = msgspec.structs.replace(plan, candidates=ordered)
         return await self._try_candidates(plan)
 
     async def _try_candidates(self, plan: Plan) -> Fault | None:

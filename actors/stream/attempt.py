@@ -156,7 +156,7 @@ class Attempt:
         return open_exchange(
             inquiry.dialect,
             speech.dialect_for(inquiry.dialect.name),
-            body=inquiry.body,
+            body=inquiry.body_for(upstream.name),
             headers=inquiry.headers,
             head=inquiry.head,
             target=target,

@@ -23,7 +23,11 @@ Operation = Literal["chat", "embed"]
 
 
 class Inquiry(Struct, frozen=True):
-    """What one client asks for. Never shown: `body` is its prompt."""
+    """What one client asks for. Never shown: `body` is its prompt.
+
+    `stored_at` is the provider that holds what this goes on from: it is tried first,
+    with `stored_body`, which names it there; everybody else gets the whole `body`.
+    """
 
     request_id: str
     site: str
@@ -33,6 +37,13 @@ class Inquiry(Struct, frozen=True):
     head: Head
     body: bytes
     headers: Headers
+    stored_at: str = ""
+    stored_body: bytes = b""
+
+    def body_for(self, provider: str) -> bytes:
+        """What this provider is asked."""
+        stored = self.stored_at and provider == self.stored_at
+        return self.stored_body if stored else self.body
 
     def __repr__(self) -> str:
         """Without body and headers."""

@@ -221,3 +221,8 @@ def on_client_gone(on_abort: OnAbort, *, accepted: bool, streamed: bool) -> Abor
 def drained_enough(tokens_since: int, seconds_since: float) -> bool:
     """Whether a drain has come to its bound."""
     return tokens_since >= DRAIN_TOKENS_MAX or seconds_since >= DRAIN_S
+
+
+def first_at(candidates: tuple[Candidate, ...], provider: str) -> tuple[Candidate, ...]:
+    """The candidates, those at this provider before all others."""
+    return tuple(sorted(candidates, key=lambda c: c.deployment.provider != provider))

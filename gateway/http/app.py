@@ -20,6 +20,7 @@ from gateway.sites import Caller
 Handler = Callable[[Request], Awaitable[None]]
 EndpointOf = Callable[[Request], Endpoint | None]
 CallerHandler = Callable[[Request, Caller], Awaitable[None]]
+CallerHandlerOf = Callable[[Request], CallerHandler | None]
 
 BEARER: Final = b"bearer "
 # Anthropic's, Azure's and Google's clients. Never a query: URLs end up in logs.
@@ -40,6 +41,7 @@ class App:
         key_routes: the same for handlers that get a caller.
         endpoints: path to the dialect's endpoint; all are POST.
         by_path: finds the endpoint where the path says more (Google's clients).
+        under_path: the same for key routes whose path holds a name.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class App:
         key_routes: Mapping[tuple[str, str], CallerHandler],
         endpoints: Mapping[str, Endpoint],
         by_path: EndpointOf | None = None,
+        under_path: tuple[CallerHandlerOf, ...] = (),
     ) -> None:
         self.gate = gate
         self.open_routes = dict(open_routes)
         self.key_routes = dict(key_routes)
         self.endpoints = dict(endpoints)
         self.by_path = by_path
+        self.under_path = under_path
         self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
         for method, path in (*open_routes, *key_routes):
             self.methods.setdefault(path, []).append(method)
@@ -97,6 +101,9 @@ class App:
             await handler(request)
             return
         key_handler = self.key_routes.get((method, request.path))
+        if key_handler is None:
+            found = (of(request) for of in self.under_path)
+            key_handler = next((one for one in found if one is not None), None)
         if key_handler is not None:
             caller = self._caller(request)
             if isinstance(caller, str):

@@ -7,6 +7,8 @@ Never: holds a key, a permit or money, so a client that stalls here can hold not
 
 from __future__ import annotations
 
+from typing import Final, Protocol
+
 import trio
 
 from actors.stream.messages import (
@@ -29,6 +31,17 @@ from runtime import AskError, Draining
 from wire.dialect import ClientDialect, ClientError
 from wire.events import Fault
 
+# Beside x-request-id, which every answer has: where clients look for theirs.
+REQUEST_ID_HEADERS: Final[dict[str, tuple[str, ...]]] = {"anthropic": ("request-id",)}
+
+
+class Tap(Protocol):
+    """Hears what a client is sent, as it is sent."""
+
+    def take(self, piece: Piece) -> None:
+        """One piece, before the client has it. Must not wait."""
+        ...
+
 
 class Endpoint:
     """POST to one path, in one dialect."""
@@ -39,6 +52,7 @@ class Endpoint:
         self.gate = gate
         self.dialect = dialect
         self.operation: Operation = operation
+        self.id_headers = REQUEST_ID_HEADERS.get(dialect.name, ())
 
     def __repr__(self) -> str:
         """Which dialect."""
@@ -53,43 +67,62 @@ class Endpoint:
         except Disconnected:
             return
         except TooLarge as error:
-            fault = _fault(413, "request_too_large", f"{str(error).capitalize()}.")
+            fault = fault_of(413, "request_too_large", f"{str(error).capitalize()}.")
             await self._refuse(request, request_id, caller, fault)
             return
         except ClientError as error:
             await self._refuse(request, request_id, caller, error.fault())
             return
-        inquiry = Inquiry(
-            request_id=request_id,
-            site=caller.site,
-            key_id=caller.key_id,
-            operation=self.operation,
-            dialect=self.dialect,
-            head=head,
-            body=body,
-            headers=request.headers,
+        await self.answer(
+            request,
+            Inquiry(
+                request_id=request_id,
+                site=caller.site,
+                key_id=caller.key_id,
+                operation=self.operation,
+                dialect=self.dialect,
+                head=head,
+                body=body,
+                headers=request.headers,
+            ),
         )
-        try:
-            opened = await self.gate.streams.ask(Open(inquiry))
-        except (Draining, AskError) as error:
-            await self._refuse(request, request_id, caller, _closed(error))
-            return
-        await self._pass_on(request, opened)
 
-    async def _pass_on(self, request: Request, opened: Opened) -> None:
+    async def answer(self, request: Request, inquiry: Inquiry) -> None:
+        """Open a stream for it and pass on what comes."""
+        opened = await self.open(request, inquiry)
+        if opened is not None:
+            await self.pass_on(request, inquiry, opened)
+
+    async def open(self, request: Request, inquiry: Inquiry) -> Opened | None:
+        """The stream; None when there is none and the client was told."""
+        try:
+            return await self.gate.streams.ask(Open(inquiry))
+        except (Draining, AskError) as error:
+            await self.turn_away(request, inquiry, _closed(error))
+            return None
+
+    async def pass_on(
+        self,
+        request: Request,
+        inquiry: Inquiry,
+        opened: Opened,
+        tap: Tap | None = None,
+    ) -> None:
+        """From the stream to the client, until one of them ends."""
         ref = opened.ref
+        ids = self.ids(inquiry.request_id)
 
         def gone() -> None:
             ref.offer(ClientGone())
 
         try:
             if request.when_gone(gone):
-                await self._relay(request, opened)
+                await self._relay(request, opened, ids, tap)
                 return
             # HTTP/2: nobody calls back, so somebody has to wait for it.
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch, request, gone)
-                await self._relay(request, opened)
+                await self._relay(request, opened, ids, tap)
                 nursery.cancel_scope.cancel(reason="answered")
         except Disconnected:
             gone()
@@ -99,18 +132,27 @@ class Endpoint:
             ref.offer(ClientGone("aborted"))
             raise
 
-    async def _relay(self, request: Request, opened: Opened) -> None:
+    async def _relay(
+        self,
+        request: Request,
+        opened: Opened,
+        ids: tuple[tuple[str, str], ...],
+        tap: Tap | None,
+    ) -> None:
         channel = opened.channel
         send = request.send
         begun = False
         while pieces := await channel.receive_some():
+            if tap is not None:
+                for piece in pieces:
+                    tap.take(piece)
             first = pieces[0]
             if isinstance(first, Whole):
-                await reply(send, first.status, first.body, first.headers)
+                await reply(send, first.status, first.body, (*first.headers, *ids))
                 return
             if isinstance(first, Begin):
                 begun = True
-                await send(_start(first))
+                await send(_start(first, ids))
                 del pieces[0]
                 if not pieces:
                     continue
@@ -130,9 +172,18 @@ class Endpoint:
             return
         # The stream ended without a word: it crashed before it could answer.
         error = self.dialect.render_error(
-            _fault(500, "internal_error", "The gateway failed to serve this request.")
+            fault_of(500, "internal_error", "The gateway failed to serve this request.")
         )
         await reply(send, error.status, error.body, error.headers)
+
+    def ids(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        """The request's id as clients of this dialect look for it."""
+        return tuple((name, request_id) for name in self.id_headers)
+
+    async def turn_away(self, request: Request, inquiry: Inquiry, fault: Fault) -> None:
+        """Refuse a request whose caller is known."""
+        caller = Caller(inquiry.site, inquiry.key_id)
+        await self._refuse(request, inquiry.request_id, caller, fault)
 
     async def _refuse(
         self, request: Request, request_id: str, caller: Caller | None, fault: Fault
@@ -150,21 +201,26 @@ class Endpoint:
                 request.send,
                 error.status,
                 error.body,
-                (*error.headers, ("x-request-id", request_id)),
+                (
+                    *error.headers,
+                    ("x-request-id", request_id),
+                    *self.ids(request_id),
+                ),
             )
         except Disconnected:
             return
 
     async def refuse(self, request: Request, status: int, code: str, why: str) -> None:
         """Turn a request away in this dialect before anything is known of it."""
-        await self._refuse(request, new_request_id(), None, _fault(status, code, why))
+        await self._refuse(request, new_request_id(), None, fault_of(status, code, why))
 
 
-def _start(begin: Begin) -> dict[str, object]:
+def _start(begin: Begin, ids: tuple[tuple[str, str], ...]) -> dict[str, object]:
+    fields = (*begin.headers, *ids)
     return {
         "type": "http.response.start",
         "status": begin.status,
-        "headers": [(k.encode("ascii"), v.encode("latin-1")) for k, v in begin.headers],
+        "headers": [(k.encode("ascii"), v.encode("latin-1")) for k, v in fields],
     }
 
 
@@ -179,13 +235,17 @@ async def _watch(request: Request, gone: object) -> None:
     gone()
 
 
-def _fault(status: int, code: str, message: str) -> Fault:
+def fault_of(
+    status: int, code: str, message: str, *, param: str | None = None
+) -> Fault:
+    """A fault that the edge finds."""
     return Fault(
         kind="client" if status < 500 else "ours",
         message=message,
         status=status,
         code=code,
         type="invalid_request_error" if status < 500 else "server_error",
+        param=param,
         source="gateway",
     )
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from gateway.gate import Gate
+from gateway.http.answers import Answers
 from gateway.http.app import App, EndpointOf, Handler
 from gateway.http.inquiries import Endpoint
 from gateway.http.ops import Ops
 from gateway.http.request import Request
+from gateway.http.responses import ResponsesEndpoint
 from wire.anthropic import MESSAGES
 from wire.gemini import GeminiClient, parse_path
 from wire.openai_chat import CHAT
 from wire.openai_completions import COMPLETIONS
-from wire.openai_responses import RESPONSES
 from wire.side_exchanges import EMBED_CLIENT
 
 GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/", "/v1beta1/")
@@ -27,11 +28,12 @@ def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
         endpoints={
             "/v1/chat/completions": Endpoint(gate, CHAT),
             "/v1/completions": Endpoint(gate, COMPLETIONS),
-            "/v1/responses": Endpoint(gate, RESPONSES),
+            "/v1/responses": ResponsesEndpoint(gate),
             "/v1/embeddings": Endpoint(gate, EMBED_CLIENT, "embed"),
             "/v1/messages": Endpoint(gate, MESSAGES),
         },
         by_path=gemini_endpoints(gate),
+        under_path=(Answers(gate).route,),
     )
 
 

@@ -57,6 +57,21 @@ class Limits:
         reload="restart",
         doc="The most client connections at once; more wait in the kernel's backlog.",
     )
+    kept_bytes_max: int = setting(
+        values.integer(0, 2**40),
+        default=64 * 2**20,  # Ten thousand answers of a page, a few hundred long ones.
+        unit="bytes",
+        reload="restart",
+        doc="What answers kept for /v1/responses (to be fetched, or gone on from) may "
+        "take of memory; the least recently used go first. 0 keeps none.",
+    )
+    keep_s: float = setting(
+        values.SECONDS,
+        default=86_400.0,
+        unit="seconds",
+        reload="restart",
+        doc="How long a kept answer can be fetched, or gone on from.",
+    )
 
 
 @config
