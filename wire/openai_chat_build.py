@@ -72,7 +72,7 @@ def build(request: ChatRequest, flavour: Flavour, model: str) -> dict[str, Any]:
         ),
         None,
     )
-    refused = flavour.refused | (rule.refused if rule else frozenset())
+    refused = flavour.refused | flavour.lacks | (rule.refused if rule else frozenset())
     messages = _messages(request, flavour, rule.system_role if rule else "")
     body: dict[str, Any] = {"model": model, "messages": messages}
     fields: dict[str, Any] = {

@@ -242,7 +242,7 @@ class OpenAICompletions:
         body = {"model": target.model} | {
             name: value
             for name, value in fields.items()
-            if value is not None and name not in row.refused
+            if value is not None and name not in row.refused | row.lacks
         }
         legacy = msgspec.structs.replace(row, max_tokens="max_tokens")
         clamp(body, legacy, target)

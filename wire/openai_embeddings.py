@@ -164,7 +164,7 @@ class OpenAIEmbeddings:
         body = {"model": target.model, "input": request.inputs} | {
             name: value
             for name, value in fields.items()
-            if value is not None and name not in row.refused
+            if value is not None and name not in row.refused | row.lacks
         }
         return upstream(PATH, encode(body), row, target, {})
 

@@ -702,3 +702,27 @@ def test_thoughts_come_back_with_what_proves_them() -> None:
     assert thought.state is not None
     assert thought.state.source == "openrouter"
     assert json.loads(thought.state.data) == [theirs]
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=names(RECORDED))
+def test_no_flavour_refuses_what_its_server_took(case: Case) -> None:
+    """A row of data that recorded traffic contradicts is a guess, and goes."""
+    if case.status != 200:
+        return
+    row = flavour_of(case)
+    assert not row.refused & case.request.keys()
+    assert row.stream_options or "stream_options" not in case.request
+    roles = {message["role"] for message in case.request["messages"]}
+    assert row.developer_role or "developer" not in roles
+    form = case.request.get("response_format") or {}
+    assert row.json_schema or form.get("type") != "json_schema"
+
+
+def test_what_a_server_has_no_use_for_still_passes_when_the_client_wrote_it() -> None:
+    body = body_of(metadata={"a": "b"}, store=True)
+    head = CHAT.read_head(body, {})
+    target = Target(model="m", flavour="vllm")
+    sent = json.loads(CHAT.forward_request(body, {}, head, target).body)
+    assert sent["metadata"] == {"a": "b"}
+    built = json.loads(CHAT.build_request(parse(metadata={"a": "b"}), target).body)
+    assert "metadata" not in built
