@@ -59,7 +59,7 @@ from runtime import (
     answers,
     handles,
 )
-from wire.dialect import Reply
+from wire.dialect import Reply, public
 from wire.events import Fault
 
 if TYPE_CHECKING:
@@ -356,7 +356,8 @@ class Stream(Actor):
     def _status(self) -> int:
         if self.crashed:
             return 500
-        return 200 if self.fault is None else self.fault.status
+        # What the client saw; what the provider said is in the attempts.
+        return 200 if self.fault is None else public(self.fault).status
 
     def _outcome(self) -> RequestOutcome:
         if self.crashed:
