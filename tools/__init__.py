@@ -1,0 +1,1 @@
+"""Tools of a release; no part of the product."""
