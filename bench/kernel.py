@@ -227,7 +227,7 @@ class Bench:
         ]
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
-        refs = [await self.streams.ask(Spawn(spec)) for spec in specs]
+        refs: list[Ref[Any]] = [await self.streams.ask(Spawn(spec)) for spec in specs]
         if used:
             for ref in refs:
                 await ref.tell(Ping())

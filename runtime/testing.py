@@ -130,10 +130,22 @@ def run_sim(
     """
     sim = Sim(seed, faults)
 
+    def give_up(_raise_cancel: object) -> trio.lowlevel.Abort:
+        if trio.current_time() <= limit_s:  # The clock of a run starts at zero.
+            return trio.lowlevel.Abort.SUCCEEDED
+        raise Stuck(f"it did not end within {limit_s:g} s and cannot be cancelled")
+
+    async def watch() -> None:
+        # What is shielded hears no cancel: then only the end of the run is left, which
+        # an error inside of trio's scheduler brings about.
+        with trio.CancelScope(deadline=limit_s + 1):
+            await trio.lowlevel.wait_task_rescheduled(give_up)
+
     async def whole() -> T:
         set_injector(sim)
+        trio.lowlevel.spawn_system_task(watch)
         before = trio.lowlevel.current_statistics().tasks_living
-        with trio.CancelScope(deadline=trio.current_time() + limit_s):
+        with trio.CancelScope(deadline=limit_s):
             result = await main(sim)
             left = trio.lowlevel.current_statistics().tasks_living - before
             assert left == 0, f"{left} tasks are left after the simulation"
@@ -143,9 +155,18 @@ def run_sim(
     try:
         with seeded_scheduling(seed):
             clock = trio.testing.MockClock(autojump_threshold=0)
-            return trio.run(whole, clock=clock)
+            return _run(whole, clock)
     except BaseException as exc:
         exc.add_note(f"replay with seed={seed}")
+        raise
+
+
+def _run(whole: Callable[[], Awaitable[T]], clock: trio.testing.MockClock) -> T:
+    try:
+        return trio.run(whole, clock=clock)
+    except trio.TrioInternalError as exc:
+        if isinstance(exc.__cause__, Stuck):
+            raise exc.__cause__ from None
         raise
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+
 import pytest
 import trio
 
@@ -69,3 +72,21 @@ def test_a_simulation_that_waits_for_nothing_fails() -> None:
 
     with pytest.raises(Stuck, match="did not end within 3600 s"):
         run_sim(main, 1)
+
+
+def test_a_simulation_that_is_stuck_in_a_shield_fails_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It cannot be unwound, but it must still name its seed."""
+    # The tasks of such a run are thrown away half done, and say so; not this test's.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+    async def main(sim: Sim) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.Event().wait()
+
+    with pytest.raises(Stuck, match="cannot be cancelled") as failed:
+        run_sim(main, 3)
+    assert failed.value.__notes__ == ["replay with seed=3"]
+    del failed
+    gc.collect()
