@@ -36,6 +36,7 @@ from actors.ledger.messages import SiteLimits
 from actors.provider.actor import Provider, ProviderCell, Providers
 from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
+from actors.router.tokens.counter import Counter
 from actors.stream.actor import Peers, Streams
 from actors.vault.actor import Vault, VaultCell
 from actors.vault.messages import KeyScope, KeySource
@@ -86,6 +87,7 @@ class TreeSpec:
     wall: Callable[[], float]
     rng: Random
     ended: Callable[[RequestRecord], None]
+    counter: Counter | None = None
     edge: Callable[[], Actor] | None = None
 
 
@@ -195,6 +197,7 @@ class _Growing:
             wall=spec.wall,
             rng=spec.rng,
             ended=spec.ended,
+            counter=spec.counter,
         )
 
 

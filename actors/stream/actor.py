@@ -29,7 +29,7 @@ from actors.auditor.messages import (
 )
 from actors.ledger.messages import Leave
 from actors.router.messages import MakePlan, NoRoute, Plan
-from actors.stream import faults, policy, tokens
+from actors.stream import faults, policy
 from actors.stream.attempt import Attempt
 from actors.stream.budget import HEDGE_SHARE, Budget
 from actors.stream.messages import (
@@ -42,6 +42,7 @@ from actors.stream.messages import (
     Piece,
 )
 from actors.stream.policy import Failure, Final
+from actors.stream.prompt import Prompt
 from actors.stream.relay import Sink
 from runtime import (
     Actor,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from actors.ledger.actor import Ledger
     from actors.provider.actor import Provider
     from actors.router.actor import Router
+    from actors.router.tokens.counter import Counter
     from actors.vault.actor import Vault
 
 LAST_WORD_S = 30.0  # As long as a write may take: then the client is gone.
@@ -78,7 +80,7 @@ class Peers:
     """Whom a stream talks to, and the clocks it reads.
 
     `now` is the runtime's clock, `wall` is Unix time, `ended` hears each record (for
-    logs and metrics; it must not block).
+    logs and metrics; it must not block), `counter` counts prompts.
     """
 
     router: Ref[Router]
@@ -90,6 +92,7 @@ class Peers:
     wall: Callable[[], float]
     rng: Random
     ended: Callable[[RequestRecord], None]
+    counter: Counter | None = None
     retries: Budget = attrs.field(factory=Budget)
     hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
 
@@ -152,6 +155,7 @@ class Stream(Actor):
             ),
             (("x-request-id", inquiry.request_id),),
         )
+        self.prompt = Prompt(inquiry.head, None, None)
         self.attempts: list[Attempt] = []
         self.current: Attempt | None = None
         self.pause: trio.CancelScope | None = None
@@ -238,12 +242,15 @@ class Stream(Actor):
                     opened_at_ms=self.opened_at_ms,
                 )
             )
+            self.prompt = await self._measure()
+            length = self.prompt.for_route()
             plan = await self.peers.router.ask(
                 MakePlan(
                     site=inquiry.site,
                     model=inquiry.head.model,
                     dialect=inquiry.dialect.name,
-                    prompt_tokens=tokens.prompt_tokens(inquiry.head.prompt_bytes),
+                    prompt_tokens=length.tokens,
+                    prompt_tokens_max=length.most,
                     output_tokens_max=inquiry.head.max_output_tokens,
                     needs=inquiry.head.needs,
                     stream=inquiry.head.stream,
@@ -285,6 +292,7 @@ class Stream(Actor):
                 plan,
                 plan.candidates[step.candidate],
                 sink=self.sink,
+                prompt=self.prompt,
                 set_alarm=self._set_alarm,
                 last=step.candidate == len(plan.candidates) - 1,
             )
@@ -294,6 +302,15 @@ class Stream(Actor):
             if fault is None or self.sink.committed or self.ended_by:
                 return fault
             failures.append(Failure(step.candidate, fault))
+
+    async def _measure(self) -> Prompt:
+        inquiry, counter = self.inquiry, self.peers.counter
+        if counter is None:
+            return self.prompt
+        tally = await counter.tally(
+            inquiry.dialect, inquiry.body, inquiry.headers, inquiry.head.model
+        )
+        return Prompt(inquiry.head, counter, tally)
 
     async def _wait(self, pause_s: float) -> None:
         with trio.move_on_after(pause_s) as self.pause:

@@ -17,7 +17,7 @@ import trio
 
 from actors.auditor.messages import AttemptRecord
 from actors.ledger.messages import Hold, HoldRefused, Meter, Settle, TakeHold
-from actors.ledger.pricing import cost
+from actors.ledger.pricing import cost, for_service, to_hold
 from actors.provider.messages import (
     OUTCOME_OF_FAULT,
     Admit,
@@ -29,11 +29,13 @@ from actors.provider.messages import (
     Upstream,
 )
 from actors.router.messages import Candidate, Observed, Plan
-from actors.stream import faults, tokens
+from actors.stream import faults
+from actors.stream.prompt import Prompt
 from actors.stream.relay import Relayed, Sink, chunks, relay_stream, relay_whole
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import Acquire, LeaseRefused
 from runtime import ActorDown, AskError, Ref
+from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
 from wire.events import Fault, Usage
 from wire.exchange import Exchange, open_exchange
@@ -69,6 +71,7 @@ class Attempt:
         candidate: Candidate,
         *,
         sink: Sink,
+        prompt: Prompt,
         set_alarm: Callable[[float, Attempt], object],
         last: bool,
     ) -> None:
@@ -90,9 +93,10 @@ class Attempt:
         self.deadlines = Deadlines()
         self.permit: Permit | None = None
         self.hold: Hold | None = None
-        self.meter = Meter(
-            prompt_tokens=tokens.prompt_tokens(inquiry.head.prompt_bytes)
-        )
+        self.prompt = prompt
+        self.length = prompt.at(candidate.deployment)
+        self.chars_per_token = prompt.chars_per_token(candidate.deployment)
+        self.meter = Meter(prompt_tokens=self.length.tokens)
         self.relayed = Relayed()
         self.bill = Bill()
         self.status = 0
@@ -144,6 +148,14 @@ class Attempt:
         inquiry = self.inquiry
         target = upstream.target(model, self.plan.output_tokens_max)
         speech = upstream.speech
+        if inquiry.operation == "count":
+            return open_count_at(
+                inquiry.dialect,
+                speech,
+                body=inquiry.body,
+                headers=inquiry.headers,
+                target=target,
+            )
         if inquiry.operation == "embed":
             return open_embed(
                 speech.embedder,
@@ -196,10 +208,13 @@ class Attempt:
                 site=self.inquiry.site,
                 provider=deployment.provider,
                 model=deployment.model,
-                prompt_tokens_max=tokens.prompt_tokens_max(head.prompt_bytes),
+                prompt_tokens_max=self.length.most,
                 output_tokens_max=bound * head.n,
-                price=price,
+                price=None if price is None else to_hold(price, head.service_tier),
                 meter=self.meter,
+                audio="audio" in head.needs,
+                # No dialect writes it but where the client's own body has it.
+                cache_1h=b'"1h"' in self.inquiry.body,
             )
         )
         return faults.hold_refused(held) if isinstance(held, HoldRefused) else held
@@ -397,8 +412,13 @@ class Attempt:
             bill.usage = Usage(
                 prompt=self.meter.prompt_tokens, completion=self.meter.output_tokens
             )
+        elif bill.usage is not None:
+            self.prompt.learned(
+                self.candidate.deployment, bill.usage, self.relayed.chars
+            )
         if price is not None and bill.usage is not None:
-            bill.nanousd = cost(price, bill.usage)
+            served = for_service(price, self.inquiry.head.service_tier)
+            bill.nanousd = cost(served, bill.usage)
             if hold.nanousd:
                 bill.overrun_nanousd = max(0, bill.nanousd - hold.nanousd)
         self.peers.ledger.offer(Settle(hold.id, bill.nanousd))

@@ -46,6 +46,7 @@ class Call(Protocol):
     meter: Meter
     sink: Sink
     first_content_at: float | None
+    chars_per_token: float
 
     @property
     def source(self) -> str:
@@ -170,7 +171,9 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
     relayed.events += reading.events
     if reading.output_chars:
         relayed.chars += reading.output_chars
-        call.meter.output_tokens = tokens.output_tokens(relayed.chars)
+        call.meter.output_tokens = tokens.output_tokens(
+            relayed.chars, call.chars_per_token
+        )
     sink = call.sink
     now = call.now()
     if reading.out:
@@ -226,7 +229,7 @@ async def relay_whole(
     call.meter.output_tokens = (
         reading.usage.completion
         if reading.usage is not None
-        else tokens.output_tokens(reading.output_chars)
+        else tokens.output_tokens(reading.output_chars, call.chars_per_token)
     )
     await call.sink.answer(200, reading.out, "application/json")
     return None

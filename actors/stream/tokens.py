@@ -4,6 +4,8 @@ UTF-8 bytes / 4 is 15 to 18 % off on average and up to half off at the worst
 (measured on eleven languages and code); holds take that error into account.
 """
 
+from math import ceil
+
 BYTES_PER_TOKEN = 4
 CHARS_PER_TOKEN = 4
 PROMPT_ERROR_NUM, PROMPT_ERROR_DEN = 1, 2  # The worst seen: half as many again.
@@ -25,6 +27,6 @@ def prompt_tokens_max(prompt_bytes: int) -> int:
     )
 
 
-def output_tokens(chars: int) -> int:
+def output_tokens(chars: int, chars_per_token: float = CHARS_PER_TOKEN) -> int:
     """The likely number of output tokens, rounded up."""
-    return -(-chars // CHARS_PER_TOKEN)
+    return ceil(chars / chars_per_token)

@@ -74,6 +74,9 @@ CAPABILITIES: Final = (
     ("computer_use", ("supports_computer_use",)),
 )
 
+# Of OpenAI: 272,000 + 128,000 and 922,000 + 128,000 stand apart in the list.
+SHARED_WINDOWS: Final = frozenset({400_000, 1_050_000})
+
 _TIER: Final = re.compile(
     r"(?:input|output)_cost_per_token_above_(\d+)k_tokens|"
     r"cache_read_input_token_cost_above_(\d+)k_tokens"
@@ -136,7 +139,7 @@ def entry_of(name: str, mode: Mode, row: Mapping[str, Any]) -> Entry:
     date = str(row.get("deprecation_date", ""))
     return Entry(
         mode=mode,
-        window_tokens=_count(row.get("max_input_tokens") or row.get("max_tokens")),
+        window_tokens=_window(name, row),
         output_tokens_max=(
             None
             if mode == "embedding"
@@ -149,6 +152,17 @@ def entry_of(name: str, mode: Mode, row: Mapping[str, Any]) -> Entry:
         images=rule_of(name) if takes_images else "",
         cache_tokens_min=_count(row.get("prompt_cache_min_tokens")),
     )
+
+
+def _window(name: str, row: Mapping[str, Any]) -> int | None:
+    """Prompt and answer together. The list has the prompt's own limit for some."""
+    took = _count(row.get("max_input_tokens") or row.get("max_tokens"))
+    gave = _count(row.get("max_output_tokens"))
+    if took is None or gave is None:
+        return took
+    family = family_of(name).name
+    apart = family == "o200k" and took + gave in SHARED_WINDOWS
+    return took + gave if apart or family == "gemini" else took
 
 
 def price_of(row: Mapping[str, Any], mode: Mode = "chat") -> Price | None:

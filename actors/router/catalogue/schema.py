@@ -19,7 +19,7 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     """One model at one kind of provider. None and empty mean that nobody says.
 
     Args:
-        window_tokens: prompt and answer together where they share it, else the prompt.
+        window_tokens: for prompt and answer together.
         price: None is unpriced, also where the source lists it as free.
         capabilities: `wire.dialect.Need`s and a few words for people.
         deprecated_on: the day on which its provider switches it off, as YYYY-MM-DD.
