@@ -47,7 +47,9 @@ class Flavour(Struct, frozen=True, kw_only=True):
         top_k: it takes `top_k`.
         cache_control: it takes cache marks on parts.
         tool_choice_required: its word for "any tool"; Mistral says "any".
-        int8_vectors: its base64 embeddings are signed bytes, not float32.
+        int8_vectors: its base64 embeddings are signed bytes, not float32, and it has
+            no other format to ask for.
+        embeddings_path: where its embeddings are.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     cache_control: bool = False
     tool_choice_required: str = "required"
     int8_vectors: bool = False
+    embeddings_path: str = "/embeddings"
 
 
 _ROWS = (
@@ -146,6 +149,7 @@ _ROWS = (
     Flavour(
         name="perplexity",
         int8_vectors=True,
+        embeddings_path="/v1/embeddings",  # Beside /chat/completions without a version.
         base_url="https://api.perplexity.ai",
         stream_options=False,
         parallel_tool_calls=False,

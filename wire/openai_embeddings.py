@@ -46,7 +46,6 @@ from wire.usage import from_openai
 
 SOURCE = "openai_embeddings"
 
-PATH = "/embeddings"
 
 INPUTS_MAX = 2048
 """OpenAI's own bound on the inputs of one call."""
@@ -161,12 +160,14 @@ class OpenAIEmbeddings:
         if request.source == SOURCE:
             fields |= {name: Raw(raw) for name, raw in request.extra.items()}
         row = flavour(target.flavour)
+        if row.int8_vectors:
+            del fields["encoding_format"]
         body = {"model": target.model, "input": request.inputs} | {
             name: value
             for name, value in fields.items()
             if value is not None and name not in row.refused | row.lacks
         }
-        return upstream(PATH, encode(body), row, target, {})
+        return upstream(row.embeddings_path, encode(body), row, target, {})
 
     def parse_embed(
         self, status: int, headers: Headers, body: bytes, target: Target
@@ -212,7 +213,7 @@ class OpenAIEmbeddings:
         fields["model"] = target.model
         for name in row.refused & fields.keys():
             del fields[name]
-        return upstream(PATH, encode(fields), row, target, headers)
+        return upstream(row.embeddings_path, encode(fields), row, target, headers)
 
     def relay_response(
         self, status: int, headers: Headers, body: bytes, *, model: str | None = None

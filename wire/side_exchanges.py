@@ -19,6 +19,7 @@ from wire.dialect import (
 from wire.embeddings import EmbedProvider, EmbedRequest
 from wire.events import Fault
 from wire.exchange import Exchange
+from wire.flavours import flavour
 from wire.openai_embeddings import EMBEDDINGS, OpenAIEmbeddings
 from wire.request import ChatRequest
 
@@ -37,10 +38,12 @@ class EmbedRelayed(_Whole):
     """OpenAI's embeddings on both sides: the vectors pass as they are."""
 
     def __init__(
-        self, body: bytes, headers: Headers, head: Head, target: Target
+        self, body: bytes, headers: Headers, head: Head, target: Target, model: str
     ) -> None:
         self.upstream = EMBEDDINGS.forward_request(body, headers, head, target)
         self._target = target
+        # The client is answered with the name it asked for, also behind an alias.
+        self._model = None if model == target.model else model
 
     def unary(self, status: int, headers: Headers, body: bytes) -> Reading:
         """See `Exchange`."""
@@ -48,7 +51,7 @@ class EmbedRelayed(_Whole):
             return Reading(
                 fault=EMBEDDINGS.classify_error(status, headers, body, self._target)
             )
-        return EMBEDDINGS.relay_response(status, headers, body)
+        return EMBEDDINGS.relay_response(status, headers, body, model=self._model)
 
 
 class EmbedTranslated(_Whole):
@@ -137,7 +140,9 @@ def open_embed(
             param="model",
             code="unsupported_operation",
         )
-    if isinstance(embedder, OpenAIEmbeddings):
-        return EmbedRelayed(body, headers, head, target)
+    # Signed bytes that a client would decode as float32 cannot pass as they are.
+    alike = not flavour(target.flavour).int8_vectors
+    if isinstance(embedder, OpenAIEmbeddings) and alike:
+        return EmbedRelayed(body, headers, head, target, model)
     request = EMBEDDINGS.parse_request(body, headers)
     return EmbedTranslated(embedder, request, target, model)
