@@ -29,7 +29,9 @@ class Length(Struct, frozen=True):
 class Prompt:
     """One request's prompt, measured for each deployment that may get it."""
 
-    def __init__(self, head: Head, counter: Counter | None, tally: Tally | None):
+    def __init__(
+        self, head: Head, counter: Counter | None, tally: Tally | None
+    ) -> None:
         self._head = head
         self._counter = counter
         self._tally = tally

@@ -64,7 +64,11 @@ def encoding(name: EncodingName) -> tiktoken.Encoding:
     Special tokens are left out: nothing here may read `<|endoftext|>` in a prompt as
     more than the text that it is. (o200k_harmony has the same ranks.)
     """
-    packed = files("actors.router.tokens").joinpath("data", f"{name}.tiktoken.gz").read_bytes()
+    packed = (
+        files("actors.router.tokens")
+        .joinpath("data", f"{name}.tiktoken.gz")
+        .read_bytes()
+    )
     lines = gzip.decompress(packed)
     if hashlib.sha256(lines).hexdigest() != SHA256[name]:
         raise BadRanks(name)
