@@ -16,6 +16,7 @@ from actors.auditor.messages import RequestRecord
 from actors.keeper.messages import Answered
 from actors.ledger.messages import ReportAccounts
 from actors.provider.messages import ReportVitals, Vitals
+from actors.router.tokens.counter import Counter
 from gateway.logs import Logs
 from gateway.metrics import Gauges, Metrics, ProviderGauges
 from gateway.settings.config import Config
@@ -58,6 +59,7 @@ class Gate:
     ) -> None:
         self.config = config
         self.wall = wall
+        self.counter: Counter | None = None
         self.sites = Sites(config)
         self.logs = logs
         self.metrics = metrics

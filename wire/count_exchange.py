@@ -5,7 +5,7 @@ in its own. Where no candidate of the plan counts, the caller is told so with
 ClientError: a guess would be taken for a count.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from wire.counting import CountClient, CountProvider
 from wire.dialect import (
@@ -17,8 +17,9 @@ from wire.dialect import (
     Target,
     UpstreamRequest,
 )
-from wire.events import Fault
+from wire.events import Fault, Usage
 from wire.exchange import Exchange
+from wire.registry import Speech
 
 
 @runtime_checkable
@@ -26,9 +27,37 @@ class _Counts(CountProvider, Protocol):
     """To ask an object whether it counts."""
 
 
+@runtime_checkable
+class _Asks(CountClient, Protocol):
+    """To ask an object whether it may ask for a count."""
+
+
 def can_count(provider: ProviderDialect) -> bool:
     """Whether this provider has a count endpoint: the router's gate for a count."""
     return isinstance(provider, _Counts)
+
+
+# Of OpenAI's own shape, who really has its count endpoint beside the answers'.
+_COUNT_FLAVOURS: Final = frozenset({"openai", "azure"})
+
+
+def counter_of(speech: Speech) -> ProviderDialect | None:
+    """The dialect in which this kind of provider counts; None where it does not."""
+    if can_count(speech.primary):
+        return speech.primary
+    if speech.flavour in _COUNT_FLAVOURS:
+        return next((d for d in speech.natives.values() if can_count(d)), None)
+    return None
+
+
+def open_count_at(
+    client: object, speech: Speech, *, body: bytes, headers: Headers, target: Target
+) -> Exchange:
+    """Ask a provider of this kind. Raises ClientError where one side has no count."""
+    if not isinstance(client, _Asks):
+        raise ClientError("This dialect has no counts.", status=404)
+    provider = counter_of(speech) or speech.primary
+    return open_count(client, provider, body=body, headers=headers, target=target)
 
 
 def open_count(
@@ -79,4 +108,5 @@ class Counted:
         if isinstance(answer, Fault):
             return Reading(fault=answer)
         out = self._client.render_count(answer)
-        return Reading(out=out, content=True, done=True, events=1)
+        # A count costs nothing, and says so: no usage at all would be estimated.
+        return Reading(out=out, content=True, usage=Usage(), done=True, events=1)

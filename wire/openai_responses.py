@@ -11,6 +11,7 @@ from typing import Any
 
 from wire import checks
 from wire.completion import Completion
+from wire.counting import TokenCount
 from wire.dialect import (
     STREAM_HEADERS,
     ErrorResponse,
@@ -23,12 +24,19 @@ from wire.dialect import (
     StreamEncoder,
     Target,
     UpstreamRequest,
+    malformed,
     public,
 )
 from wire.errors import classify
 from wire.events import Event, Fault
 from wire.flavours import flavour
-from wire.jsontext import JSON_ERRORS, client_error, decode_fields, encode
+from wire.jsontext import (
+    JSON_ERRORS,
+    client_error,
+    decode_fields,
+    decode_object,
+    encode,
+)
 from wire.openai_chat import upstream
 from wire.openai_errors import render_error
 from wire.openai_responses_build import body_bytes, build
@@ -44,6 +52,13 @@ from wire.sse import HEARTBEAT, encode_frame
 from wire.toolids import MARK_BYTES
 
 PATH = "/responses"
+COUNT_PATH = "/responses/input_tokens"
+
+_COUNTED = (
+    *("model", "input", "instructions", "tools", "tool_choice", "text", "reasoning"),
+    *("parallel_tool_calls", "truncation"),
+)
+"""Fields that a count takes; others are a 400 there."""
 
 _FOREIGN = (MARK_BYTES, STATE_MARK.encode())
 """Marks of another provider's state in a body: its bytes cannot pass as they are."""
@@ -86,6 +101,32 @@ class OpenAIResponses:
         head = {"type": "error", "sequence_number": 0}
         body = {**head, **failure_fields(public(fault))}
         return encode_frame(encode(body), event="error")
+
+    def parse_count(self, body: bytes, headers: Headers) -> ChatRequest:
+        """See `CountClient`."""
+        return self.parse_request(body, headers)
+
+    def render_count(self, count: TokenCount) -> bytes:
+        """See `CountClient`."""
+        return encode({"object": "response.input_tokens", "input_tokens": count.tokens})
+
+    def build_count(self, request: ChatRequest, target: Target) -> UpstreamRequest:
+        """See `CountProvider`."""
+        body = build(request, target.model, target.flavour or "openai")
+        counted = {name: body[name] for name in _COUNTED if name in body}
+        row = flavour(target.flavour)
+        return upstream(COUNT_PATH, body_bytes(counted), row, _v1(target), {})
+
+    def read_count(
+        self, status: int, headers: Headers, body: bytes, target: Target
+    ) -> TokenCount | Fault:
+        """See `CountProvider`."""
+        if not 200 <= status < 300:
+            return self.classify_error(status, headers, body, target)
+        told = (decode_object(body) or {}).get("input_tokens")
+        if not isinstance(told, int):
+            return malformed(target.flavour or self.name, "a count has no input_tokens")
+        return TokenCount(told)
 
     def build_request(self, request: ChatRequest, target: Target) -> UpstreamRequest:
         """See `ProviderDialect`."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
 
 
-Operation = Literal["chat", "embed"]
+Operation = Literal["chat", "embed", "count"]
 
 
 class Inquiry(Struct, frozen=True):

@@ -6,12 +6,13 @@ client reads. Never: what an answer says; endpoints do that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from gateway.gate import Gate
-from gateway.http.inquiries import Endpoint
-from gateway.http.replies import reply_error
+from gateway.http.inquiries import Endpoint, fault_of
+from gateway.http.models import client_of
+from gateway.http.replies import reply
 from gateway.http.request import Request
 from gateway.http11_exchange import Receive, Scope, Send
 from gateway.http11_transport import ClientGone
@@ -107,7 +108,7 @@ class App:
         if key_handler is not None:
             caller = self._caller(request)
             if isinstance(caller, str):
-                await reply_error(request.send, 401, "invalid_api_key", caller)
+                await _refuse(request, 401, "invalid_api_key", caller)
                 return
             await key_handler(request, caller)
             return
@@ -131,21 +132,24 @@ class App:
     async def _lost(self, request: Request) -> None:
         methods = self.methods.get(request.path)
         if methods is None:
-            await reply_error(
-                request.send,
-                404,
-                "unknown_url",
-                f"There is nothing at {request.method} {_shown(request.path)}.",
-            )
+            told = f"There is nothing at {request.method} {_shown(request.path)}."
+            await _refuse(request, 404, "unknown_url", told)
             return
         allowed = ", ".join(methods)
-        await reply_error(
-            request.send,
-            405,
-            "method_not_allowed",
-            f"{_shown(request.path)} takes {allowed}, not {request.method}.",
-            [("allow", allowed)],
-        )
+        told = f"{_shown(request.path)} takes {allowed}, not {request.method}."
+        await _refuse(request, 405, "method_not_allowed", told, [("allow", allowed)])
+
+
+async def _refuse(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    headers: Iterable[tuple[str, str]] = (),
+) -> None:
+    """An error of the edge, in the dialect that its client most likely reads."""
+    shown = client_of(request).render_error(fault_of(status, code, message))
+    await reply(request.send, shown.status, shown.body, (*shown.headers, *headers))
 
 
 def _shown(path: str) -> str:

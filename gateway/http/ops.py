@@ -1,21 +1,17 @@
-"""For operators and load balancers: health, readiness, metrics, the list of models."""
+"""For operators and load balancers: health, readiness, metrics."""
 
 from __future__ import annotations
 
-from actors.router.messages import ListModels
 from gateway.gate import Gate
-from gateway.http.replies import reply, reply_error, reply_json
+from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request
-from gateway.sites import Caller
-from runtime import AskError
 
 
 class Ops:
     """Handlers that need no stream."""
 
-    def __init__(self, gate: Gate, created: int) -> None:
+    def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self.created = created
 
     def __repr__(self) -> str:
         """What it is."""
@@ -41,32 +37,3 @@ class Ops:
             request.headers.get("accept", "")
         )
         await reply(request.send, 200, body, [("content-type", content_type)])
-
-    async def models(self, request: Request, caller: Caller) -> None:
-        """GET /v1/models: what this key may ask for."""
-        try:
-            names = await self.gate.router.ask(ListModels(caller.site))
-        except AskError:
-            await reply_error(
-                request.send,
-                503,
-                "gateway_unavailable",
-                "The gateway cannot answer now; try again in a moment.",
-            )
-            return
-        await reply_json(
-            request.send,
-            200,
-            {
-                "object": "list",
-                "data": [
-                    {
-                        "id": name,
-                        "object": "model",
-                        "created": self.created,
-                        "owned_by": "stagedoor",
-                    }
-                    for name in names
-                ],
-            },
-        )

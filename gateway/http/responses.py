@@ -71,12 +71,13 @@ class ResponsesEndpoint(Endpoint):
                 body = stored.without_background(inquiry.body)
                 inquiry = msgspec.structs.replace(inquiry, body=body)
             if control.previous_response_id:
-                inquiry = await self._gone_on(inquiry, control.previous_response_id)
+                previous = control.previous_response_id
+                inquiry = await gone_on(self.gate, inquiry, previous)
         except ClientError as error:
             await self.turn_away(request, inquiry, error.fault())
             return
         except AskError:
-            await self.turn_away(request, inquiry, _unavailable())
+            await self.turn_away(request, inquiry, unavailable())
             return
         if not wanted:
             await super().answer(request, inquiry)
@@ -123,36 +124,11 @@ class ResponsesEndpoint(Endpoint):
             background=background,
         )
 
-    async def _gone_on(self, inquiry: Inquiry, previous_id: str) -> Inquiry:
-        """The request with all that came before. Raises ClientError and AskError.
-
-        The provider that stores the former answer itself is asked first, by its own id;
-        every other candidate gets the whole conversation.
-        """
-        found = await self.gate.keeper.ask(Recall(inquiry.site, previous_id))
-        if isinstance(found, Unknown):
-            raise ClientError(
-                f"Previous response with id '{previous_id[:128]}' not found.",
-                param="previous_response_id",
-                code="previous_response_not_found",
-            )
-        body = expand(inquiry.body, stored.portable(found.items))
-        body_at = b""
-        if found.upstream_id:
-            body_at = stored.with_previous(inquiry.body, found.upstream_id)
-        return msgspec.structs.replace(
-            inquiry,
-            body=body,
-            head=self.dialect.read_head(body, inquiry.headers),
-            stored_at=found.provider if body_at else "",
-            stored_body=body_at,
-        )
-
     async def _record(self, keep: Keep) -> Recording | Fault:
         try:
             kept = await self.gate.keeper.ask(keep)
         except AskError:
-            return _unavailable()
+            return unavailable()
         if isinstance(kept, NotKept):
             why = f"{kept.why[0].upper()}{kept.why[1:]}."
             return fault_of(429, "too_many_background_responses", why)
@@ -194,7 +170,34 @@ class ResponsesEndpoint(Endpoint):
         await reply(request.send, 200, recording.answer, (("content-type", JSON), *ids))
 
 
-def _unavailable() -> Fault:
+async def gone_on(gate: Gate, inquiry: Inquiry, previous_id: str) -> Inquiry:
+    """The request with all that came before. Raises ClientError and AskError.
+
+    The provider that stores the former answer itself is asked first, by its own id;
+    every other candidate gets the whole conversation.
+    """
+    found = await gate.keeper.ask(Recall(inquiry.site, previous_id))
+    if isinstance(found, Unknown):
+        raise ClientError(
+            f"Previous response with id '{previous_id[:128]}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    body = expand(inquiry.body, stored.portable(found.items))
+    body_at = b""
+    if found.upstream_id:
+        body_at = stored.with_previous(inquiry.body, found.upstream_id)
+    return msgspec.structs.replace(
+        inquiry,
+        body=body,
+        head=RESPONSES.read_head(body, inquiry.headers),
+        stored_at=found.provider if body_at else "",
+        stored_body=body_at,
+    )
+
+
+def unavailable() -> Fault:
+    """The keeper cannot be asked."""
     return fault_of(
         503,
         "gateway_unavailable",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from gateway.gate import Gate
 from gateway.http.answers import Answers
 from gateway.http.app import App, EndpointOf, Handler
+from gateway.http.counts import CountEndpoint
 from gateway.http.inquiries import Endpoint
+from gateway.http.models import Models
 from gateway.http.ops import Ops
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
@@ -13,6 +15,7 @@ from wire.anthropic import MESSAGES
 from wire.gemini import GeminiClient, parse_path
 from wire.openai_chat import CHAT
 from wire.openai_completions import COMPLETIONS
+from wire.openai_responses import RESPONSES
 from wire.side_exchanges import EMBED_CLIENT
 
 GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/", "/v1beta1/")
@@ -20,20 +23,21 @@ GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/", "/v1beta1/
 
 def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
     """What clients see; health and metrics too, unless they have their own address."""
-    ops = Ops(gate, created)
     return App(
         gate,
-        open_routes=_operations(ops) if with_operations else {},
-        key_routes={("GET", "/v1/models"): ops.models},
+        open_routes=_operations(Ops(gate)) if with_operations else {},
+        key_routes={},
         endpoints={
             "/v1/chat/completions": Endpoint(gate, CHAT),
             "/v1/completions": Endpoint(gate, COMPLETIONS),
             "/v1/responses": ResponsesEndpoint(gate),
             "/v1/embeddings": Endpoint(gate, EMBED_CLIENT, "embed"),
+            "/v1/responses/input_tokens": CountEndpoint(gate, RESPONSES),
             "/v1/messages": Endpoint(gate, MESSAGES),
+            "/v1/messages/count_tokens": CountEndpoint(gate, MESSAGES),
         },
         by_path=gemini_endpoints(gate),
-        under_path=(Answers(gate).route,),
+        under_path=(Answers(gate).route, Models(gate, created).route),
     )
 
 
@@ -45,15 +49,20 @@ def gemini_endpoints(gate: Gate) -> EndpointOf:
             return None
         raw_path, query = request.target
         route = parse_path(raw_path, query)
-        return None if route is None else Endpoint(gate, GeminiClient(route))
+        if route is None:
+            return None
+        client = GeminiClient(route)
+        if route.method == "countTokens":
+            return CountEndpoint(gate, client)
+        return Endpoint(gate, client)
 
     return endpoint
 
 
 def admin_app(gate: Gate, *, created: int) -> App:
     """What operators see on `admin_bind`."""
-    ops = Ops(gate, created)
-    return App(gate, open_routes=_operations(ops), key_routes={}, endpoints={})
+    del created
+    return App(gate, open_routes=_operations(Ops(gate)), key_routes={}, endpoints={})
 
 
 def _operations(ops: Ops) -> dict[tuple[str, str], Handler]:

@@ -23,6 +23,7 @@ from gateway.settings.kinds import KINDS, OnAbort, base_url
 from gateway.settings.server import COUNT, Found, ServerConfig, UpstreamDeadlines
 
 SpendWindow = Literal["day", "month", "total"]
+CountTokens = Literal["estimate", "exact"]
 
 NAME: Final = values.text(
     "name of letters, digits and . _ -, at most 63", r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
@@ -48,6 +49,7 @@ PROJECT: Final = values.text(
 TOKENS: Final = values.integer(1, 100_000_000)
 KIND: Final = values.choice(*KINDS)
 ON_ABORT: Final[values.Reader[OnAbort]] = values.choice("cancel", "drain")
+COUNT_TOKENS: Final[values.Reader[CountTokens]] = values.choice("estimate", "exact")
 SPEND_WINDOW: Final[values.Reader[SpendWindow]] = values.choice("day", "month", "total")
 
 
@@ -117,6 +119,13 @@ class SiteConfig:
         default="month",
         doc="The time after which spend_usd_max starts anew: a calendar day or month "
         "(UTC), or never.",
+    )
+    count_tokens: CountTokens = setting(
+        COUNT_TOKENS,
+        default="estimate",
+        doc="How count_tokens and its like are answered: `exact` asks the provider "
+        "where it counts, as a call of its own; `estimate` answers at once. What "
+        "cannot be counted exactly is estimated, never refused.",
     )
 
 
