@@ -11,6 +11,7 @@ from msgspec import Struct
 from actors.provider.breaker import Health
 
 QUEUE_MAX = 64  # One burst of a full pool; longer waits are better spent elsewhere.
+PROBING_RETRY_S = 1.0  # A probe's first content comes that soon, or not at all.
 KEY_RETRY_S = 30.0  # A refused key is tried again that often, by one call.
 
 Decision = Literal[

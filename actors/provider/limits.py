@@ -1,8 +1,9 @@
 """What a provider's headers say of our allowance, and what of it is left now. Pure.
 
 Learned per key: two keys of one provider have two allowances. Between two answers the
-count goes on here: each call that is sent takes one request and its tokens, so that a
-burst does not run into the wall that the last answer told of.
+count goes on here: each call that is sent takes one request and its tokens, and a
+window that is over begins anew with its limit, so that a burst does not run into the
+wall that the last answer told of.
 """
 
 from __future__ import annotations
@@ -15,15 +16,28 @@ from msgspec import Struct
 from wire.ratelimits import RateWindow
 
 RESET_DEFAULT_S: Final = 10.0  # A window without a reset: soon asked again.
+PERIODS_S: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
+PERIOD_DEFAULT_S: Final = 60.0  # As nearly all count.
 RESET_MAX_S: Final = 60.0  # A day's quota is not waited for: the next 429 tells.
 KEYS_MAX: Final = 64  # Of one provider; the rest share the last one's allowance.
 
 
 class Allowance(Struct):
-    """One kind of thing, of one key: how much is left, and until when that holds."""
+    """One kind of thing, of one key: how much is left, and until when that holds.
+
+    Of a window whose limit was never told, nothing is known after its reset.
+    """
 
     left: int
     reset_at: float
+    limit: int | None = None
+    period_s: float = PERIOD_DEFAULT_S
+
+    def roll(self, now: float) -> None:
+        """Begin a new window, if this one is over."""
+        if self.limit is not None and now >= self.reset_at:
+            self.left = self.limit
+            self.reset_at = now + self.period_s
 
 
 class Allowances:
@@ -47,30 +61,41 @@ class Allowances:
                     continue  # Not known before the call; its 429 tells.
                 reset_s = window.reset_s
                 reset_s = RESET_DEFAULT_S if reset_s is None else reset_s
-                found = Allowance(window.remaining, now + min(reset_s, RESET_MAX_S))
+                found = Allowance(
+                    window.remaining,
+                    now + min(reset_s, RESET_MAX_S),
+                    window.limit,
+                    PERIODS_S.get(window.per, PERIOD_DEFAULT_S),
+                )
                 if tightest is None or found.left < tightest.left:
                     tightest = found
             if tightest is not None and (key in into or len(into) < KEYS_MAX):
                 into[key] = tightest
 
-    def take(self, key: str, prompt_tokens: int) -> None:
+    def take(self, key: str, prompt_tokens: int, now: float) -> None:
         """A call was let through."""
         requests = self._requests.get(key)
         if requests is not None:
+            requests.roll(now)
             requests.left -= 1
         tokens = self._tokens.get(key)
         if tokens is not None:
+            tokens.roll(now)
             tokens.left -= prompt_tokens
 
     def full_until(self, key: str, prompt_tokens: int, now: float) -> float | None:
         """Until when this call has no room; None: it has."""
         until: float | None = None
         requests = self._requests.get(key)
-        if requests is not None and requests.left <= 0 and now < requests.reset_at:
-            until = requests.reset_at
+        if requests is not None:
+            requests.roll(now)
+            if requests.left <= 0 and now < requests.reset_at:
+                until = requests.reset_at
         tokens = self._tokens.get(key)
-        if tokens is not None and tokens.left < prompt_tokens and now < tokens.reset_at:
-            until = max(until or 0.0, tokens.reset_at)
+        if tokens is not None:
+            tokens.roll(now)
+            if tokens.left < max(1, prompt_tokens) and now < tokens.reset_at:
+                until = max(until or 0.0, tokens.reset_at)
         return until
 
     def tokens_left(self, key: str) -> tuple[int, float] | None:

@@ -18,7 +18,7 @@ from actors.provider.messages import Load
 from actors.router import gates
 from actors.router.affinity import Affinity
 from actors.router.health import ERROR_FORGET_S, Known
-from actors.router.latency import PACE_FORGET_S, SURE_WEIGHT, bucket_of
+from actors.router.latency import PACE_QUIET, SURE_WEIGHT, bucket_of
 from actors.router.messages import (
     PRESETS,
     Deployment,
@@ -318,10 +318,8 @@ class Book:
             in_flight = load.in_flight
             slow = 1.0 + latency.slope * in_flight
             pace = 1.0
-            if latency.pace_log:
-                pace = exp(
-                    latency.pace_log * exp((latency.pace_at - now) / PACE_FORGET_S)
-                )
+            if latency.pace_log > PACE_QUIET or latency.pace_log < -PACE_QUIET:
+                pace = latency.pace(now)
                 slow *= pace
             first = latency.first_p95_s[bucket] * slow
             if load.waiting:

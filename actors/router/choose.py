@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-GOOD_ENOUGH: Final = 0.06  # Scores this near the best are as good: within the error.
+GOOD_ENOUGH: Final = 0.02  # Scores this near the best are as good: within the error.
 SHARPNESS: Final = (
     8.0  # Within the good ones, a tenth more score is drawn twice as often.
 )

@@ -2,11 +2,13 @@
 
 A prediction for one request is
 
-    first content   p95 of its prompt-size bucket   x pace x load
-    each token      p95 of the bucket               x pace x load
+    first content   median of its prompt-size bucket   x spread x pace x load
+    each token      median of the bucket               x spread x pace x load
 
 - The buckets hold what was seen, with the load of that moment taken out: they change
   in minutes. A p95 over all sizes mixed is useless: long prompts are slow everywhere.
+- `spread` is the p95 of what was seen relative to its bucket's median, over all
+  buckets: a bucket with ten values has a median, but no 95th percentile.
 - `pace` is the ratio of the last calls to the buckets' medians, whatever their size:
   a brownout shows in the next short call and counts for the long ones at once.
 - `load` grows by `slope` with each call in flight. The slope is learned: one server
@@ -27,8 +29,9 @@ BUCKET_FIRST_TOKENS: Final = 256
 BUCKETS: Final = 13  # Powers of two from 256 to 1M tokens.
 _SHIFT: Final = 7  # 256.bit_length() - 2: sizes up to 256 are bucket 0.
 
-HALF_LIFE_S: Final = 1200.0  # Long enough for a p95 of rare sizes; pace is for news.
+HALF_LIFE_S: Final = 3600.0  # Long enough for medians of rare sizes; pace is for news.
 PACE_STEP: Final = 0.35  # Three calls say what is the matter.
+PACE_QUIET: Final = 0.25  # Up to a quarter (in logarithms) it is noise, not news.
 PACE_FORGET_S: Final = 120.0  # Half-life of bad (or good) news that nobody confirms.
 PACE_LOG_MAX: Final = 4.0  # A factor of 55: worse than that is an outage.
 SLOPE_HALF_LIFE_CALLS: Final = 200.0
@@ -40,7 +43,8 @@ SURE_WEIGHT: Final = 3.0  # So many recent calls make a bucket's own numbers cou
 FIRST_CONTENT_S: Final = 0.5
 PREFILL_TOKENS_PER_S: Final = 5000.0
 PER_TOKEN_S: Final = 0.02
-P95_OF_MEDIAN: Final = 2.0
+SPREAD: Final = 1.6  # p95 of a deployment over its median, until it is known.
+SPREAD_WEIGHT: Final = 20.0  # So many calls make a p95.
 
 
 def bucket_of(prompt_tokens: int) -> int:
@@ -64,13 +68,9 @@ class Latency:
     """
 
     __slots__ = (
-        "_first_p50",
         "_firsts",
-        "_prior_first",
-        "_prior_token",
         "_slope_nn",
         "_slope_ny",
-        "_token_p50",
         "_tokens",
         "calls",
         "first_p95_s",
@@ -91,16 +91,13 @@ class Latency:
         first = FIRST_CONTENT_S if first_content_s is None else first_content_s
         token = PER_TOKEN_S if per_token_s is None else per_token_s
         prefill = prefill_tokens_per_s or PREFILL_TOKENS_PER_S
-        self._prior_first = [
-            first + bucket_tokens(bucket) * 0.75 / prefill for bucket in range(BUCKETS)
-        ]
-        self._prior_token = token
-        self._firsts: list[Sketch | None] = [None] * BUCKETS
-        self._tokens: list[Sketch | None] = [None] * BUCKETS
-        self._first_p50 = list(self._prior_first)
-        self._token_p50 = [token] * BUCKETS
-        self.first_p95_s = [P95_OF_MEDIAN * value for value in self._first_p50]
-        self.token_p95_s = [P95_OF_MEDIAN * token] * BUCKETS
+        # The middle of a bucket is three quarters of its largest prompt.
+        self._firsts = _Measure(
+            [first + bucket_tokens(b) * 0.75 / prefill for b in range(BUCKETS)]
+        )
+        self._tokens = _Measure([token] * BUCKETS)
+        self.first_p95_s = self._firsts.p95_s
+        self.token_p95_s = self._tokens.p95_s
         self.pace_log = 0.0
         self.pace_at = 0.0
         self.slope = 0.0
@@ -118,9 +115,12 @@ class Latency:
     def pace(self, now: float) -> float:
         """How much slower than its medians it is now; news fades."""
         log_pace = self.pace_log
-        if not log_pace:
+        if -PACE_QUIET <= log_pace <= PACE_QUIET:
             return 1.0
-        return exp(log_pace * exp((self.pace_at - now) / PACE_FORGET_S))
+        log_pace *= exp((self.pace_at - now) / PACE_FORGET_S)
+        if log_pace > PACE_QUIET:
+            return exp(log_pace - PACE_QUIET)
+        return exp(log_pace + PACE_QUIET) if log_pace < -PACE_QUIET else 1.0
 
     def first_content(
         self, tokens: int, in_flight: int, seconds: float, now: float
@@ -130,46 +130,29 @@ class Latency:
         `in_flight` is the number of other calls when it was sent.
         """
         bucket = bucket_of(tokens)
-        plain_s = seconds / (1.0 + self.slope * in_flight)
-        known_s = self._first_p50[bucket]
-        is_news = self.calls > 0
-        sketch = self._firsts[bucket]
-        if sketch is None:
-            sketch = self._firsts[bucket] = Sketch(HALF_LIFE_S, now)
-            known_s = self._first_p50[bucket] if is_news else plain_s
-        if is_news:
-            self._learn_pace(plain_s / known_s, now)
-            self._learn_slope(seconds / known_s, in_flight)
-        sketch.add(plain_s, now)
+        if self.calls:
+            ratio = seconds / self._firsts.p50_s[bucket]
+            self._learn_pace(ratio / (1.0 + self.slope * in_flight), now)
+            self._learn_slope(ratio, in_flight)
+        self._firsts.add(bucket, seconds / (1.0 + self.slope * in_flight), now)
         self.calls += 1
         self.heard_at = now
-        _refresh(
-            self._firsts,
-            bucket,
-            self._prior_first,
-            self._first_p50,
-            self.first_p95_s,
-            now=now,
-        )
 
     def tokens(
         self, prompt_tokens: int, in_flight: int, per_token_s: float, now: float
     ) -> None:
         """An answer ended: so long for each token after the first."""
         bucket = bucket_of(prompt_tokens)
-        plain_s = per_token_s / (1.0 + self.slope * in_flight)
-        sketch = self._tokens[bucket]
-        if sketch is None:
-            sketch = self._tokens[bucket] = Sketch(HALF_LIFE_S, now)
-        elif self.calls > SURE_WEIGHT:
-            self._learn_slope(per_token_s / self._token_p50[bucket], in_flight)
-        sketch.add(plain_s, now)
+        if self.calls > SURE_WEIGHT:
+            self._learn_slope(per_token_s / self._tokens.p50_s[bucket], in_flight)
+        self._tokens.add(bucket, per_token_s / (1.0 + self.slope * in_flight), now)
         self.heard_at = now
-        _refresh(self._tokens, bucket, None, self._token_p50, self.token_p95_s, now=now)
 
     def timed_out(self, tokens: int, waited_s: float, now: float) -> None:
         """No content came in so long: at least that slow, for the pace alone."""
-        self._learn_pace(max(1.0, waited_s / self._first_p50[bucket_of(tokens)]), now)
+        self._learn_pace(
+            max(1.0, waited_s / self._firsts.p50_s[bucket_of(tokens)]), now
+        )
         self.heard_at = now
 
     def renewed(self) -> None:
@@ -179,17 +162,18 @@ class Latency:
     def _learn_pace(self, ratio: float, now: float) -> None:
         faded = self.pace_log * exp((self.pace_at - now) / PACE_FORGET_S)
         seen = min(max(log(ratio), -PACE_LOG_MAX), PACE_LOG_MAX)
-        # A slow one may be an outlier, a quick one from a slow deployment may not.
-        step = PACE_STEP if seen > faded else min(1.0, 2 * PACE_STEP)
+        # A slow one may be an outlier; a quick one from a slow deployment is none.
+        quick = faded > 2 * PACE_QUIET and seen < faded
+        step = 2 * PACE_STEP if quick else PACE_STEP
         self.pace_log = faded + step * (seen - faded)
         self.pace_at = now
 
     def _learn_slope(self, ratio: float, in_flight: int) -> None:
         """A line through 1 at no load, by decayed least squares."""
-        if abs(self.pace_log) > 0.5:
+        if abs(self.pace_log) > 2 * PACE_QUIET:
             return  # A brownout is no effect of load.
         keep = 1.0 - 1.0 / SLOPE_HALF_LIFE_CALLS
-        rise = min(ratio, SLOPE_RATIO_MAX) * 1.0 - 1.0
+        rise = min(ratio, SLOPE_RATIO_MAX) - 1.0
         self._slope_ny = self._slope_ny * keep + in_flight * rise
         self._slope_nn = self._slope_nn * keep + in_flight * in_flight
         if self._slope_nn > 0:
@@ -197,37 +181,58 @@ class Latency:
             self.slope = min(max(slope, 0.0), SLOPE_MAX)
 
 
-def _refresh(
-    sketches: list[Sketch | None],
-    changed: int,
-    prior: list[float] | None,
-    p50: list[float],
-    p95: list[float],
-    *,
-    now: float,
-) -> None:
-    """Bring the plain lists up to date after `changed` saw a value."""
-    sketch = sketches[changed]
-    assert sketch is not None
-    found = sketch.quantiles(0.5, 0.95)
-    assert found is not None
-    weight = sketch.weight(now)
-    share = min(1.0, weight / SURE_WEIGHT)
-    p50[changed] += share * (found[0] - p50[changed])
-    # A handful of values has no 95th percentile: spread its median meanwhile.
-    high = max(found[1], found[0] * (1.0 + 1.0 / (1.0 + weight / 10)))
-    p95[changed] += share * (high - p95[changed])
-    for bucket, other in enumerate(sketches):
-        if other is not None:
-            continue
-        near = _nearest(sketches, bucket)
-        scale = 1.0 if prior is None else prior[bucket] / prior[near]
-        p50[bucket] = p50[near] * scale
-        p95[bucket] = p95[near] * scale
+class _Measure:
+    """One kind of duration by prompt size: medians by bucket, one spread for all."""
 
+    __slots__ = ("_prior_s", "_ratios", "_sketches", "p50_s", "p95_s", "spread")
 
-def _nearest(sketches: list[Sketch | None], bucket: int) -> int:
-    return min(
-        (index for index, sketch in enumerate(sketches) if sketch is not None),
-        key=lambda index: abs(index - bucket),
-    )
+    def __init__(self, prior_s: list[float]) -> None:
+        self._prior_s = prior_s
+        self._sketches: list[Sketch | None] = [None] * BUCKETS
+        self._ratios: Sketch | None = None
+        self.spread = SPREAD
+        self.p50_s = list(prior_s)
+        self.p95_s = [SPREAD * value for value in prior_s]
+
+    def add(self, bucket: int, seconds: float, now: float) -> None:
+        """Take one value, and bring the plain lists up to date."""
+        sketch = self._sketches[bucket]
+        fresh = sketch is None
+        if sketch is None:
+            sketch = self._sketches[bucket] = Sketch(HALF_LIFE_S, now)
+        ratios = self._ratios
+        if ratios is None:
+            ratios = self._ratios = Sketch(HALF_LIFE_S, now)
+        elif not fresh:
+            # Ratios are numbers around one; the sketch takes any positive number.
+            ratios.add(seconds / self.p50_s[bucket], now)
+            self._learn_spread(ratios, now)
+        sketch.add(seconds, now)
+        median = sketch.quantile(0.5)
+        assert median is not None
+        share = min(1.0, sketch.weight(now) / SURE_WEIGHT)
+        p50, p95, spread = self.p50_s, self.p95_s, self.spread
+        p50[bucket] += share * (median - p50[bucket])
+        p95[bucket] = p50[bucket] * spread
+        if fresh:
+            self._fill()
+
+    def _learn_spread(self, ratios: Sketch, now: float) -> None:
+        high = ratios.quantile(0.95)
+        assert high is not None
+        share = min(1.0, ratios.weight(now) / SPREAD_WEIGHT)
+        spread = SPREAD + share * (high - SPREAD)
+        # A hundredth more or less is not worth a new list.
+        if abs(spread - self.spread) > 0.01 * self.spread:
+            self.spread = spread
+            self.p95_s[:] = [value * spread for value in self.p50_s]
+
+    def _fill(self) -> None:
+        """Guess the buckets without values from the nearest that has some."""
+        seen = [b for b, sketch in enumerate(self._sketches) if sketch is not None]
+        for bucket in range(BUCKETS):
+            if self._sketches[bucket] is None:
+                near = min(seen, key=lambda one, b=bucket: abs(one - b))
+                scale = self._prior_s[bucket] / self._prior_s[near]
+                self.p50_s[bucket] = self.p50_s[near] * scale
+                self.p95_s[bucket] = self.p50_s[bucket] * self.spread

@@ -31,6 +31,7 @@ from wire.events import Fault, FaultKind
 RETRIES_MAX = 2  # As the SDKs: a third try of a sick target only adds load.
 RETRY_FIRST_S = 0.25
 RETRY_CAP_S = 8.0
+REOPENS_WITHIN_S = 5.0  # Of several that are left alone, one is tried again so soon.
 RETRY_AFTER_MAX_S = 10.0  # A client waits that long for a throttle, not a minute.
 
 DRAIN_TOKENS_MAX = 2_000  # What a client that left may still cost, at most,
@@ -119,6 +120,11 @@ def next_step(
             pause_s = _pause_s(best.fault, retries, rng)
             if pause_s is not None:
                 return Step(best.candidate, pause_s, retry=True)
+    if retries < RETRIES_MAX and len(candidates) > 1:
+        soonest = _reopening(failures)
+        if soonest is not None:
+            wait_s = (soonest.fault.retry_after_s or 0.0) + RETRY_FIRST_S * rng.random()
+            return Step(soonest.candidate, wait_s)
     return Final(tell_client(failures))
 
 
@@ -196,6 +202,22 @@ def _retryable(failures: Sequence[Failure], candidates: int) -> Failure | None:
         if failure.fault.kind in RETRYABLE and failure.fault.code not in PATIENT_CODES:
             return failure
     return None
+
+
+def _reopening(failures: Sequence[Failure]) -> Failure | None:
+    """The open provider that is tried again first, if that is soon.
+
+    Asking it once more is no call: its breaker decides whether there will be one.
+    """
+    last_of: dict[int, Failure] = {f.candidate: f for f in failures}
+    soon = [
+        failure
+        for failure in last_of.values()
+        if failure.fault.code == "provider_unavailable"
+        and failure.fault.retry_after_s is not None
+        and failure.fault.retry_after_s <= REOPENS_WITHIN_S
+    ]
+    return min(soon, key=lambda f: f.fault.retry_after_s or 0.0, default=None)
 
 
 def _pause_s(fault: Fault, retries: int, rng: Random) -> float | None:

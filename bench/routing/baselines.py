@@ -1,10 +1,10 @@
 """What others do: five ways to choose, each with the retries that go with it.
 
 (a) `fixed`: one provider, retried at once. (b) `random`: weighted by true capacity.
-(c) `least_busy`: the fewest calls in flight, counted without leaks. (d) `fastest_mean`:
-the lowest mean latency of the last 20 calls, failures counted at the deadline.
-(e) `cheapest`: the lowest price of this request now. All but (a) retry elsewhere: twice,
-never where they have just failed.
+(c) `least_busy`: the fewest calls in flight, counted without leaks.
+(d) `fastest_mean`: the lowest mean latency of the last 20 calls, failures counted at
+the deadline. (e) `cheapest`: the lowest price of this request now. All but (a) retry
+elsewhere: twice, never where they have just failed.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Baseline:
 
 
 class Fixed(Baseline):
-    """(a)"""
+    """(a), as configured."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine, elsewhere=False)
@@ -108,7 +108,7 @@ class Fixed(Baseline):
 
 
 class WeightedRandom(Baseline):
-    """(b)"""
+    """(b), by what an operator would write."""
 
     def pick(self, request: Request, servers: list[Server]) -> Server:
         """By capacity."""
@@ -116,7 +116,7 @@ class WeightedRandom(Baseline):
 
 
 class LeastBusy(Baseline):
-    """(c)"""
+    """(c), with exact counts."""
 
     def pick(self, request: Request, servers: list[Server]) -> Server:
         """The fewest calls in flight."""
@@ -125,7 +125,7 @@ class LeastBusy(Baseline):
 
 
 class FastestMean(Baseline):
-    """(d)"""
+    """(d), over all prompt sizes."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -153,7 +153,7 @@ class FastestMean(Baseline):
 
 
 class Cheapest(Baseline):
-    """(e)"""
+    """(e), peak hours included."""
 
     def pick(self, request: Request, servers: list[Server]) -> Server:
         """The lowest price of this request."""

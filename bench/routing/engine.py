@@ -12,10 +12,11 @@ from random import Random
 from typing import Literal, Protocol
 
 import attrs
+from msgspec.structs import replace
 
 from actors.ledger.messages import Price
 from actors.ledger.pricing import cost
-from bench.routing.load import HOUR_S, Arrival, Traced, arrivals
+from bench.routing.load import HOUR_S, Arrival, Traced, arrivals, mean_rate
 from bench.routing.scenario import Scenario
 from bench.routing.world import Call, Fault, Model, Server
 from wire.events import Usage
@@ -24,6 +25,7 @@ PEAK_FROM_H = 9.0
 PEAK_TO_H = 17.0
 NANOUSD = 1_000_000_000
 
+Timer = tuple[float, int, Callable[..., None], tuple[object, ...]]
 End = Literal["ok", "cut", "error", "refused", "throttled", "timeout", "broken"]
 Result = Literal["ok", "cut", "failed", "refused"]
 
@@ -89,9 +91,7 @@ class Engine:
         self.now = scenario.from_h * HOUR_S
         self.until = scenario.to_h * HOUR_S
         self.seed = seed
-        self._heap: list[
-            tuple[float, int, Callable[..., None], tuple[object, ...]]
-        ] = []
+        self._heap: list[Timer] = []
         self._sequence = 0
         capacity = scenario.capacity(trace)
         # The world's dice do not depend on who plays, nor on the order he calls in.
@@ -109,10 +109,13 @@ class Engine:
             trace,
             from_s=self.now,
             until_s=self.until,
-            rate=scenario.rate,
+            rate=scenario.requests_per_s / mean_rate(trace),
             seed=seed,
         )
-        for fault in scenario.faults:
+        a_minute = 60.0 * scenario.requests_per_s
+        for planned in scenario.faults:
+            per_minute = max(1, int(planned.share * a_minute))
+            fault = replace(planned, per_minute=per_minute)
             self.at(fault.from_h * HOUR_S, self._fault, fault, True)
             self.at(fault.to_h * HOUR_S, self._fault, fault, False)
         hours = {PEAK_FROM_H, PEAK_TO_H, *(m.from_h for m in scenario.deployments)}
@@ -207,7 +210,9 @@ class Engine:
             self.cancel(call)
             self._bill(request, call, 0)
         self.player.abandoned(request, self.now)
-        self.fail(request)
+        # After the first content nobody else could go on.
+        begun = call is not None and call.first_at is not None
+        self.fail(request, "cut" if begun else "failed")
 
     def _wake(self, server: Server) -> None:
         when = server.next_at()

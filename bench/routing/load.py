@@ -2,7 +2,7 @@
 
 Each tile repeats the trace with prefix blocks of its own (only the first block, the
 system prompt, is shared). Gaps between requests are divided by the day's curve and by
-the scenario's `rate`, so that bursts keep their shape.
+the scenario's rate, so that bursts keep their shape.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 TRACES: Final = Path(__file__).with_name("traces")
 HOUR_S: Final = 3600.0
@@ -52,7 +53,29 @@ def read_trace(path: Path) -> list[Traced]:
     if path.suffix == ".gz":
         raw = gzip.decompress(raw)
     decoder = msgspec.json.Decoder(Traced)
-    return [decoder.decode(line) for line in raw.splitlines() if line]
+    return spread([decoder.decode(line) for line in raw.splitlines() if line])
+
+
+def spread(lines: list[Traced]) -> list[Traced]:
+    """Take apart what one tick of the trace's clock holds.
+
+    `long_context` was stamped every three seconds; stretched to a day, each tick would
+    be a burst of ten requests that nobody sent. They spread over the time to the next.
+    """
+    spaced: list[Traced] = []
+    begin = 0
+    while begin < len(lines):
+        at = lines[begin].at_ms
+        end = begin
+        while end < len(lines) and lines[end].at_ms == at:
+            end += 1
+        until = lines[end].at_ms if end < len(lines) else at
+        spaced += [
+            replace(line, at_ms=at + (until - at) * place // (end - begin))
+            for place, line in enumerate(lines[begin:end])
+        ]
+        begin = end
+    return spaced
 
 
 def find_trace(name: str) -> Path:

@@ -14,7 +14,7 @@ import attrs
 
 from actors.ledger import accounts, pricing
 from actors.ledger.messages import SiteLimits
-from actors.provider.admission import Limits
+from actors.provider.admission import PROBING_RETRY_S, Limits
 from actors.provider.messages import Outcome, OutcomeKind
 from actors.router import policy as routing
 from actors.router.book import Book
@@ -141,6 +141,7 @@ class Ours:
         assert isinstance(going, Going)
         provider = self.providers[call.server.name]
         provider.load.waiting.pop(going.permit, None)
+        provider.proven(going.permit, going.epoch)
 
     def over(
         self,
@@ -251,7 +252,16 @@ class Ours:
                 until = provider.health.cooling_until or now
                 return _fault("throttled", max(0.1, until - now))
             case _:
-                return Fault("ours", decision, 503, code="provider_unavailable")
+                until = provider.open_until
+                if decision == "probing":
+                    until = now + PROBING_RETRY_S
+                return Fault(
+                    "ours",
+                    decision,
+                    503,
+                    code="provider_unavailable",
+                    retry_after_s=None if until is None else max(0.0, until - now),
+                )
 
     def _send(
         self, request: Request, going: Going, decision: str, now: float
@@ -268,14 +278,12 @@ class Ours:
             return Fault("ours", "cap", 429, code="spend_cap")
         self.account.held_nanousd += held
         going.hold = held
-        going.permit = provider.permit(decision, going.estimate)
+        going.permit = provider.permit(decision, going.estimate, now)
         going.epoch = provider.epoch
         provider.load.waiting[going.permit] = (now, now + candidate.first_content_s)
         deadlines = self.engine.scenario.deadlines
         first_s = deadlines.first_content_s
-        patience_s = policy.patience_s(
-            candidate, others_left=self._others_left(going, now)
-        )
+        patience_s = policy.patience_s(candidate, others_left=self._others_left(going))
         if patience_s is not None and self.retries.has(now):
             first_s = min(first_s, patience_s)
         request.state = going
@@ -284,7 +292,7 @@ class Ours:
         assert request.nanousd == before
         return None
 
-    def _others_left(self, going: Going, now: float) -> bool:
+    def _others_left(self, going: Going) -> bool:
         tried = {failure.candidate for failure in going.failures}
         return any(
             index not in tried
@@ -320,7 +328,7 @@ class Ours:
         arrival = call.arrival
         first_s = None if call.first_at is None else call.first_at - call.sent_at
         left = call.server.rate_left(now)
-        rates = () if left is None else (RateWindow("requests", "", None, *left),)
+        rates = () if left is None else (RateWindow("requests", "minute", *left),)
         self.account.held_nanousd -= going.hold
         cap = self.account.limits.spend_nanousd_max
         self.account.spent_nanousd += request.nanousd - going.settled

@@ -50,7 +50,7 @@ class GatewayProvider:
         """permit, probe, queue, or why not."""
         if self.open_until is not None:
             return "open"
-        decision = admission.admit(
+        return admission.admit(
             self.health,
             self.limits,
             in_flight=self.load.in_flight,
@@ -60,13 +60,13 @@ class GatewayProvider:
             key_retry_at=0.0,
             rate_full_until=self.allowances.full_until(KEY, prompt_tokens, now),
         )
-        return decision
 
-    def permit(self, decision: str, prompt_tokens: int) -> int:
+    def permit(self, decision: str, prompt_tokens: int, now: float) -> int:
         """Count the call in."""
         self.permits += 1
         self.load.in_flight += 1
-        self.allowances.take(KEY, prompt_tokens)
+        self.allowances.take(KEY, prompt_tokens, now)
+        self.load.rate_full_until = self.allowances.full_until(KEY, 0, now) or 0.0
         if decision == "probe":
             self.probes.add(self.permits)
             self.load.probing = True
@@ -85,8 +85,7 @@ class GatewayProvider:
         """Obey the breaker; when it trips, the time of the next life."""
         if rates:
             self.allowances.learn(KEY, rates, now)
-            full = self.allowances.full_until(KEY, 0, now)
-            self.load.rate_full_until = full or 0.0
+        self.load.rate_full_until = self.allowances.full_until(KEY, 0, now) or 0.0
         if outcome.epoch != self.epoch or self.open_until is not None:
             return None
         before = self.health
@@ -94,9 +93,7 @@ class GatewayProvider:
         if self.health.cooling_until != before.cooling_until:
             self.book.shut(self.name, self.health.cooling_until, "rate")
         if verdict == "promote":
-            self.attempt = 0
-            self.load.probation = False
-            self.book.opened(self.name)
+            self._promote()
         if verdict == "trip":
             pause_s = self.backoff.pause_s(self.attempt, self.rng)
             self.attempt += 1
@@ -105,6 +102,19 @@ class GatewayProvider:
             self.book.shut(self.name, self.open_until)
             return self.open_until
         return None
+
+    def proven(self, permit: int, epoch: int) -> None:
+        """A probe's first content came: that is enough."""
+        if permit in self.probes and epoch == self.epoch:
+            self.health, verdict = breaker.proven(self.health)
+            if verdict == "promote":
+                self._promote()
+
+    def _promote(self) -> None:
+        self.attempt = 0
+        self.probes.clear()
+        self.load.probation = self.load.probing = False
+        self.book.opened(self.name)
 
     def reborn(self) -> None:
         """The next life begins, on probation."""

@@ -1,4 +1,4 @@
-"""A scenario: a TOML file that says which deployments there are and what befalls them."""
+"""A scenario: a TOML file with the deployments there are and what befalls them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from bench.routing.load import Traced, mean_rate
+from bench.routing.load import Traced
 from bench.routing.world import SOFT_SLOPE, Fault, Model
 
 SCENARIOS: Final = Path(__file__).with_name("scenarios")
@@ -27,7 +27,8 @@ class Scenario(Struct, frozen=True):
     """One day.
 
     Args:
-        rate: of the trace's own requests a second; capacities follow it.
+        requests_per_s: the day's mean; the trace's gaps are stretched to it, and
+            capacities follow.
         utilisation: of the first deployment, were it to carry the mean load alone.
         from_h, to_h: the part of the day that is simulated.
         cap_usd: a hard cap on the day's spend.
@@ -38,7 +39,7 @@ class Scenario(Struct, frozen=True):
     doc: str
     deployments: tuple[Model, ...] = ()
     faults: tuple[Fault, ...] = ()
-    rate: float = 0.125
+    requests_per_s: float = 0.4
     utilisation: float = 0.7
     from_h: float = 0.0
     to_h: float = 24.0
@@ -56,7 +57,7 @@ class Scenario(Struct, frozen=True):
             + line.completion_tokens / first.decode_tokens_per_s
             for line in trace
         ]
-        load = mean_rate(trace) * self.rate * sum(work) / len(work)
+        load = self.requests_per_s * sum(work) / len(work)
         return (1.0 + SOFT_SLOPE) * load / self.utilisation
 
 

@@ -5,7 +5,8 @@ falls with their number, softly up to `capacity` and in proportion beyond. Time 
 virtual time per deployment, so an event costs O(log calls), exactly.
 
     work of a call   overhead + uncached prompt / prefill speed + output / decode speed
-    rate of a call   speed of the day / ((1 + 0.6 load) x max(1, load)), load = n/capacity
+    rate of a call   speed of the day / ((1 + 0.6 load) x max(1, load))
+    load             calls / capacity
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Fault(Struct, frozen=True):
 
     kinds: `outage` (connections refused, `hang` = nobody answers), `brownout` (slower
     by `factor`), `errors` (a share fails with 500 after `after_s`), `ratelimit`
-    (`per_minute` requests, then 429 with Retry-After), `cuts` (a share of streams ends
-    in the middle), `absent` (does not exist yet).
+    (`share` of the mean traffic's requests a minute, then 429 with Retry-After), `cuts`
+    (a share of streams ends in the middle).
     """
 
     deployment: str
@@ -186,12 +187,13 @@ class Server:
                 self.window_calls += 1
         return None
 
-    def rate_left(self, now: float) -> tuple[int, float] | None:
-        """What its headers say: requests left, and seconds until the reset."""
+    def rate_left(self, now: float) -> tuple[int, int, float] | None:
+        """What its headers say: limit, requests left, seconds until the reset."""
         for fault in self.faults:
             if fault.kind == "ratelimit":
-                left = int(fault.per_minute - self.window_calls)
-                return left, max(0.0, self.window_at + 60.0 - now)
+                limit = int(fault.per_minute)
+                left = max(0, limit - self.window_calls)
+                return limit, left, max(0.0, self.window_at + 60.0 - now)
         return None
 
     def _cached(self, arrival: Arrival, now: float) -> int:

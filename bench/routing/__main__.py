@@ -1,0 +1,198 @@
+"""Judge the router in a simulated day.
+
+python -m bench.routing SCENARIO.toml --trace FILE --seed N --json
+python -m bench.routing --all [--seeds N] [--traces NAME,…]   RESULTS.md and plots
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+import msgspec
+
+from bench.routing.figures import PLAYERS, Figures, play
+from bench.routing.judge import Row, judge
+from bench.routing.load import find_trace, read_trace
+from bench.routing.plots import plot_all
+from bench.routing.scenario import (
+    SCENARIOS,
+    Scenario,
+    all_scenarios,
+    load_scenario,
+)
+
+OUT = Path(__file__).with_name("RESULTS.md")
+DOCS = Path(__file__).parents[2] / "docs" / "routing"
+FIGURES = Path(__file__).with_name(".figures")
+TRACES = ("long_context", "chat", "code")
+
+
+class Kept(msgspec.Struct):
+    """The figures of one trace."""
+
+    requests: int
+    cpu_s: float
+    figures: list[Figures]
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.routing", description=__doc__
+    )
+    parser.add_argument("scenario", nargs="?", help="a TOML file, or a shipped name")
+    parser.add_argument("--trace", default="long_context", help="a file, or a name")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--players", default=",".join(PLAYERS))
+    parser.add_argument("--json", action="store_true", help="figures as JSON lines")
+    parser.add_argument("--rate", type=float, help="mean requests a second")
+    parser.add_argument("--all", action="store_true", help="judge everything")
+    parser.add_argument("--seeds", type=int, default=10, help="for --all")
+    parser.add_argument("--traces", default=",".join(TRACES), help="for --all")
+    args = parser.parse_args()
+    if args.all:
+        judge_all(args.traces.split(","), args.seeds, args.rate)
+        return
+    if args.scenario is None:
+        parser.error("name a scenario, or use --all")
+    scenario = _rated(find_scenario(args.scenario), args.rate)
+    trace = read_trace(find_trace(args.trace))
+    for player in args.players.split(","):
+        figures = play(scenario, trace, Path(args.trace).stem, player, args.seed)
+        if args.json:
+            print(msgspec.json.encode(figures).decode())
+        else:
+            print(_line(figures))
+
+
+def find_scenario(name: str) -> Scenario:
+    """By path, or by the name of one that is shipped."""
+    path = Path(name)
+    if not path.exists():
+        shipped = {p.stem.partition("_")[2]: p for p in all_scenarios()}
+        path = shipped.get(name, SCENARIOS / f"{name}.toml")
+    return load_scenario(path)
+
+
+def judge_all(traces: list[str], seeds: int, rate: float | None) -> None:
+    """Every scenario, every player, every seed; then the table and the plots."""
+    FIGURES.mkdir(exist_ok=True)
+    for name in traces:
+        trace = read_trace(find_trace(name))
+        began, used, count = time.perf_counter(), time.process_time(), 0
+        figures: list[Figures] = []
+        for path in all_scenarios():
+            scenario = _rated(load_scenario(path), rate)
+            for seed in range(1, seeds + 1):
+                for player in PLAYERS:
+                    figures.append(play(scenario, trace, name, player, seed))
+                    count += figures[-1].requests
+            print(f"{name} {scenario.name} {time.perf_counter() - began:.0f} s")
+        kept = Kept(count, time.process_time() - used, figures)
+        (FIGURES / f"{name}.json").write_bytes(msgspec.json.encode(kept))
+    report()
+
+
+def report() -> None:
+    """RESULTS.md and the plots, from the figures of the last runs."""
+    kept = {
+        path.stem: msgspec.json.decode(path.read_bytes(), type=Kept)
+        for path in sorted(FIGURES.glob("*.json"))
+    }
+    names = [name for name in TRACES if name in kept]
+    names += [name for name in kept if name not in names]
+    count = sum(one.requests for one in kept.values())
+    used = sum(one.cpu_s for one in kept.values())
+    head = _PREFACE.format(
+        machine=f"{platform.machine()}, Python {platform.python_version()}",
+        count=count,
+        used=used,
+        rate=count / used * 60,
+    )
+    OUT.write_text(
+        head + "\n".join(_section(name, kept[name].figures) for name in names)
+    )
+    DOCS.mkdir(parents=True, exist_ok=True)
+    plot_all([f for f in kept[names[0]].figures if f.seed == 1], DOCS)
+    print(f"wrote {OUT}")
+
+
+_PREFACE = """\
+# Results of the routing simulation
+
+Written by `python -m bench.routing --all`. Each day is simulated with several seeds and
+six players: ours, and five baselines (`baselines.py` says how they choose and retry).
+What is simulated is the world (`world.py`); every decision of ours is the product's own
+code. Scenarios and all their parameters are the files in `scenarios/`; the first
+deployment alone would carry the trace's mean load at 70 % of its capacity, the day
+swings by half around its mean, and a trace's gaps are stretched to a mean of
+`requests_per_s`. A request that fails counts as long as its deadline, 120 s.
+
+{count:,} requests in {used:.0f} s of CPU, {rate:,.0f} a minute ({machine}).
+
+"""
+
+
+def _section(name: str, figures: list[Figures]) -> str:
+    seeds = max(one.seed for one in figures)
+    lines = [f"## {name}, {seeds} seeds", "", "### The bar", ""]
+    lines += ["| figure | scenario | ours | must be | |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r.figure} | {r.where} | {r.ours} | {r.bar} | {_verdict(r)} |"
+        for r in judge(figures)
+    ]
+    lines += ["", "### Everybody", ""]
+    lines += [
+        (
+            "| scenario | player | p50 s | p95 s | p95 s, 8K-32K (min-max) | failed "
+            "| cut | calls a request | $ a 1000 requests | hourly variance |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    by: dict[tuple[str, str], list[Figures]] = defaultdict(list)
+    for one in figures:
+        by[one.scenario, one.player].append(one)
+    for (scenario, player), ones in by.items():
+        band = [f.band_p95_s for f in ones]
+        lines.append(
+            f"| {scenario} | {player} | {fmean(f.p50_s for f in ones):.2f} "
+            f"| {fmean(f.p95_s for f in ones):.2f} "
+            f"| {fmean(band):.2f} ({min(band):.2f}-{max(band):.2f}) "
+            f"| {fmean(f.failed for f in ones):.1f} "
+            f"| {fmean(f.cut for f in ones):.1f} "
+            f"| {fmean(f.calls_per_request for f in ones):.3f} "
+            f"| {1000 * fmean(f.mean_cost_usd for f in ones):.3f} "
+            f"| {fmean(f.hourly_variance for f in ones):.3g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(row: Row) -> str:
+    return "met" if row.met else "NOT MET"
+
+
+def _line(one: Figures) -> str:
+    shares = " ".join(f"{name}={share:.2f}" for name, share in one.shares.items())
+    return (
+        f"{one.player:13} {one.requests:6} requests  p95 {one.p95_s:7.2f} s  "
+        f"8K-32K {one.band_p95_s:7.2f} s  failed {one.failed:5}  cut {one.cut:4}  "
+        f"calls {one.calls_per_request:.3f}  ${1000 * one.mean_cost_usd:.3f}/1000  "
+        f"{shares}"
+    )
+
+
+def _rated(scenario: Scenario, rate: float | None) -> Scenario:
+    return (
+        scenario
+        if rate is None
+        else msgspec.structs.replace(scenario, requests_per_s=rate)
+    )
+
+
+if __name__ == "__main__":
+    main()
