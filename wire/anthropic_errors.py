@@ -7,6 +7,7 @@ from wire.anthropic_schema import ERROR_STATUSES
 from wire.dialect import ErrorResponse, public
 from wire.events import Fault
 from wire.jsontext import encode
+from wire.rate_headers import retry_fields
 
 _TYPES: Final[dict[int, str]] = {
     status: kind for kind, status in ERROR_STATUSES.items()
@@ -40,11 +41,8 @@ def error_json(fault: Fault) -> tuple[int, JSON]:
 def render_error(fault: Fault) -> ErrorResponse:
     """An error before the first byte."""
     status, body = error_json(fault)
-    headers = [("content-type", "application/json")]
-    wait_s = public(fault).retry_after_s
-    if wait_s is not None:
-        headers.append(("retry-after", str(max(1, round(wait_s)))))
-    return ErrorResponse(status, tuple(headers), encode(body))
+    headers = (("content-type", "application/json"), *retry_fields(public(fault)))
+    return ErrorResponse(status, headers, encode(body))
 
 
 def error_event(fault: Fault) -> bytes:

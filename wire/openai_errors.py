@@ -9,6 +9,7 @@ from typing import Any
 from wire.dialect import ErrorResponse, public
 from wire.events import Fault, FaultKind
 from wire.jsontext import encode
+from wire.rate_headers import retry_fields
 from wire.sse import encode_data
 
 _TYPES: dict[FaultKind, str] = {
@@ -34,14 +35,9 @@ def error_object(fault: Fault) -> dict[str, Any]:
 def render_error(fault: Fault) -> ErrorResponse:
     """The whole answer for a fault before the first byte."""
     shown = public(fault)
-    headers = [("content-type", "application/json")]
-    if shown.retry_after_s is not None:
-        # Whole seconds, rounded up: OpenAI's client takes 0 for no answer.
-        headers.append(("retry-after", str(max(1, int(-(-shown.retry_after_s // 1))))))
-    if shown.kind in {"client", "context"}:
-        headers.append(("x-should-retry", "false"))
+    headers = (("content-type", "application/json"), *retry_fields(shown))
     body = encode({"error": error_object(shown)})
-    return ErrorResponse(shown.status, tuple(headers), body)
+    return ErrorResponse(shown.status, headers, body)
 
 
 def error_event(fault: Fault) -> bytes:

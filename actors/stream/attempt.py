@@ -39,6 +39,7 @@ from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
 from wire.events import Fault, Usage
 from wire.exchange import Exchange, open_exchange
+from wire.rate_headers import passed_on
 from wire.side_exchanges import open_embed
 
 if TYPE_CHECKING:
@@ -257,6 +258,9 @@ class Attempt:
                     response.status_code, response.headers, body
                 ).fault
             self.meter.accepted = True
+            self.sink.passed = passed_on(
+                self.inquiry.dialect.name, response.headers.raw
+            )
             if self.inquiry.head.stream:
                 return await relay_stream(self, exchange.reader(), response)
             return await relay_whole(self, exchange, response)

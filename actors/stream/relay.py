@@ -79,6 +79,7 @@ class Sink:
     dialect: ClientDialect
     reply: Reply
     headers: tuple[tuple[str, str], ...]
+    passed: tuple[tuple[str, str], ...] = ()  # What the provider says of its pace.
     committed: bool = False
     gone: bool = False  # The client left: nothing is sent, reading may go on.
     drained_tokens_from: int = 0
@@ -87,7 +88,9 @@ class Sink:
     async def begin(self) -> None:
         """Commit: from here on this attempt answers, well or badly."""
         self.committed = True
-        await self._send(Begin(200, (*self.dialect.stream_headers, *self.headers)))
+        await self._send(
+            Begin(200, (*self.dialect.stream_headers, *self.headers, *self.passed))
+        )
 
     async def send(self, out: bytes) -> None:
         """Pass bytes on, when the client has room for them."""
@@ -98,7 +101,11 @@ class Sink:
         """A whole answer."""
         self.committed = True
         await self._send(
-            Whole(status, (("content-type", content_type), *self.headers), body)
+            Whole(
+                status,
+                (("content-type", content_type), *self.headers, *self.passed),
+                body,
+            )
         )
 
     async def refuse(self, fault: Fault) -> None:
