@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from actors.ledger.messages import Price, SiteLimits
+from actors.ledger.messages import SiteLimits
 from actors.provider.actor import ProviderCell
 from actors.provider.admission import Limits
 from actors.provider.messages import Deadlines
@@ -20,19 +20,27 @@ from actors.provider.pool import PoolLimits
 from actors.provider.simulated import SimulatedModel
 from actors.provider.transport import Transport
 from actors.provider.upstream import HttpUpstream
-from actors.router.messages import (
-    Deployment,
-    DeploymentFacts,
-    RouteTable,
-    SitePolicy,
-)
+from actors.router.catalogue.lookup import Lookup
+from actors.router.messages import RouteTable, SitePolicy
 from actors.tree import ProviderSpec
 from actors.vault.messages import KeyScope, KeySource
-from gateway.settings.config import Config, ProviderConfig, SiteConfig
+from gateway.deployments import (
+    NO_CATALOGUE,
+    OPENAI_HOST,
+    facts_of,
+    prices_of,
+    routes_of,
+)
+from gateway.settings.config import (
+    VAULT_PREFIX,
+    Config,
+    ProviderConfig,
+    SiteConfig,
+)
+from gateway.settings.vault import VaultConfig
 from runtime import Backoff
 from wire.registry import SPEECHES, Speech
 
-OPENAI_HOST = "api.openai.com"
 SIMULATED_URL = "http://simulated.invalid/v1"
 
 MakeTransport = Callable[[ProviderConfig], httpx.AsyncBaseTransport]
@@ -48,9 +56,15 @@ def transport_of(
     return Transport(tls=tls, limits=limits)
 
 
-def scope_of(provider: ProviderConfig) -> KeyScope | None:
+def scope_of(provider: ProviderConfig, vault: VaultConfig) -> KeyScope | None:
     """The key a provider needs; None for those without one."""
-    return KeyScope(provider.name) if provider.key_env else None
+    if provider.key:
+        name = provider.key.removeprefix(VAULT_PREFIX)
+    elif provider.key_env:
+        name = "default"
+    else:
+        return None
+    return KeyScope(provider.name, name, vault.tenant, vault.environment)
 
 
 def deadlines_of(provider: ProviderConfig) -> Deadlines:
@@ -90,10 +104,13 @@ def options_of(provider: ProviderConfig) -> dict[str, str]:
 
 
 def provider_spec(
-    provider: ProviderConfig, transport: httpx.AsyncBaseTransport
+    provider: ProviderConfig,
+    transport: httpx.AsyncBaseTransport,
+    catalogue: Lookup = NO_CATALOGUE,
+    *,
+    vault: VaultConfig,
 ) -> ProviderSpec:
     """One deployment, ready for the tree."""
-    prices = prices_of(provider)
     upstream = HttpUpstream(
         name=provider.name,
         kind=provider.kind,
@@ -101,9 +118,9 @@ def provider_spec(
         transport=transport,
         speech=speech_of(provider),
         deadlines=deadlines_of(provider),
-        key=scope_of(provider),
+        key=scope_of(provider, vault),
         on_abort=provider.on_abort,
-        prices=prices,
+        prices=prices_of(provider, catalogue),
         options=options_of(provider),
         region=provider.region,
     )
@@ -120,29 +137,15 @@ def provider_spec(
     )
 
 
-def prices_of(provider: ProviderConfig) -> dict[str, Price]:
-    """What its models cost; a model that is not in it is unpriced."""
-    if provider.kind == "simulated":
-        return {model: Price(0, 0) for model in provider.models}
-    return {
-        model: Price(
-            input_nanousd_per_mtok=price.input_nanousd_per_mtok,
-            output_nanousd_per_mtok=price.output_nanousd_per_mtok,
-            cached_input_nanousd_per_mtok=price.cached_input_nanousd_per_mtok,
-        )
-        for model, price in provider.prices.items()
-    }
-
-
 def key_sources(config: Config) -> dict[KeyScope, KeySource]:
-    """Which environment variable holds which key, and where it may be sent."""
+    """Where each key is, and where it may be sent."""
     sources: dict[KeyScope, KeySource] = {}
     for provider in config.providers:
-        scope = scope_of(provider)
+        scope = scope_of(provider, config.vault)
         host = urlsplit(provider.base_url).hostname
         if scope is not None and host is not None:
             sources[scope] = KeySource(
-                env=provider.key_env,
+                env="" if provider.key else provider.key_env,
                 hosts=frozenset({host}),
                 plain_allowed=provider.allow_plain_http,
                 access_key_id_env=provider.access_key_id_env,
@@ -151,19 +154,18 @@ def key_sources(config: Config) -> dict[KeyScope, KeySource]:
     return sources
 
 
-def route_table(config: Config) -> RouteTable:
+def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:
     """What the router plans from."""
     return RouteTable(
-        routes={
-            model.name: tuple(
-                Deployment(candidate.provider, candidate.model)
-                for candidate in model.route
-            )
-            for model in config.models
-        },
+        routes=routes_of(config),
         sites={site.name: _policy(site) for site in config.sites},
-        facts=_facts(config),
+        facts=facts_of(config, catalogue),
     )
+
+
+def strict_sites(config: Config) -> frozenset[str]:
+    """The sites whose every lease is in the audit log before it is used."""
+    return frozenset(site.name for site in config.sites if site.strict_audit)
 
 
 def site_limits(config: Config) -> tuple[SiteLimits, ...]:
@@ -177,17 +179,6 @@ def site_limits(config: Config) -> tuple[SiteLimits, ...]:
         )
         for site in config.sites
     )
-
-
-def _facts(config: Config) -> dict[Deployment, DeploymentFacts]:
-    facts: dict[Deployment, DeploymentFacts] = {}
-    for provider in config.providers:
-        prices = prices_of(provider)
-        for model in provider.models:
-            facts[Deployment(provider.name, model)] = DeploymentFacts(
-                price=prices.get(model)
-            )
-    return facts
 
 
 def _policy(site: SiteConfig) -> SitePolicy:

@@ -15,17 +15,22 @@ import attrs
 import httpx
 import trio
 
-from actors.auditor.ports import Journal
+from actors.auditor.ports import AuditBook, Journal
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
 from actors.ledger.messages import SetLimits
 from actors.provider.messages import Remove as RemoveProvider
 from actors.provider.messages import SetUpstream
+from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
+from actors.router.tokens.counter import Counter
 from actors.tree import Tree, TreeSpec, open_tree, provider_child
 from actors.vault.messages import SetKeys
+from actors.vault.safe import Safe
 from gateway import assembly
+from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
+from gateway.keysafe import rules_of
 from gateway.settings.changes import diff
 from gateway.settings.config import Config, ProviderConfig
 from runtime import Actor, Spawn
@@ -41,6 +46,7 @@ class Gateway:
     transports: dict[str, httpx.AsyncBaseTransport]
     _make: assembly.MakeTransport
     _retiring: list[httpx.AsyncBaseTransport]
+    catalogue: Lookup = NO_CATALOGUE
 
     async def drain(self) -> None:
         """Stop in order, within `drain_s`."""
@@ -67,9 +73,19 @@ class Gateway:
             self.tree.providers.offer(RemoveProvider(name))
             self._retire(name)
         # Keys and limits before routes: nobody is sent where no key or cap is yet.
-        await self.tree.vault.ask(SetKeys(tuple(assembly.key_sources(config).items())))
+        await self.tree.vault.ask(
+            SetKeys(
+                tuple(assembly.key_sources(config).items()),
+                rules_of(config.vault),
+                assembly.strict_sites(config),
+            )
+        )
         await self.tree.ledger.ask(SetLimits(assembly.site_limits(config)))
-        await self.tree.router.ask(SetRoutes(assembly.route_table(config)))
+        table = assembly.route_table(config, self.catalogue)
+        await self.tree.router.ask(SetRoutes(table))
+        if self.gate.counter is not None:
+            yardsticks = yardsticks_of(config, self.catalogue)
+            self.gate.counter.follow(yardsticks, table.routes)
         self.gate.config = config
         self.gate.sites.replace(config)
         self.config = config
@@ -83,7 +99,9 @@ class Gateway:
         if old is not None:
             self._retire(old.name)
         transport = self.transports[new.name] = self._make(new)
-        spec = assembly.provider_spec(new, transport)
+        spec = assembly.provider_spec(
+            new, transport, self.catalogue, vault=self.config.vault
+        )
         ref = self.tree.provider(new.name) if old is not None else None
         if ref is None:
             await self.tree.providers.ask(Spawn(provider_child(spec)))
@@ -109,26 +127,40 @@ async def open_core(
     *,
     environ: Mapping[str, str],
     journal: Journal,
+    book: AuditBook,
+    safe: Safe,
     shelf: Shelf | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
     spent_nanousd: Mapping[str, int] | None = None,
     wall: Callable[[], float] = time.time,
     rng: Random | None = None,
+    catalogue: Lookup = NO_CATALOGUE,
+    counter: Counter | None = None,
 ) -> AsyncGenerator[Gateway]:
     """Run the tree around the body; leaving stops it and closes the pools."""
+    gate.counter = counter
     transports = {p.name: make_transport(p) for p in config.providers}
     spec = TreeSpec(
         providers=tuple(
-            assembly.provider_spec(provider, transports[provider.name])
+            assembly.provider_spec(
+                provider,
+                transports[provider.name],
+                catalogue,
+                vault=config.vault,
+            )
             for provider in config.providers
         ),
         keys=assembly.key_sources(config),
         environ=environ,
-        routes=assembly.route_table(config),
+        routes=assembly.route_table(config, catalogue),
         limits=assembly.site_limits(config),
         spent_nanousd=dict(spent_nanousd or {}),
         journal=journal,
+        book=book,
+        safe=safe,
+        rules=rules_of(config.vault),
+        strict_sites=assembly.strict_sites(config),
         shelf=shelf
         or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),
         keep_s=config.server.limits.keep_s,
@@ -136,13 +168,16 @@ async def open_core(
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets
         ended=gate.ended,
+        counter=counter,
         edge=edge,
     )
     retiring: list[httpx.AsyncBaseTransport] = []
     try:
         async with open_tree(spec) as tree:
             gate.attach(tree.system.lookup)
-            yield Gateway(config, tree, gate, transports, make_transport, retiring)
+            yield Gateway(
+                config, tree, gate, transports, make_transport, retiring, catalogue
+            )
     finally:
         with trio.CancelScope(shield=True):
             for transport in (*transports.values(), *retiring):

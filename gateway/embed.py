@@ -30,7 +30,16 @@ import msgspec
 import trio
 
 from actors.auditor.messages import Flush, RequestRecord
+from actors.auditor.ports import Place
+from actors.router.catalogue.lookup import Lookup
+from actors.router.tokens.counter import Counter
+from actors.vault.kms.local import LocalKms
+from actors.vault.locked import OS_ENTROPY, LockedMemory
+from actors.vault.ports import VaultStore
+from actors.vault.safe import Safe
+from actors.vault.sealing import KEY_BYTES
 from gateway.core import Gateway, open_core
+from gateway.deployments import NO_CATALOGUE
 from gateway.gate import Gate
 from gateway.http.app import App
 from gateway.http.routes import client_app
@@ -38,8 +47,11 @@ from gateway.http11_transport import ClientGone
 from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.settings.config import Config, ProviderConfig
+from storage.audit_memory import memory_book
+from storage.vault_files import VaultMemory
 
 PIECES_IN_FLIGHT_MAX: Final = 1  # As a socket whose client reads nothing: at once full.
+MEMORY: Final = LockedMemory()  # One for all gateways of a process: it is bounded.
 EPOCH_S: Final = 1_800_000_000.0  # A wall clock that starts here and follows trio's.
 
 
@@ -360,12 +372,14 @@ class MemoryJournal:
         self.lines: list[bytes] = []
         self.broken = False
 
-    async def append(self, lines: bytes) -> None:
+    async def append(self, lines: bytes) -> Place:
         """Keep them, or fail as a disk does."""
         await trio.lowlevel.checkpoint()
         if self.broken:
             raise OSError(28, "no space left on device")
+        place = Place("memory", sum(len(line) + 1 for line in self.lines))
         self.lines.extend(lines.splitlines())
+        return place
 
     @property
     def records(self) -> list[RequestRecord]:
@@ -567,6 +581,16 @@ class Call:
         self._moved = trio.Event()
 
 
+def memory_safe(*, wall: Callable[[], float], store: VaultStore | None = None) -> Safe:
+    """A safe with rows in memory, under a root key that nobody keeps."""
+    root = MEMORY.take(KEY_BYTES)
+    OS_ENTROPY.fill(root.view)
+    kms = LocalKms(root, MEMORY)
+    return Safe(
+        store or VaultMemory(), {"local": kms}, MEMORY, seals_with="local", wall=wall
+    )
+
+
 @asynccontextmanager
 async def embedded(
     config: Config,
@@ -575,6 +599,9 @@ async def embedded(
     environ: Mapping[str, str] | None = None,
     journal: MemoryJournal | None = None,
     seed: int = 0,
+    safe: Safe | None = None,
+    catalogue: Lookup = NO_CATALOGUE,
+    counter: Counter | None = None,
 ) -> AsyncGenerator[Embedded]:
     """Run a gateway around the body."""
     log_fd = os.memfd_create("log")
@@ -591,9 +618,13 @@ async def embedded(
             gate,
             environ=environ or {},
             journal=kept,
+            book=memory_book()[0],
+            safe=safe or memory_safe(wall=lambda: EPOCH_S + trio.current_time()),
             make_transport=transport,
             wall=lambda: EPOCH_S + trio.current_time(),
             rng=Random(seed),  # noqa: S311 - a test's chance, from its seed
+            catalogue=catalogue,
+            counter=counter,
         ) as gateway:
             app = client_app(gate, created=int(EPOCH_S), with_operations=True)
             yield Embedded(gateway, app, kept, log_fd)

@@ -16,15 +16,22 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import httpx
 import trio
 
 from actors.ledger.accounts import window_start_s
+from actors.provider.transport import Transport
+from actors.router.catalogue import files as catalogue_files
+from actors.router.catalogue.lookup import Lookup
+from actors.vault.locked import harden_process
+from actors.vault.safe import Safe
 from gateway import assembly
 from gateway.control import Control
 from gateway.core import Gateway, open_core
+from gateway.deployments import open_counter
 from gateway.edge import Edge, ListenerCell
 from gateway.gate import Gate
 from gateway.http.replies import error_body
@@ -33,6 +40,7 @@ from gateway.http11_binding import bind, tls_context
 from gateway.http11_exchange import App
 from gateway.http11_parser import Http11Limits
 from gateway.http11_transport import EdgeDeadlines
+from gateway.keysafe import open_safe
 from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.settings.config import Config, ProviderConfig
@@ -42,6 +50,7 @@ from gateway.settings.server import ServerConfig
 from gateway.settings.state_dir import prepare
 from gateway.settings.watch import changes
 from storage.records import RecordFiles, spent_since
+from storage.vault_files import VaultFiles
 
 OnReady = Callable[[Sequence[str]], None]
 
@@ -105,14 +114,21 @@ async def open_gateway(
     journal = RecordFiles(state_dir, time.time)
     try:
         spent = await trio.to_thread.run_sync(_spent, config, time.time())
+        safe = await trio.to_thread.run_sync(_safe, config, state_dir, environ)
+        catalogue = await trio.to_thread.run_sync(_catalogue, state_dir)
+        # Before anybody is served: building an encoding holds the interpreter.
+        counter = await trio.to_thread.run_sync(open_counter, config, catalogue)
         async with open_core(
             config,
             gate,
             environ=environ,
             journal=journal,
+            safe=safe,
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),
             spent_nanousd=spent,
+            catalogue=catalogue,
+            counter=counter,
         ) as gateway:
             control.system = gateway.tree.system
             await gate.until_bound(len(cells))
@@ -123,6 +139,20 @@ async def open_gateway(
         journal.close()
 
 
+def _safe(config: Config, state_dir: Path, environ: Mapping[str, str]) -> Safe:
+    """The vault's safe. Memory is locked before the first key is in it."""
+    if not config.vault.core_dumps:
+        harden_process()
+    return open_safe(
+        config.vault,
+        store=VaultFiles(state_dir),
+        state_dir=state_dir,
+        environ=environ,
+        wall=time.time,
+        transport=lambda: Transport(tls=ssl.create_default_context()),
+    )
+
+
 def _transports() -> assembly.MakeTransport:
     tls = ssl.create_default_context()
 
@@ -130,6 +160,15 @@ def _transports() -> assembly.MakeTransport:
         return assembly.transport_of(provider, tls, time.time)
 
     return make
+
+
+def _catalogue(state_dir: Path) -> Lookup:
+    try:
+        return catalogue_files.lookup(state_dir)
+    except (catalogue_files.BadCatalogue, OSError) as error:
+        why = f"cannot be used: {error}; run `stagedoor catalogue update` or remove it"
+        path = str(state_dir / catalogue_files.REFRESHED)
+        raise ConfigError((Problem(path, "", why),)) from error
 
 
 def _spent(config: Config, now_s: float) -> dict[str, int]:

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from actors.router.tokens.counter import Counter
     from actors.vault.actor import Vault
 
+DRAIN_WORD_S = 0.5  # Of a drain's time, for the error events of what it cuts.
 LAST_WORD_S = 30.0  # As long as a write may take: then the client is gone.
 CONTROL_QUEUED_MAX = 8  # Only control travels this way; chunks use the channel.
 
@@ -171,9 +172,10 @@ class Stream(Actor):
         phase = self.current.phase if self.current else "planning"
         return f"<Stream {self.ctx.id} {self.inquiry.site} {at} {phase}>"
 
-    def on_start(self) -> None:
-        """Serve beside the mailbox, so that ClientGone is heard at any time."""
-        self.ctx.start_soon(self._serve)
+    def on_drain(self, deadline: float) -> None:
+        """End in time for the client to be told why."""
+        end_at = max(self.peers.now(), deadline - DRAIN_WORD_S)
+        self.ctx.tell_at(end_at, EndStream("the gateway is stopping"))
 
     def on_stop(self, why: Exit) -> None:
         """Whatever the end: one record, nothing held, and the client knows."""
@@ -215,7 +217,8 @@ class Stream(Actor):
         assert self.attempts[-1] is attempt
         self.ctx.tell_at(at, DeadlineCheck(place))
 
-    async def _serve(self) -> None:
+    async def main(self) -> None:
+        """Serve. ClientGone and the like are heard meanwhile, at any await."""
         self.fault = await self._answer()
         if self.fault is not None and not self.sink.gone:
             # A stalled client has no room for it, and is dropped soon.
@@ -225,7 +228,6 @@ class Stream(Actor):
                 else:
                     await self.sink.refuse(self.fault)
         self._close("")
-        self.ctx.stop_self()
 
     async def _answer(self) -> Fault | None:
         inquiry = self.inquiry
@@ -305,8 +307,8 @@ class Stream(Actor):
 
     async def _measure(self) -> Prompt:
         inquiry, counter = self.inquiry, self.peers.counter
-        if counter is None:
-            return self.prompt
+        if counter is None or inquiry.operation == "count":
+            return self.prompt  # A count bills nothing: no need to be exact here.
         tally = await counter.tally(
             inquiry.dialect, inquiry.body, inquiry.headers, inquiry.head.model
         )

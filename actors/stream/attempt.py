@@ -232,6 +232,7 @@ class Attempt:
                 stream=self.stream,
                 site=self.inquiry.site,
                 request_id=self.inquiry.request_id,
+                route=self.inquiry.head.model,
                 ttl_s=self.deadlines.headers_s,
             )
         )

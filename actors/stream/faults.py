@@ -112,7 +112,7 @@ def provider_busy(deployment: Deployment, error: Exception) -> Fault:
 def refused(reply: Refused, now: float) -> Fault:
     """It is there and says no."""
     wait_s = None if reply.retry_at is None else max(0.0, reply.retry_at - now)
-    if reply.reason == "cooling":
+    if reply.reason in ("cooling", "rate_limited"):
         return Fault(
             kind="throttle",
             message=f"{reply.message[0].upper()}{reply.message[1:]}.",

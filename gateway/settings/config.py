@@ -21,6 +21,7 @@ from gateway.settings.errors import Unfit
 from gateway.settings.keys import SiteKey
 from gateway.settings.kinds import KINDS, OnAbort, base_url
 from gateway.settings.server import COUNT, Found, ServerConfig, UpstreamDeadlines
+from gateway.settings.vault import VaultConfig
 
 SpendWindow = Literal["day", "month", "total"]
 CountTokens = Literal["estimate", "exact"]
@@ -47,10 +48,24 @@ PROJECT: Final = values.text(
     "name of letters, digits and . : -", r"[A-Za-z0-9.:-]{0,64}"
 )
 TOKENS: Final = values.integer(1, 100_000_000)
+# Kept beside actors/router/tokens/families.py by a test: settings import no actors.
+TOKENIZER: Final = values.choice(
+    "", "o200k", "cl100k", "harmony", "claude", "claude-4.7", "gemini", "llama3",
+    "llama4", "mistral", "deepseek", "qwen", "glm", "kimi", "grok", "grok-4.3", "gemma",
+    "command", "nova", "embedding", "unknown",
+)  # fmt: skip
 KIND: Final = values.choice(*KINDS)
 ON_ABORT: Final[values.Reader[OnAbort]] = values.choice("cancel", "drain")
 COUNT_TOKENS: Final[values.Reader[CountTokens]] = values.choice("estimate", "exact")
 SPEND_WINDOW: Final[values.Reader[SpendWindow]] = values.choice("day", "month", "total")
+
+
+VAULT_PREFIX: Final = "vault:"
+VAULT_KEY: Final = values.text(
+    "vault:NAME, with letters, digits and . _ -",
+    r"(vault:[A-Za-z0-9][A-Za-z0-9._-]{0,62})?",
+    hidden=True,  # Whoever pastes the key itself here is not to find it in a log.
+)
 
 
 @attrs.frozen
@@ -127,6 +142,12 @@ class SiteConfig:
         "where it counts, as a call of its own; `estimate` answers at once. What "
         "cannot be counted exactly is estimated, never refused.",
     )
+    strict_audit: bool = setting(
+        values.BOOLEAN,
+        default=False,
+        doc="Whether every single use of a provider key waits until the audit log "
+        "holds it on disk. Otherwise the grant does, and uses are logged in batches.",
+    )
 
 
 @config
@@ -161,6 +182,40 @@ class BreakerConfig:
 
 
 @config
+class TierConfig:
+    """What a model costs for long prompts."""
+
+    input_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="input_usd_per_mtok",
+        unit="US dollars",
+        doc="A million input tokens.",
+    )
+    output_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="output_usd_per_mtok",
+        unit="US dollars",
+        doc="A million output tokens, reasoning included.",
+    )
+    cached_input_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="cached_input_usd_per_mtok",
+        factory=lambda price: price.input_nanousd_per_mtok,
+        default_doc="as input_usd_per_mtok",
+        unit="US dollars",
+        doc="A million input tokens that the provider read from its cache.",
+    )
+    cache_write_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="cache_write_usd_per_mtok",
+        factory=lambda price: price.input_nanousd_per_mtok,
+        default_doc="as input_usd_per_mtok",
+        unit="US dollars",
+        doc="A million input tokens that the provider wrote to its cache.",
+    )
+
+
+@config
 class PriceConfig:
     """What a model costs. Held in nano-dollars a million tokens: exact integers."""
 
@@ -183,6 +238,92 @@ class PriceConfig:
         default_doc="as input_usd_per_mtok",
         unit="US dollars",
         doc="A million input tokens that the provider read from its cache.",
+    )
+    cache_write_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="cache_write_usd_per_mtok",
+        factory=lambda price: price.input_nanousd_per_mtok,
+        default_doc="as input_usd_per_mtok",
+        unit="US dollars",
+        doc="A million input tokens that the provider wrote to its cache.",
+    )
+    cache_write_1h_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="cache_write_1h_usd_per_mtok",
+        factory=lambda price: price.cache_write_nanousd_per_mtok,
+        default_doc="as cache_write_usd_per_mtok",
+        unit="US dollars",
+        doc="The same, for what is kept for an hour.",
+    )
+    audio_input_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="audio_input_usd_per_mtok",
+        factory=lambda price: price.input_nanousd_per_mtok,
+        default_doc="as input_usd_per_mtok",
+        unit="US dollars",
+        doc="A million input tokens of sound.",
+    )
+    audio_output_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="audio_output_usd_per_mtok",
+        factory=lambda price: price.output_nanousd_per_mtok,
+        default_doc="as output_usd_per_mtok",
+        unit="US dollars",
+        doc="A million output tokens of sound.",
+    )
+    reasoning_nanousd_per_mtok: int = setting(
+        values.MONEY,
+        key="reasoning_usd_per_mtok",
+        factory=lambda price: price.output_nanousd_per_mtok,
+        default_doc="as output_usd_per_mtok",
+        unit="US dollars",
+        doc="A million tokens of reasoning.",
+    )
+    search_nanousd: int = setting(
+        values.MONEY,
+        key="search_usd",
+        default=0,
+        unit="US dollars",
+        doc="One search or other server tool that is billed by the call.",
+    )
+    above: Mapping[str, TierConfig] = table(
+        TierConfig,
+        keys="TOKENS",
+        default=MappingProxyType({}),
+        doc="What the whole request costs when its prompt has more than TOKENS tokens.",
+    )
+
+    def problems(self) -> Found:
+        """Tiers are numbers of tokens."""
+        for tokens in self.above:
+            if not (tokens.isascii() and tokens.isdigit() and 0 < len(tokens) < 10):
+                yield f"above.{tokens}", "is no number of tokens; write above.200000"
+
+
+@config
+class FactsConfig:
+    """What a model can take, where the catalogue does not know or is wrong."""
+
+    window_tokens: int | None = setting(
+        TOKENS,
+        default=None,
+        default_doc="the catalogue's",
+        unit="tokens",
+        doc="The most tokens of prompt and answer together.",
+    )
+    output_tokens_max: int | None = setting(
+        TOKENS,
+        default=None,
+        default_doc="the catalogue's",
+        unit="tokens",
+        doc="The most tokens of one answer.",
+    )
+    tokenizer: str = setting(
+        TOKENIZER,
+        default="",
+        default_doc="by the model's name",
+        doc="The family of models that counts tokens as this one does, of those in "
+        "docs/catalogue.md.",
     )
 
 
@@ -267,6 +408,12 @@ class ProviderConfig:
         default_doc="the kind's own at its own base_url, else none",
         doc="The environment variable that holds its key.",
     )
+    key: str = setting(
+        VAULT_KEY,
+        default="",
+        doc="`vault:NAME`: its key is in the vault (`stagedoor vault add`); instead of "
+        "key_env.",
+    )
     models: tuple[str, ...] = setting(
         values.many(UPSTREAM_NAME),
         doc="The models it serves, by its own names.",
@@ -310,6 +457,13 @@ class ProviderConfig:
         doc="What its models cost, by its own names, where the catalogue does not "
         "know or is wrong.",
     )
+    facts: Mapping[str, FactsConfig] = table(
+        FactsConfig,
+        keys="MODEL",
+        default=MappingProxyType({}),
+        doc="What its models can take, by its own names, where the catalogue does not "
+        "know or is wrong.",
+    )
 
     def problems(self) -> Found:
         """Keys travel encrypted; a price belongs to a model that is served."""
@@ -328,6 +482,9 @@ class ProviderConfig:
         for model in self.prices:
             if model not in self.models:
                 yield f"prices.{model}", "is the price of a model not in models"
+        for model in self.facts:
+            if model not in self.models:
+                yield f"facts.{model}", "is about a model not in models"
 
 
 @config
@@ -362,6 +519,10 @@ class Config:
     )
     sites: tuple[SiteConfig, ...] = items(
         SiteConfig, doc="A client of the gateway: who may call, and how much."
+    )
+    vault: VaultConfig = section(
+        default_factory=VaultConfig,
+        doc="Which KMS guards the stored keys, and who may borrow them.",
     )
     providers: tuple[ProviderConfig, ...] = items(
         ProviderConfig,
