@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from actors.provider import admission, breaker
+from actors.provider.limits import Allowances
 from actors.provider.messages import (
     Admit,
+    Load,
     Outcome,
     Permit,
+    Proven,
     RefusalReason,
     Refused,
     Remove,
@@ -43,6 +46,7 @@ from runtime import (
 if TYPE_CHECKING:
     from actors.router.actor import Router
 
+THE_KEY = "key"  # A provider has one key; its allowance goes by this name.
 # One turn of the loop: thousands of streams may ask in it, handlers take microseconds.
 ADMITS_QUEUED_MAX = 4096
 
@@ -63,6 +67,9 @@ class ProviderCell:
     upstream: Upstream
     limits: admission.Limits
     failures_max: int = breaker.FAILURES_MAX
+    slow_call_s: float | None = None
+    load: Load = attrs.field(factory=Load)
+    allowances: Allowances = attrs.field(factory=Allowances)
     grants: dict[int, Grant] = attrs.field(factory=dict[int, Grant])
     permit_of: dict[MonitorId, int] = attrs.field(factory=dict[MonitorId, int])
     permits_given: int = 0
@@ -85,7 +92,7 @@ class Provider(Actor):
     """Admission and health of one deployment."""
 
     mailbox = MailboxSpec(ADMITS_QUEUED_MAX, full="shed", down="reject")
-    accepts = (Admit, Outcome, ReportVitals, SetUpstream)
+    accepts = (Admit, Outcome, Proven, ReportVitals, SetUpstream)
 
     def __init__(self, cell: ProviderCell) -> None:
         self.cell = cell
@@ -105,7 +112,12 @@ class Provider(Actor):
 
     def on_start(self) -> None:
         """Say that calls are welcome. Permits of earlier lives are still watched."""
-        self._tell_router(available=True, until=None)
+        load = self.cell.load
+        load.in_flight_max = self.cell.limits.in_flight_max
+        load.probation = self.health.probation
+        load.queued = 0
+        self._count()
+        self._tell_router(available=True, until=None, load=load)
 
     def on_stop(self, why: Exit) -> None:
         """Say that calls are pointless until the next life."""
@@ -120,6 +132,8 @@ class Provider(Actor):
         permit = self.cell.permit_of.pop(down.monitor, None)
         if permit is not None:
             del self.cell.grants[permit]
+            self.cell.load.waiting.pop(permit, None)
+            self._count()
             self._serve_queue()
 
     @answers(Admit)
@@ -134,6 +148,9 @@ class Provider(Actor):
             queued=len(self.queue),
             now=now,
             key_retry_at=self.cell.key_retry_at,
+            rate_full_until=self.cell.allowances.full_until(
+                THE_KEY, msg.prompt_tokens, now
+            ),
         )
         match decision:
             case "permit" | "probe":
@@ -141,6 +158,7 @@ class Provider(Actor):
             case "queue":
                 deferred: Deferred[Permit | Refused] = Deferred()
                 self.queue.append((msg, deferred))
+                self.cell.load.queued = len(self.queue)
                 return deferred
             case "busy":
                 return self._refuse(
@@ -150,11 +168,19 @@ class Provider(Actor):
                 )
             case "probing":
                 return self._refuse(
-                    "probing", "is on probation, one call is testing it"
+                    "probing",
+                    "is on probation, one call is testing it",
+                    now + admission.PROBING_RETRY_S,
                 )
             case "cooling":
                 return self._refuse(
                     "cooling", "asked for a pause (429)", self.health.cooling_until
+                )
+            case "rate_limited":
+                return self._refuse(
+                    "rate_limited",
+                    "has no room left in its rate limit",
+                    self.cell.allowances.full_until(THE_KEY, msg.prompt_tokens, now),
                 )
             case "key_refused":
                 return self._refuse(
@@ -167,21 +193,48 @@ class Provider(Actor):
     def outcome(self, msg: Outcome) -> None:
         """Take the permit back, then obey the breaker."""
         self._release(msg.permit)
+        if msg.rates:
+            self.cell.allowances.learn(THE_KEY, msg.rates, self.ctx.now())
+            self._show_allowance()
         if msg.epoch != self.ctx.epoch:
             return  # A stale result says nothing about this life.
         now = self.ctx.now()
         before = self.health
-        self.health, verdict = breaker.record(before, msg, now, self.cell.failures_max)
+        self.health, verdict = breaker.record(
+            before,
+            msg,
+            now,
+            self.cell.failures_max,
+            slow_call_s=self.cell.slow_call_s,
+        )
         if self.health.key_refused and not before.key_refused:
             self.cell.key_retry_at = now + admission.KEY_RETRY_S
-            self._tell_router(available=False, until=self.cell.key_retry_at)
+            self._tell_router(available=False, until=self.cell.key_retry_at, why="key")
         if self.health.cooling_until != before.cooling_until:
-            self._tell_router(available=False, until=self.health.cooling_until)
+            self._tell_router(
+                available=False, until=self.health.cooling_until, why="rate"
+            )
         if verdict == "trip":
             raise Tripped(f"{self.health.failures} failures, the last was {msg.kind}")
         if verdict == "promote":
-            self.ctx.recovered()
+            self._promoted()
         self._serve_queue()
+
+    @handles(Proven)
+    def proven(self, msg: Proven) -> None:
+        """A probe works: the others need not wait for its end."""
+        if msg.epoch != self.ctx.epoch or msg.permit not in self.cell.grants:
+            return
+        self.health, verdict = breaker.proven(self.health)
+        if verdict == "promote":
+            self._promoted()
+            self._serve_queue()
+
+    def _promoted(self) -> None:
+        self.ctx.recovered()
+        self.cell.load.probation = False
+        self._count()
+        self._tell_router(available=True, until=None)
 
     @handles(SetUpstream)
     def set_upstream(self, msg: SetUpstream) -> None:
@@ -189,6 +242,8 @@ class Provider(Actor):
         self.cell.upstream = msg.upstream
         self.cell.limits = admission.Limits(msg.in_flight_max, msg.queue_max)
         self.cell.failures_max = msg.failures_max
+        self.cell.slow_call_s = msg.slow_call_s
+        self.cell.load.in_flight_max = msg.in_flight_max
         self._serve_queue()
 
     @answers(ReportVitals)
@@ -218,13 +273,34 @@ class Provider(Actor):
         monitor = self.ctx.monitor(msg.stream)
         cell.grants[permit] = Grant(monitor, epoch, probe)
         cell.permit_of[monitor] = permit
-        return Permit(permit, cell.upstream.name, epoch, probe, cell.upstream)
+        cell.allowances.take(THE_KEY, msg.prompt_tokens, self.ctx.now())
+        self._count()
+        self._show_allowance()
+        return Permit(
+            permit, cell.upstream.name, epoch, probe, cell.upstream, cell.load
+        )
 
     def _release(self, permit: int) -> None:
         grant = self.cell.grants.pop(permit, None)
         if grant is not None:
             del self.cell.permit_of[grant.monitor]
             self.ctx.demonitor(grant.monitor)
+            self.cell.load.waiting.pop(permit, None)
+            self._count()
+
+    def _count(self) -> None:
+        """Show the router how busy this is."""
+        load = self.cell.load
+        load.in_flight = len(self.cell.grants)
+        load.queued = len(self.queue)
+        load.probing = self.health.probation and self._probing() > 0
+
+    def _show_allowance(self) -> None:
+        load, now = self.cell.load, self.ctx.now()
+        load.rate_full_until = self.cell.allowances.full_until(THE_KEY, 0, now) or 0.0
+        tokens = self.cell.allowances.tokens_left(THE_KEY)
+        if tokens is not None:
+            load.tokens_left, load.tokens_reset_at = tokens
 
     def _serve_queue(self) -> None:
         """Hand freed permits to those who wait, in order; skip who has given up."""
@@ -236,6 +312,7 @@ class Provider(Actor):
             msg, deferred = self.queue.popleft()
             if not deferred.abandoned:
                 deferred.reply(self._permit(msg, probe=False))
+            self.cell.load.queued = len(self.queue)
 
     def _refuse(
         self, reason: RefusalReason, why: str, retry_at: float | None = None
@@ -243,7 +320,15 @@ class Provider(Actor):
         name = self.cell.upstream.name
         return Refused(name, reason, f"provider {name} {why}", retry_at)
 
-    def _tell_router(self, *, available: bool, until: float | None) -> None:
+    def _tell_router(
+        self,
+        *,
+        available: bool,
+        until: float | None,
+        load: Load | None = None,
+        why: str = "open",
+    ) -> None:
         router: Ref[Router] | None = self.ctx.lookup("router")
         if router is not None:
-            router.offer(ProviderChanged(self.cell.upstream.name, available, until))
+            name = self.cell.upstream.name
+            router.offer(ProviderChanged(name, available, until, load, why))

@@ -19,6 +19,7 @@ from actors.vault.messages import KeyScope
 from runtime import ControlTell, Ref, Request
 from wire.dialect import Target, UpstreamRequest
 from wire.events import FaultKind
+from wire.ratelimits import RateWindow
 from wire.registry import Speech
 
 if TYPE_CHECKING:
@@ -104,16 +105,7 @@ class Admit(Request["Provider", "Permit | Refused"], frozen=True):
 
     stream: Ref[Stream]
     model: str
-
-
-class Permit(Struct, frozen=True):
-    """Leave to make one call. `epoch` is the incarnation that gave it."""
-
-    id: int
-    provider: str
-    epoch: int
-    probe: bool
-    upstream: Upstream
+    prompt_tokens: int = 0
 
 
 class Load(Struct):
@@ -144,7 +136,20 @@ class Load(Struct):
     tokens_reset_at: float = 0.0
 
 
-RefusalReason = Literal["busy", "probing", "cooling", "key_refused", "draining"]
+class Permit(Struct, frozen=True):
+    """Leave to make one call. `epoch` is the incarnation that gave it."""
+
+    id: int
+    provider: str
+    epoch: int
+    probe: bool
+    upstream: Upstream
+    load: Load = field(default_factory=Load)
+
+
+RefusalReason = Literal[
+    "busy", "probing", "cooling", "rate_limited", "key_refused", "draining"
+]
 
 
 class Refused(Struct, frozen=True):
@@ -184,6 +189,14 @@ class Outcome(ControlTell["Provider"], frozen=True):
     retry_after_s: float | None = None
     first_content_s: float | None = None
     total_s: float | None = None
+    rates: tuple[RateWindow, ...] = ()
+
+
+class Proven(ControlTell["Provider"], frozen=True):
+    """A probe's first content came: that is enough, its end may be a minute away."""
+
+    permit: int
+    epoch: int
 
 
 class Vitals(Struct, frozen=True):
@@ -207,6 +220,7 @@ class SetUpstream(ControlTell["Provider"], frozen=True):
     in_flight_max: int
     queue_max: int
     failures_max: int
+    slow_call_s: float | None = None
 
 
 class ReportVitals(Request["Provider", Vitals], frozen=True):

@@ -175,6 +175,11 @@ class Book:
             return
         option.known.observe(seen, now)
         if seen.outcome == "ok":
+            route = self.routes.get(seen.model)
+            if route is not None and seen.output_tokens:
+                # The next answers may be as long.
+                longer = seen.output_tokens - route.expected_tokens
+                route.expected_tokens += EXPECTED_STEP * longer
             if self._shut:
                 self._shut.pop(seen.deployment.provider, None)
             self.affinity.sent(
@@ -183,14 +188,6 @@ class Book:
                 seen.prompt_tokens,
                 seen.cached_tokens,
                 now,
-            )
-
-    def answered(self, model: str, output_tokens: int) -> None:
-        """An answer of this length came: the next ones may be as long."""
-        route = self.routes.get(model)
-        if route is not None:
-            route.expected_tokens += EXPECTED_STEP * (
-                output_tokens - route.expected_tokens
             )
 
     # -- what it answers ---------------------------------------------------------

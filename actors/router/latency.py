@@ -232,7 +232,7 @@ class _Measure:
         seen = [b for b, sketch in enumerate(self._sketches) if sketch is not None]
         for bucket in range(BUCKETS):
             if self._sketches[bucket] is None:
-                near = min(seen, key=lambda one, b=bucket: abs(one - b))
+                near = min((abs(one - bucket), one) for one in seen)[1]
                 scale = self._prior_s[bucket] / self._prior_s[near]
                 self.p50_s[bucket] = self.p50_s[near] * scale
                 self.p95_s[bucket] = self.p50_s[bucket] * self.spread

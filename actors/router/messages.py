@@ -226,6 +226,7 @@ class Observed(Tell["Router"], frozen=True):
     cached_tokens: int = 0
     in_flight: int = 0
     affinity: int = 0
+    model: str = ""
 
 
 class ProviderChanged(ControlTell["Router"], frozen=True):

@@ -124,6 +124,7 @@ class Ours:
                 needs=frozenset(),
                 stream=True,
                 affinity=arrival.affinity,
+                model=MODEL,
             ),
             now,
             self.rng,
@@ -361,8 +362,6 @@ class Ours:
             ),
             now,
         )
-        if kind == "ok":
-            self.book.answered(MODEL, arrival.output_tokens)
         if reborn_at is not None:
             self.engine.at(reborn_at, provider.reborn)
         self._serve_queue(provider, now)
