@@ -23,6 +23,7 @@ from runtime._mailbox import (
     CLOSED,
     DOWN,
     EMPTY,
+    LISTENING,
     OPEN,
     PARKED,
     UNLAUNCHED,
@@ -189,7 +190,12 @@ class Cell(Debts):
         else:
             if kind.starts != "async" and self.exit is None:
                 self.up()
-                if self.task is None:
+                if kind.has_main:
+                    if self.task is None:
+                        self.system.launch(self)
+                    self.rest = LISTENING
+                    self.hear()
+                elif self.task is None:
                     self.rest = UNLAUNCHED
                     self.idle = self.queue is EMPTY and self.control is EMPTY
                     if not self.idle:
@@ -220,6 +226,9 @@ class Cell(Debts):
     def rouse(self) -> None:
         """Wake the guard for a message."""
         rest = self.rest
+        if rest == LISTENING:
+            self.hear()
+            return
         self.rest = WORKING
         self.idle = False
         if rest == PARKED:
@@ -227,6 +236,38 @@ class Cell(Debts):
             reschedule(self.task)
         else:
             self.launch()
+
+    def obey_now(self, item: Any) -> None:
+        """Handle one control item that cannot wait."""
+        kind = type(item)
+        actor = self.actor
+        assert actor is not None
+        if kind is Down:
+            if self.watched is not None:
+                self.watched.pop(item.monitor, None)
+            actor.on_down(item)
+        elif kind is Chore:
+            item.run()
+        else:
+            entry = self.table.get(kind)
+            if entry is None:
+                self.lose(kind, "not accepted")
+            else:
+                entry.fn(actor, item)
+
+    def hear(self) -> None:
+        """Handle control messages beside `main`, here and now, one after another."""
+        self.rest = WORKING  # What a handler causes waits for the end of the step.
+        while self.control and self.exit is None:
+            item = self.control.popleft()
+            self.system.hear(self, item)
+        if self.exit is None and self.stopping is not None:
+            self.end(self.stopping)
+        if self.exit is not None:
+            if self.scope is not None:
+                self.scope.cancel(reason=f"{self.id} {self.exit}")
+            return
+        self.rest = LISTENING
 
     # -- the end of an incarnation ---------------------------------------------
 

@@ -24,14 +24,14 @@ from runtime._ask import EXPIRED, RUNNING, Ask, Deferred
 from runtime._cell import Cell, not_accepted
 from runtime._debts import Chore
 from runtime._frame import Frame, current_frame
-from runtime._mailbox import PARKED
+from runtime._mailbox import PARKED, WORKING
 from runtime.errors import DomainError, LimitExceeded
 from runtime.message import Down, Normal, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runtime.actor import Entry
+    from runtime.actor import Actor, Entry
 
 # Others get a turn after so many messages in a row: 32 pure handlers are some 50 us.
 TURN_MESSAGES_MAX = 32
@@ -107,6 +107,11 @@ async def _serve(cell: Cell) -> None:
         await _family.start_static(cell)
         if cell.exit is None:
             cell.up()
+    if actor.has_main:
+        await actor.main()
+        cell.rest = WORKING
+        cell.end(Normal())
+        return
     await _loop(cell)
 
 
@@ -262,14 +267,11 @@ async def _wind_down(cell: Cell) -> None:
     cell.drop_timers()
     cell.settle_deferred()
     actor = cell.actor
-    if (
-        cell.helpers
-        or cell.children
-        or cell.control
-        or (actor and actor.stops != "none")
-    ):
+    if cell.helpers or cell.children or cell.control:
         with trio.CancelScope(shield=True):
             await _wind_down_slowly(cell)
+    elif actor is not None and actor.stops != "none" and cell.started:
+        await _stop(cell, actor)
     cell.settle_deferred()
     cell.actor = None
 
@@ -285,10 +287,18 @@ async def _wind_down_slowly(cell: Cell) -> None:
         # What the children had to say in dying, before the last word.
         while cell.control:
             await _last_word(cell, cell.control.popleft())
-    if actor.stops == "none":
-        return
+    if actor.stops != "none":
+        await _stop(cell, actor)
+
+
+async def _stop(cell: Cell, actor: Actor) -> None:
+    """Run the last hook; a plain one cannot wait and needs no scope around it."""
+    ended = cell.exit
     assert ended is not None
     try:
+        if actor.stops == "sync":
+            actor.on_stop(ended)
+            return
         with trio.CancelScope(
             deadline=trio.current_time() + cell.spec.shutdown_s, shield=True
         ):

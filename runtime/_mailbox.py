@@ -32,6 +32,7 @@ CLOSED: Final = 2
 WORKING: Final = 0
 PARKED: Final = 1
 UNLAUNCHED: Final = 2
+LISTENING: Final = 3  # The task is in `main`; what comes is heard in the teller's step.
 
 # A deque costs 624 bytes and most actors of one request never queue anything, so
 # all start with this one, which is never written to.

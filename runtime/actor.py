@@ -26,7 +26,7 @@ from typing import (
 
 from runtime._ask import Deferred
 from runtime.context import Context
-from runtime.message import Down, Exit, Request, Tell
+from runtime.message import ControlTell, Down, Exit, Request, Tell
 from runtime.spec import Limit, MailboxSpec
 
 A = TypeVar("A", bound="Actor")
@@ -69,6 +69,7 @@ class Actor:
     inline: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {}
     blocks: ClassVar[bool] = False
     supervises: ClassVar[bool] = False
+    has_main: ClassVar[bool] = False
     starts: ClassVar[Hook] = "none"
     stops: ClassVar[Hook] = "none"
     limit: Limit = Limit()
@@ -92,9 +93,21 @@ class Actor:
         cls.blocks = any(entry.blocking for entry in cls.table.values()) or any(
             inspect.iscoroutinefunction(hook) for hook in hooks
         )
+        cls.has_main = cls.main is not Actor.main
+        if cls.has_main:
+            _check_main(cls)
+            cls.blocks = True
         if cls.supervises:  # Its start waits for its children, whatever the hooks.
             cls.starts = "async"
             cls.blocks = True
+
+    async def main(self) -> None:
+        """Do the one thing this actor is for, in its own task; its return is the end.
+
+        For actors that are a piece of work rather than a service. They hear control
+        messages only, in the teller's step and while `main` waits, so every handler
+        and hook is `def`. A stop cancels `main`.
+        """
 
     def on_start(self) -> Awaitable[None] | None:
         """Run before the first message of this incarnation."""
@@ -107,6 +120,21 @@ class Actor:
 
     def on_drain(self, deadline: float) -> Awaitable[None] | None:
         """Run once when the system begins to drain; `deadline` is trio time."""
+
+
+def _check_main(cls: type[Actor]) -> None:
+    """What is heard beside `main` must not wait: there is no second task."""
+    for kind, entry in cls.table.items():
+        if entry.blocking or not issubclass(kind, ControlTell):
+            raise TypeError(
+                f"{cls.__name__} has a main, so {kind.__name__} must be a ControlTell "
+                f"and {entry.fn.__name__} a plain def"
+            )
+    for hook in (cls.on_start, cls.on_down, cls.on_drain):
+        if inspect.iscoroutinefunction(hook):
+            raise TypeError(
+                f"{cls.__name__} has a main, so {hook.__name__} must be a plain def"
+            )
 
 
 def _hook(hook: Any, default: Any) -> Hook:

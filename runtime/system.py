@@ -275,6 +275,31 @@ class System:
         if self.tracer is not None:
             self.tracer.handled(cell.id, kind, trio.current_time() - began_s)
 
+    def hear(self, cell: Cell, item: Any) -> None:
+        """Handle one control item beside an actor's `main`."""
+        kind = type(item)
+        began_s = trio.current_time()
+        if self.tracer is not None:
+            self.tracer.received(cell.id, kind)
+        struck = self.injector.strike(cell.id, kind) if self.injector else None
+        if struck is not None and struck.crashes:
+            cell.fail(InjectedCrash(f"{kind.__name__} in {cell.id}"), kind)
+        else:
+            outer = current_frame.set(cell.frame)
+            cell.handling = kind
+            try:
+                cell.obey_now(item)
+            except BaseException as exc:
+                cell.fail(exc, kind)
+                if not isinstance(exc, Exception):
+                    raise
+            finally:
+                cell.handling = None
+                cell.handled += 1
+                current_frame.reset(outer)
+        if self.tracer is not None:
+            self.tracer.handled(cell.id, kind, trio.current_time() - began_s)
+
     def observe_inline(self, cell: Cell, msg: Any) -> tuple[bool, Any]:
         """Run an inline ask under observation; (False, None) sends it to the queue."""
         kind = type(msg)
