@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from actors.auditor.messages import RequestRecord
+from actors.auditor.ports import Place
 
 FOLDER: Final = "records"
 TAIL_BYTES_MAX: Final = 1 << 20  # A record is under 8 kB; look no further for its end.
@@ -35,10 +36,10 @@ class RecordFiles:
         """Where the records go."""
         return f"<RecordFiles {self.folder}/{self._name or 'not opened yet'}>"
 
-    async def append(self, lines: bytes) -> None:
+    async def append(self, lines: bytes) -> Place:
         """Write and sync in a thread; the loop goes on. Raises OSError."""
         # Not abandoned on cancel: half a batch would be a torn one.
-        await trio.to_thread.run_sync(self._append, lines)
+        return await trio.to_thread.run_sync(self._append, lines)
 
     def close(self) -> None:
         """Close the file."""
@@ -47,7 +48,7 @@ class RecordFiles:
             self._fd = -1
             self._name = ""
 
-    def _append(self, lines: bytes) -> None:
+    def _append(self, lines: bytes) -> Place:
         name = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%d.jsonl")
         if name != self._name:
             self._open(name)
@@ -61,6 +62,7 @@ class RecordFiles:
             # The batch is written again as a whole; a half of it must not stay.
             os.ftruncate(self._fd, start)
             raise
+        return Place(name, start)
 
     def _open(self, name: str) -> None:
         self.close()

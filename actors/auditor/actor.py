@@ -1,26 +1,37 @@
-"""Auditor. Owns the records: a slot for each admitted request, one record in each.
+"""Auditor. Owns two books: the records of requests, and the tamper-evident log of acts.
 
-The single writer of its journal; writes in batches, one sync a batch. A journal that
-fails ends this life (`Tripped`): admission stops, what was recorded waits in the cell
-and the next life writes it. Talks to: nobody.
+The single writer of both. Records: a slot for each admitted request, one record in
+each, written in batches, one sync a batch; the log covers every batch by an entry with
+its hash. The log is kept by keeping.py. A disk that fails ends this life (`Tripped`):
+admission stops, what was taken waits in the cell and the next life writes it.
+Talks to: nobody.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from hashlib import sha256
 
 import attrs
 import msgspec
 import trio
 
+from actors.auditor.keeping import LogKeeper
 from actors.auditor.messages import (
+    Attest,
+    AuditEvent,
     AuditUnavailable,
     Flush,
+    LogReport,
+    Noted,
     OpenRecord,
+    Receipt,
     Record,
+    ReportLog,
     RequestRecord,
 )
-from actors.auditor.ports import Journal
+from actors.auditor.ports import AuditBook, Journal, Place
 from runtime import (
     Actor,
     Deferred,
@@ -49,9 +60,11 @@ class Slot:
 
 @attrs.define
 class AuditorCell:
-    """What outlives a life: open slots, and lines that are not on disk yet."""
+    """What outlives a life: open slots, what is not on disk yet, and the log."""
 
     journal: Journal
+    book: AuditBook
+    wall: Callable[[], float]
     slots: dict[int, Slot] = attrs.field(factory=dict[int, Slot])
     slot_of: dict[MonitorId, int] = attrs.field(factory=dict[MonitorId, int])
     waiting: deque[bytes] = attrs.field(factory=deque[bytes])
@@ -61,10 +74,10 @@ class AuditorCell:
 
 
 class Auditor(Actor):
-    """Keeps one record of each admitted request."""
+    """Keeps one record of each admitted request, and the log."""
 
     mailbox = MailboxSpec(MESSAGES_QUEUED_MAX, full="block", down="reject")
-    accepts = (OpenRecord, Record, Flush)
+    accepts = (OpenRecord, Record, Flush, Attest, Noted, ReportLog)
 
     def __init__(self, cell: AuditorCell) -> None:
         self.cell = cell
@@ -77,19 +90,22 @@ class Auditor(Actor):
         """As an operator wants it."""
         return (
             f"<Auditor open={len(self.cell.slots)} waiting={len(self.cell.waiting)} "
-            f"durable={self.cell.durable}>"
+            f"durable={self.cell.durable} log={self.cell.book.log.size}>"
         )
 
     def on_start(self) -> None:
         """Begin with what an earlier life left."""
         if self.cell.waiting:
             self.work.set()
+        self.log = LogKeeper(self.cell.book, self.ctx, self._now_ms())
+        self.log.start()
         self.ctx.start_soon(self._write)
 
     async def on_stop(self, why: Exit) -> None:
         """The last lines, unless it was the journal that failed."""
         if not isinstance(why, Tripped):
             await self._append_all()
+            await self.log.finish(self._now_ms())
 
     def on_down(self, down: Down) -> None:
         """A stream died without a record: write what is known."""
@@ -114,6 +130,8 @@ class Auditor(Actor):
     def open_record(self, msg: OpenRecord) -> int:
         """Keep a place. A full box stops admission: nothing unrecorded is served."""
         cell = self.cell
+        if cell.book.log.full:
+            raise AuditUnavailable("the audit log waits for the disk; no more fits")
         if len(cell.waiting) + len(cell.slots) >= RECORDS_WAITING_MAX:
             raise AuditUnavailable(
                 f"{len(cell.waiting)} records wait for the disk and "
@@ -146,6 +164,24 @@ class Auditor(Actor):
         self.hurry.set()
         return deferred
 
+    @answers(Attest)
+    def attest(self, msg: Attest) -> Deferred[Receipt]:
+        """Reply when a durable signed checkpoint covers the event."""
+        return self.log.attest(msg.event, self._now_ms())
+
+    @handles(Noted)
+    def noted(self, msg: Noted) -> None:
+        """Write them with the next group."""
+        self.log.note(msg.events, self._now_ms())
+
+    @answers(ReportLog)
+    def report_log(self, _msg: ReportLog) -> LogReport:
+        """How the log stands."""
+        return self.log.report()
+
+    def _now_ms(self) -> int:
+        return int(self.cell.wall() * 1000)
+
     def _keep(self, record: RequestRecord) -> None:
         self.cell.waiting.append(self.encoder.encode(record) + b"\n")
         self.cell.recorded += 1
@@ -176,12 +212,24 @@ class Auditor(Actor):
                 count += 1
                 size += len(line)
             batch = b"".join([cell.waiting[i] for i in range(count)])
-            await cell.journal.append(batch)
+            place = await cell.journal.append(batch)
             # Only now: a life that fails here leaves the lines to the next one.
             for _ in range(count):
                 cell.waiting.popleft()
             cell.durable += count
+            self._cover(place, batch, count)
             self._settle_flushes()
+
+    def _cover(self, place: Place, batch: bytes, count: int) -> None:
+        """Let the log hold the batch's hash: no record changes unseen."""
+        detail = (
+            ("bytes", len(batch)),
+            ("file", place.file),
+            ("offset", place.offset),
+            ("records", count),
+            ("sha256", sha256(batch).hexdigest()),
+        )
+        self.log.note((AuditEvent("records.kept", detail=detail),), self._now_ms())
 
     def _settle_flushes(self) -> None:
         due = [f for f in self.flushes if f[0] <= self.cell.durable]
