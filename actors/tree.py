@@ -1,7 +1,7 @@
 """The whole supervision tree on one screen.
 
     system                           one_for_one: starts top-down, stops bottom-up
-    ├── auditor          permanent   single writer of the records
+    ├── auditor          permanent   single writer of the records and the log
     ├── vault            permanent   grants leases; never hands out a key
     │   └── lease-N      temporary   an actor with a deadline; its end wipes the key
     ├── ledger           permanent   money: an account a site, a hold an attempt
@@ -28,7 +28,7 @@ import attrs
 
 from actors.auditor.actor import Auditor, AuditorCell
 from actors.auditor.messages import RequestRecord
-from actors.auditor.ports import Journal
+from actors.auditor.ports import AuditBook, Journal
 from actors.keeper.actor import Keeper, KeeperCell
 from actors.keeper.ports import Shelf
 from actors.ledger.actor import Ledger, LedgerCell, open_accounts
@@ -81,6 +81,7 @@ class TreeSpec:
     limits: tuple[SiteLimits, ...]
     spent_nanousd: dict[str, int]
     journal: Journal
+    book: AuditBook
     shelf: Shelf
     keep_s: float
     now: Callable[[], float]
@@ -155,7 +156,7 @@ class _Growing:
 
     def __init__(self, spec: TreeSpec) -> None:
         self.spec = spec
-        self.auditor = AuditorCell(spec.journal)
+        self.auditor = AuditorCell(spec.journal, spec.book, spec.wall)
         self.vault = VaultCell(dict(spec.keys), spec.environ)
         accounts = open_accounts(spec.limits, spec.spent_nanousd, spec.wall())
         self.ledger = LedgerCell(spec.wall, accounts)
