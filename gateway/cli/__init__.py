@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "check": ("check", "say what is wrong with a configuration, or what it serves"),
     "tree": ("tree", "show the actors of a running gateway"),
     "models": ("models", "list the models of a running gateway"),
+    "catalogue": ("catalogue", "show, compare and refresh what is known of models"),
     "settings": ("settings", "print the reference of all settings"),
     "version": ("version", "print the version"),
 }
