@@ -40,6 +40,8 @@ from actors.router.tokens.counter import Counter
 from actors.stream.actor import Peers, Streams
 from actors.vault.actor import Vault, VaultCell
 from actors.vault.messages import KeyScope, KeySource
+from actors.vault.policy import Rule
+from actors.vault.safe import Safe
 from runtime import (
     Actor,
     ActorGone,
@@ -82,6 +84,9 @@ class TreeSpec:
     spent_nanousd: dict[str, int]
     journal: Journal
     book: AuditBook
+    safe: Safe
+    rules: tuple[Rule, ...]
+    strict_sites: frozenset[str]
     shelf: Shelf
     keep_s: float
     now: Callable[[], float]
@@ -157,7 +162,9 @@ class _Growing:
     def __init__(self, spec: TreeSpec) -> None:
         self.spec = spec
         self.auditor = AuditorCell(spec.journal, spec.book, spec.wall)
-        self.vault = VaultCell(dict(spec.keys), spec.environ)
+        self.vault = VaultCell(
+            dict(spec.keys), spec.environ, spec.safe, spec.rules, spec.strict_sites
+        )
         accounts = open_accounts(spec.limits, spec.spent_nanousd, spec.wall())
         self.ledger = LedgerCell(spec.wall, accounts)
         self.router = RouterCell(spec.routes)

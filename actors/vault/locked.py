@@ -63,6 +63,9 @@ class LockedBytes:
         slot, self._slot = self._slot, None
         if slot is not None:
             slot[:] = bytes(len(slot))
+            # Released, so that whoever kept the view errs instead of reading the
+            # slot's next key.
+            self.view.release()
             self.view = slot[:0]
             self._memory.give_back(slot)
 

@@ -1,7 +1,8 @@
 """What the vault can be asked and told. No message ever holds a key's bytes.
 
-A `Lease` carries a handle that can write the key into one request's head and nothing
-else. Leases end at their deadline, when spent, when their stream ends, or when revoked.
+Keys come in sealed (`Deliver`, see delivery.py) and never out. A `Lease` carries a
+handle that can write the key into one request's head and nothing else. Leases end at
+their deadline, when spent, when their stream ends, or when revoked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from actors.vault.keyuse import KeyHandle
+from actors.vault.policy import Rule
 from runtime import ControlTell, DomainError, Ref, Request
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class KeyScope(Struct, frozen=True):
 class KeySource(Struct, frozen=True):
     """Where a key is found, and where it may be sent.
 
-    `access_key_id_env` names AWS's public half: then the key signs and is not sent.
+    With an empty `env` it is in the vault, sealed with a list of hosts of its own:
+    then both lists must name the host. `access_key_id_env` names AWS's public half:
+    then the key signs and is not sent.
     """
 
     env: str
@@ -48,6 +52,7 @@ class Acquire(Request["Vault", "Lease"], frozen=True):
     site: str
     request_id: str
     ttl_s: float
+    route: str = ""  # The model as the client named it; what the policy calls a route.
 
 
 class Lease(Struct, frozen=True):
@@ -74,7 +79,109 @@ class Revoke(ControlTell["Vault"], frozen=True):
     revoke_open: bool = False
 
 
+class VaultRefused(DomainError):
+    """What was asked of the vault cannot be: who, why, what next. Names no value."""
+
+    def __init__(self, scope: KeyScope, why: str) -> None:
+        super().__init__(f"key {scope.provider}/{scope.name}: {why}")
+        self.scope = scope
+        self.why = why
+
+
+class DeliveryKey(Request["Vault", bytes], frozen=True):
+    """The public key that a new secret is sealed for; another after each start."""
+
+
+class SecretFacts(Struct, frozen=True):
+    """What may be known of one version of a secret."""
+
+    tenant: str
+    environment: str
+    provider: str
+    name: str
+    version: int
+    state: str
+    hosts: tuple[str, ...]
+    created_s: float
+    created_by: str
+    kek: str
+    rotation: str = ""
+
+
+class Deliver(Request["Vault", SecretFacts], frozen=True):
+    """Take in a key, sealed for `DeliveryKey`, as the next version of this name.
+
+    Raises VaultRefused.
+    """
+
+    scope: KeyScope
+    delivery: bytes
+    hosts: tuple[str, ...]
+    principal: str
+    access_key_id: str = ""
+    replace: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Deliver {self.scope.provider}/{self.scope.name}>"
+
+
+class ListSecrets(Request["Vault", tuple[SecretFacts, ...]], frozen=True):
+    """Every version that this principal may describe."""
+
+    principal: str
+
+
+class RevokeSecret(Request["Vault", int], frozen=True):
+    """Wipe its leases now, then never lend it again; how many versions it had.
+
+    Raises VaultRefused.
+    """
+
+    scope: KeyScope
+    principal: str
+    revoke_open: bool = False
+
+
+class RotateKek(Request["Vault", int], frozen=True):
+    """A new KEK for a tenant and environment; how many records were re-wrapped.
+
+    Raises VaultRefused.
+    """
+
+    tenant: str
+    environment: str
+    principal: str
+
+
+class Shred(Request["Vault", int], frozen=True):
+    """Destroy a tenant's KEKs: nothing sealed under them opens again.
+
+    Raises VaultRefused.
+    """
+
+    tenant: str
+    environment: str
+    principal: str
+
+
+class ReportVault(Request["Vault", "VaultReport"], frozen=True):
+    """How the vault stands, for `doctor` and the Console."""
+
+
+class VaultReport(Struct, frozen=True):
+    """The vault, for operators."""
+
+    memory: str
+    seals_with: str
+    kms_fault: str
+    secrets: int
+    leases: int
+    grants: int
+
+
 class SetKeys(Request["Vault", None], frozen=True):
-    """After a reload: which environment variable holds which key."""
+    """After a reload: where each key is, and who may borrow them (None: as before)."""
 
     sources: tuple[tuple[KeyScope, KeySource], ...]
+    rules: tuple[Rule, ...] | None = None
+    strict_sites: frozenset[str] | None = None

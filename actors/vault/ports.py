@@ -132,6 +132,11 @@ class VaultStore(Protocol):
         """All of them or none, durable when it returns. Raises StaleRow, OSError."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes write to it too."""
+        ...
+
     def generation(self) -> int:
         """A number that differs once anybody has committed since; cheap to ask."""
         ...

@@ -1,4 +1,4 @@
-"""A key on loan: its bytes in one buffer, written once, wiped at the end.
+"""A key on loan: its bytes in locked memory, written once, wiped at the end.
 
 Pure but for the buffer: time is an argument of the vault's clock. There is no call that
 returns the key; `write_key` appends it to a head that its caller wipes.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
+from actors.vault.locked import LockedBytes
 from actors.vault.messages import KeyScope, LeaseRefused
 from wire.sigv4 import Scope, derive_key
 
@@ -18,37 +19,43 @@ class LeasedKey:
 
     __slots__ = (
         "_access_key_id",
-        "_buffer",
         "_expires_at",
         "_hosts",
+        "_key",
+        "_memory",
         "_now",
         "_on_end",
         "_plain",
         "_scope",
         "_session_token",
+        "_uses_left",
         "ended",
     )
 
     def __init__(
         self,
         scope: KeyScope,
-        value: bytes,
+        memory: LockedBytes,
+        key: memoryview,
         *,
         hosts: frozenset[str],
         plain_allowed: bool,
         expires_at: float,
         now: Callable[[], float],
         on_end: Callable[[str], None],
+        uses: int = 1,
         access_key_id: str = "",
         session_token: str | None = None,
     ) -> None:
         self._scope = scope
-        self._buffer = bytearray(value)
+        self._memory = memory
+        self._key = key
         self._hosts = hosts
         self._plain = plain_allowed
         self._expires_at = expires_at
         self._now = now
         self._on_end = on_end
+        self._uses_left = uses
         self.ended = ""
         self._access_key_id = access_key_id
         self._session_token = session_token
@@ -75,7 +82,7 @@ class LeasedKey:
             )
         if not secure and not self._plain:
             raise LeaseRefused(self._scope, f"may not be sent to {host} without TLS")
-        head += self._buffer
+        head += self._key
 
     @property
     def access_key_id(self) -> str:
@@ -94,26 +101,28 @@ class LeasedKey:
         there: no host list is needed.
         """
         self._check_live()
-        signing_key = derive_key(self._buffer, scope)
+        signing_key = derive_key(self._key, scope)
         return hmac.digest(signing_key, text, "sha256")
 
     def _check_live(self) -> None:
         if self.ended:
             raise LeaseRefused(self._scope, f"the lease has ended ({self.ended})")
+        # The monotonic clock: setting the wall clock back lengthens no lease.
         if self._now() >= self._expires_at:
             self.wipe("expired")
             raise LeaseRefused(self._scope, "the lease has ended (expired)")
 
     def spent(self) -> None:
-        """The head was written: the lease has done its work."""
-        self.wipe("spent")
+        """The head was written: one use is gone, and with the last one the key."""
+        self._uses_left -= 1
+        if self._uses_left <= 0:
+            self.wipe("spent")
 
     def wipe(self, why: str) -> None:
         """Zero the buffer and end, before any checkpoint."""
         if self.ended:
             return
         self.ended = why
-        buffer = self._buffer
-        for i in range(len(buffer)):
-            buffer[i] = 0
+        self._key.release()
+        self._memory.wipe()
         self._on_end(why)

@@ -86,7 +86,7 @@ def notes(config: Config, env: Mapping[str, str]) -> Iterator[str]:
             "prompts travel in the clear unless a proxy in front terminates TLS"
         )
     for provider in config.providers:
-        if provider.key_env and not env.get(provider.key_env):
+        if not provider.key and provider.key_env and not env.get(provider.key_env):
             yield (
                 f"provider {provider.name}: {provider.key_env} is not set here; "
                 "its calls will be refused"

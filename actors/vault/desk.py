@@ -1,0 +1,205 @@
+"""What operators ask of the vault: take in, list, revoke, re-wrap, shred.
+
+Each is decided by the policy, made durable in the audit log, and only then done. One
+change at a time: rows are small and changes are rare. Never returns a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import trio
+from msgspec.structs import replace
+
+from actors.auditor.messages import AuditEvent
+from actors.vault.delivery import DeliveryBox
+from actors.vault.holdings import scope_of
+from actors.vault.locked import LockedMemoryFull
+from actors.vault.messages import (
+    Deliver,
+    KeyScope,
+    RevokeSecret,
+    RotateKek,
+    SecretFacts,
+    Shred,
+    VaultRefused,
+)
+from actors.vault.policy import Action, Rule, Wish, decide
+from actors.vault.ports import KmsError, SecretRow, StaleRow
+from actors.vault.safe import Safe
+from actors.vault.sealing import Unsealable, parse
+
+T = TypeVar("T")
+
+# Each is a digest of 32 bytes; beyond this many the delivery key is made anew.
+DELIVERIES_MAX = 4096
+ANY = "*"
+
+
+class Desk:
+    """The operators' side of the vault."""
+
+    def __init__(
+        self,
+        safe: Safe,
+        *,
+        rules: Callable[[], Sequence[Rule]],
+        attest: Callable[[AuditEvent], Awaitable[object]],
+        now: Callable[[], float],
+    ) -> None:
+        self.box = DeliveryBox()
+        self._safe = safe
+        self._rules = rules
+        self._attest = attest
+        self._now = now
+        self._turn = trio.Lock()
+        self._delivered: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        return f"<Desk {self._safe!r}>"
+
+    async def deliver(self, msg: Deliver) -> SecretFacts:
+        """Take in a key. Raises VaultRefused."""
+        scope = msg.scope
+
+        async def take_in() -> SecretFacts:
+            if self._safe.holdings.secrets.get(scope) and not msg.replace:
+                raise VaultRefused(scope, "is in the vault already; add --replace")
+            digest = hashlib.sha256(msg.delivery).digest()
+            if digest in self._delivered:
+                raise VaultRefused(scope, "this delivery was taken in already")
+            if len(self._delivered) >= DELIVERIES_MAX:
+                self._delivered.clear()
+                self.box = DeliveryBox()
+            key = self._safe.receive(self.box, scope, msg.delivery)
+            self._delivered.add(digest)
+            row = await self._safe.add(
+                scope,
+                key,
+                hosts=msg.hosts,
+                access_key_id=msg.access_key_id,
+                principal=msg.principal,
+                now=self._now,
+            )
+            return self.facts(row)
+
+        act: Action = "rotate" if msg.replace else "add"
+        return await self._do(act, f"key.{act}", msg.principal, scope, take_in)
+
+    async def revoke(self, msg: RevokeSecret, wipe: Callable[[KeyScope], None]) -> int:
+        """End its leases at once, then never lend it again. Raises VaultRefused."""
+        scope = msg.scope
+        self._check("revoke", msg.principal, scope)
+        wipe(scope)  # Before any wait: what is revoked is not used again.
+
+        async def end() -> int:
+            wipe(scope)  # Those that were lent while the log was written.
+            rows = [
+                row
+                for row in self._safe.holdings.secrets.get(scope, {}).values()
+                if row.state != "revoked"
+            ]
+            for row in rows:
+                await self._safe.move(row, "revoked")
+            wipe(scope)
+            return len(rows)
+
+        return await self._do("revoke", "key.revoke", msg.principal, scope, end)
+
+    async def rotate_kek(self, msg: RotateKek) -> int:
+        """Re-wrap a tenant's records. Raises VaultRefused."""
+        scope = KeyScope(ANY, ANY, msg.tenant, msg.environment)
+        return await self._do(
+            "rotate",
+            "kek.rotate",
+            msg.principal,
+            scope,
+            lambda: self._safe.rotate_kek(msg.tenant, msg.environment, self._now),
+        )
+
+    async def shred(self, msg: Shred) -> int:
+        """Destroy a tenant's KEKs. Raises VaultRefused."""
+        scope = KeyScope(ANY, ANY, msg.tenant, msg.environment)
+        return await self._do(
+            "revoke",
+            "kek.shred",
+            msg.principal,
+            scope,
+            lambda: self._safe.shred(msg.tenant, msg.environment),
+        )
+
+    def listing(self, principal: str) -> tuple[SecretFacts, ...]:
+        """Every version that the principal may describe."""
+        return tuple(
+            self.facts(row)
+            for scope, versions in sorted(
+                self._safe.holdings.secrets.items(), key=lambda item: str(item[0])
+            )
+            if decide(self._rules(), _wish("describe", principal, scope)).allowed
+            for row in versions.values()
+        )
+
+    def facts(self, row: SecretRow) -> SecretFacts:
+        """What may be known of a row."""
+        rotation = self._safe.holdings.rotations.get(scope_of(row))
+        try:
+            record = parse(row.record)
+            kek = f"{record.kek_id}@{record.kek_ver}"
+        except Unsealable:
+            kek = "damaged"
+        return SecretFacts(
+            tenant=row.tenant,
+            environment=row.environment,
+            provider=row.provider,
+            name=row.name,
+            version=row.version,
+            state=row.state,
+            hosts=row.hosts,
+            created_s=row.created_s,
+            created_by=row.created_by,
+            kek=kek,
+            rotation=rotation.state if rotation is not None else "",
+        )
+
+    async def _do(
+        self,
+        action: Action,
+        act: str,
+        principal: str,
+        scope: KeyScope,
+        work: Callable[[], Awaitable[T]],
+    ) -> T:
+        """Decide, record, do; and record when it was not done after all."""
+        self._check(action, principal, scope)
+        fact = AuditEvent(
+            act=act,
+            actor=principal,
+            tenant=scope.tenant,
+            env=scope.environment,
+            provider=scope.provider,
+            name=scope.name,
+        )
+        await self._attest(fact)
+        try:
+            async with self._turn:
+                return await work()
+        except (KmsError, StaleRow, OSError, VaultRefused, LockedMemoryFull) as error:
+            await self._attest(replace(fact, out=type(error).__name__))
+            if isinstance(error, VaultRefused):
+                raise
+            raise VaultRefused(scope, str(error)) from None
+
+    def _check(self, action: Action, principal: str, scope: KeyScope) -> None:
+        verdict = decide(self._rules(), _wish(action, principal, scope))
+        if not verdict.allowed:
+            raise VaultRefused(
+                scope, f"{action} is denied to {principal}: {verdict.rule}"
+            )
+
+
+def _wish(action: Action, principal: str, scope: KeyScope) -> Wish:
+    return Wish(
+        action, principal, scope.tenant, scope.environment, scope.provider, scope.name
+    )

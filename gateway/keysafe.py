@@ -1,0 +1,108 @@
+"""From the settings of the vault to its safe: KMS, root key, store.
+
+Owns: which KMS a configuration means, and that a named one that is missing stops the
+start. Does the start's I/O. Without one, a root key file is made in the state folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from actors.vault.keks import KekLimits
+from actors.vault.kms.local import LocalKms, open_root
+from actors.vault.locked import LockedMemory
+from actors.vault.policy import BadRule, Rule, default_rules, parse
+from actors.vault.ports import Kms, KmsError, KmsUnavailable, VaultStore
+from actors.vault.safe import Safe
+from gateway.settings.errors import ConfigError, Problem
+from gateway.settings.vault import VaultConfig
+
+ROOT_KEY_FILE: Final = "root.key"
+
+
+def open_safe(
+    vault: VaultConfig,
+    *,
+    store: VaultStore,
+    state_dir: Path,
+    environ: Mapping[str, str],
+    wall: Callable[[], float],
+    transport: Callable[[], httpx.AsyncBaseTransport],
+    memory: LockedMemory | None = None,
+) -> Safe:
+    """The safe of a configuration. Raises ConfigError."""
+    memory = memory or LockedMemory()
+    kms: dict[str, Kms] = {}
+    try:
+        if vault.kms != "local":
+            kms[vault.kms] = _remote(vault, environ, memory, wall, transport())
+        local = _local(vault, state_dir, environ, memory)
+        if local is not None:
+            kms["local"] = local
+    except KmsError as error:
+        raise ConfigError((Problem("", "vault.kms", str(error)),)) from None
+    return Safe(
+        store,
+        kms,
+        memory,
+        seals_with=vault.kms,
+        wall=wall,
+        limits=KekLimits(ttl_s=float(vault.kek_cache_s)),
+    )
+
+
+def rules_of(vault: VaultConfig) -> tuple[Rule, ...]:
+    """The policy. Raises ConfigError, with every bad rule."""
+    if not vault.policy:
+        return default_rules(vault.tenant, vault.environment)
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    for index, text in enumerate(vault.policy):
+        try:
+            rules.append(parse(text))
+        except BadRule as bad:
+            problems.append(Problem("", f"vault.policy[{index}]", str(bad)))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return tuple(rules)
+
+
+def root_key_path(vault: VaultConfig, state_dir: Path) -> Path:
+    """Where the local KMS's root key is."""
+    return vault.root_key_file or state_dir / ROOT_KEY_FILE
+
+
+def _local(
+    vault: VaultConfig,
+    state_dir: Path,
+    environ: Mapping[str, str],
+    memory: LockedMemory,
+) -> LocalKms | None:
+    """The local KMS; beside another one only where it has a root key already."""
+    path = root_key_path(vault, state_dir)
+    if vault.kms != "local" and not path.exists():
+        return None
+    passphrase: bytes | None = None
+    if vault.passphrase_env:
+        text = environ.get(vault.passphrase_env, "")
+        if not text:
+            what = f"{vault.passphrase_env} is not set; it holds the passphrase"
+            raise ConfigError((Problem("", "vault.passphrase_env", what),))
+        passphrase = text.encode()
+    make = vault.kms == "local" and vault.root_key_file is None
+    root = open_root(path, memory, passphrase=passphrase, make=make)
+    return LocalKms(root, memory)
+
+
+def _remote(
+    vault: VaultConfig,
+    environ: Mapping[str, str],
+    memory: LockedMemory,
+    wall: Callable[[], float],
+    transport: httpx.AsyncBaseTransport,
+) -> Kms:
+    raise KmsUnavailable(vault.kms, "not built yet")
