@@ -46,7 +46,7 @@ class _File(Struct):
     client_email: str = ""
     private_key: str = ""
     private_key_id: str = ""
-    token_uri: str = "https://oauth2.googleapis.com/token"
+    token_uri: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 
 
 class _Answer(Struct):
