@@ -61,7 +61,9 @@ class Known:
         self.error_at = now
         latency = self.latency
         tokens = max(0, seen.prompt_tokens - seen.cached_tokens)
-        if seen.first_content_s is not None:
+        if seen.outcome == "ok" and not seen.streamed:
+            latency.whole(tokens, seen.output_tokens, seen.in_flight, seen.total_s, now)
+        elif seen.first_content_s is not None:
             latency.first_content(tokens, seen.in_flight, seen.first_content_s, now)
             if seen.outcome == "ok" and seen.output_tokens > 1:
                 latency.tokens(

@@ -148,6 +148,17 @@ class Latency:
         self._tokens.add(bucket, per_token_s / (1.0 + self.slope * in_flight), now)
         self.heard_at = now
 
+    def whole(
+        self, tokens: int, output: int, in_flight: int, seconds: float, now: float
+    ) -> None:
+        """An answer came in one piece: its parts are as slow as the whole."""
+        bucket = bucket_of(tokens)
+        first_s, token_s = self._firsts.p50_s[bucket], self._tokens.p50_s[bucket]
+        ratio = seconds / (first_s + output * token_s)
+        self.first_content(tokens, in_flight, ratio * first_s, now)
+        if output > 1:
+            self.tokens(tokens, in_flight, ratio * token_s, now)
+
     def timed_out(self, tokens: int, waited_s: float, now: float) -> None:
         """No content came in so long: at least that slow, for the pace alone."""
         self._learn_pace(

@@ -227,6 +227,7 @@ class Observed(Tell["Router"], frozen=True):
     in_flight: int = 0
     affinity: int = 0
     model: str = ""
+    streamed: bool = True
 
 
 class ProviderChanged(ControlTell["Router"], frozen=True):

@@ -297,6 +297,7 @@ class Stream(Actor):
                 prompt=self.prompt,
                 set_alarm=self._set_alarm,
                 last=step.candidate == len(plan.candidates) - 1,
+                patience_s=self._patience_s(plan, step.candidate, failures),
             )
             self.attempts.append(attempt)
             self.current = attempt
@@ -304,6 +305,18 @@ class Stream(Actor):
             if fault is None or self.sink.committed or self.ended_by:
                 return fault
             failures.append(Failure(step.candidate, fault))
+
+    def _patience_s(
+        self, plan: Plan, place: int, failures: list[Failure]
+    ) -> float | None:
+        """How long to wait before somebody else is tried, if the budget has that."""
+        tried = {place, *(failure.candidate for failure in failures)}
+        patience_s = policy.patience_s(
+            plan.candidates[place], others_left=len(tried) < len(plan.candidates)
+        )
+        if patience_s is None or not self.peers.retries.has(self.peers.now()):
+            return None
+        return patience_s
 
     async def _measure(self) -> Prompt:
         inquiry, counter = self.inquiry, self.peers.counter

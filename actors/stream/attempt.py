@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import httpx
+import msgspec
 import trio
 
 from actors.auditor.messages import AttemptRecord
@@ -25,6 +26,7 @@ from actors.provider.messages import (
     Outcome,
     OutcomeKind,
     Permit,
+    Proven,
     Refused,
     Upstream,
 )
@@ -40,6 +42,7 @@ from wire.dialect import ClientError
 from wire.events import Fault, Usage
 from wire.exchange import Exchange, open_exchange
 from wire.rate_headers import passed_on
+from wire.ratelimits import RateWindow, rate_windows
 from wire.side_exchanges import open_embed
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ class Attempt:
         prompt: Prompt,
         set_alarm: Callable[[float, Attempt], object],
         last: bool,
+        patience_s: float | None = None,
     ) -> None:
         self.peers = peers
         self.stream = stream
@@ -83,6 +87,8 @@ class Attempt:
         self.candidate = candidate
         self.sink = sink
         self.last = last
+        self.patience_s = patience_s
+        self.rates: tuple[RateWindow, ...] = ()
         self.phase = "queue"
         self.scope = trio.CancelScope()
         self.set_alarm = set_alarm
@@ -133,7 +139,7 @@ class Attempt:
             return admitted
         self.permit = admitted
         upstream = admitted.upstream
-        self.deadlines = upstream.deadlines
+        self.deadlines = self._hurried(upstream.deadlines)
         try:
             exchange = self._open(upstream, deployment.model)
         except ClientError as error:
@@ -143,6 +149,17 @@ class Attempt:
             return held
         self.hold = held
         return await self._call(upstream, exchange)
+
+    def _hurried(self, deadlines: Deadlines) -> Deadlines:
+        """With others left, waiting far beyond what was predicted is waste."""
+        patience_s = self.patience_s
+        if patience_s is None or not self.inquiry.head.stream:
+            return deadlines
+        return msgspec.structs.replace(
+            deadlines,
+            headers_s=min(deadlines.headers_s, patience_s),
+            first_content_s=min(deadlines.first_content_s, patience_s),
+        )
 
     def _open(self, upstream: Upstream, model: str) -> Exchange:
         """Settle what is sent and how the answer is read. Raises ClientError."""
@@ -187,7 +204,7 @@ class Attempt:
         self._arm("queue", self.began + wait_s)
         try:
             admitted = await provider.ask(
-                Admit(self.stream, self.candidate.deployment.model)
+                Admit(self.stream, self.candidate.deployment.model, self.length.tokens)
             )
         except ActorDown as down:
             return faults.provider_open(down, self.peers.now())
@@ -240,6 +257,11 @@ class Attempt:
 
     async def _call(self, upstream: Upstream, exchange: Exchange) -> Fault | None:
         self.sent_at = self.peers.now()
+        permit = self.permit
+        due_s = self.candidate.first_content_s
+        if permit is not None and due_s and self.inquiry.head.stream:
+            # A call that waits for longer than that is news to the router.
+            permit.load.waiting[permit.id] = (self.sent_at, self.sent_at + due_s)
         self._on_phase("connect")
         lend = None if upstream.key is None else self._lend
         try:
@@ -253,6 +275,7 @@ class Attempt:
         try:
             self.status = response.status_code
             self.upstream_request_id = faults.request_id(response)
+            self.rates = _rates(response, self.peers.wall())
             if not 200 <= response.status_code < 300:
                 body = await _read_at_most(response, ERROR_BYTES_MAX)
                 return exchange.unary(
@@ -316,7 +339,18 @@ class Attempt:
 
     def arm_idle(self, now: float) -> None:
         """Content flows: only a pause, or the whole, can be too long."""
+        if self.phase != "idle":
+            self._content_came()
         self._arm("idle", now + self.deadlines.idle_s)
+
+    def _content_came(self) -> None:
+        permit = self.permit
+        assert permit is not None
+        permit.load.waiting.pop(permit.id, None)
+        if permit.probe:
+            provider = self.peers.provider(permit.provider)
+            if provider is not None:
+                provider.offer(Proven(permit.id, permit.epoch))
 
     def _arm(self, phase: str, deadline: float) -> None:
         """Set the time by which this phase must be over.
@@ -368,8 +402,10 @@ class Attempt:
                         retry_after_s=fault.retry_after_s if fault else None,
                         first_content_s=first_content_s,
                         total_s=now - self.sent_at,
+                        rates=self.rates,
                     )
                 )
+            usage = self.relayed.usage
             self.peers.router.offer(
                 Observed(
                     deployment=self.candidate.deployment,
@@ -378,6 +414,11 @@ class Attempt:
                     output_tokens=self.meter.output_tokens,
                     first_content_s=first_content_s,
                     total_s=now - self.sent_at,
+                    cached_tokens=usage.cached if usage is not None else 0,
+                    in_flight=self.candidate.in_flight,
+                    affinity=hash(self.inquiry.head.prefix),
+                    model=self.plan.model,
+                    streamed=self.inquiry.head.stream,
                 )
             )
         if self.hold is not None:
@@ -427,6 +468,14 @@ class Attempt:
             if hold.nanousd:
                 bill.overrun_nanousd = max(0, bill.nanousd - hold.nanousd)
         self.peers.ledger.offer(Settle(hold.id, bill.nanousd))
+
+
+def _rates(response: httpx.Response, wall_s: float) -> tuple[RateWindow, ...]:
+    """What the head says of our allowance; most heads say nothing."""
+    raw = response.headers.raw
+    if not any(b"ratelimit" in name.lower() for name, _ in raw):
+        return ()
+    return rate_windows(response.headers, wall_s)
 
 
 async def _read_at_most(response: httpx.Response, bytes_max: int) -> bytes:
