@@ -168,12 +168,12 @@ class Endpoint:
             if not more:
                 return
         if begun:
-            await send({"type": "http.response.body", "body": b""})
+            # A crash after the beginning: never an end that looks like a good one.
+            last = self.dialect.error_event(CRASHED) if channel.status else b""
+            await send({"type": "http.response.body", "body": last})
             return
         # The stream ended without a word: it crashed before it could answer.
-        error = self.dialect.render_error(
-            fault_of(500, "internal_error", "The gateway failed to serve this request.")
-        )
+        error = self.dialect.render_error(CRASHED)
         await reply(send, error.status, error.body, error.headers)
 
     def ids(self, request_id: str) -> tuple[tuple[str, str], ...]:
@@ -248,6 +248,9 @@ def fault_of(
         param=param,
         source="gateway",
     )
+
+
+CRASHED = fault_of(500, "internal_error", "The gateway failed to serve this request.")
 
 
 def _closed(error: Exception) -> Fault:
