@@ -9,6 +9,7 @@ Never: does I/O. No value here holds a provider's key, and site keys are digests
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -394,12 +395,19 @@ class ProviderConfig:
         default_doc="true on loopback, else false",
         doc="Whether keys and prompts may travel to it unencrypted.",
     )
+    service_account_file: Path | None = setting(
+        values.PATH,
+        default=None,
+        doc="The key file (JSON) of a Google service account, for vertex: its access "
+        "tokens are had and renewed by the gateway. Instead of key_env.",
+    )
     key_env: str = setting(
         VARIABLE,
         # OPENAI_API_KEY must not go to whoever else speaks OpenAI's language.
         factory=lambda provider: (
             KINDS[provider.kind].key_env
-            if provider.base_url
+            if provider.service_account_file is None
+            and provider.base_url
             == base_url(
                 provider.kind, region=provider.region, location=provider.location
             )
@@ -411,8 +419,8 @@ class ProviderConfig:
     key: str = setting(
         VAULT_KEY,
         default="",
-        doc="`vault:NAME`: its key is in the vault (`stagedoor vault add`); instead of "
-        "key_env.",
+        doc="Where its key is instead of key_env: `vault:NAME` is the one that "
+        "`stagedoor vault add` took in under this provider and NAME.",
     )
     models: tuple[str, ...] = setting(
         values.many(UPSTREAM_NAME),
@@ -477,6 +485,12 @@ class ProviderConfig:
                     "https:// or set allow_plain_http = true"
                 ),
             )
+        if self.service_account_file is not None:
+            if self.kind != "vertex":
+                yield "service_account_file", f"is for vertex, not for {self.kind}"
+            if self.key_env or self.key:
+                other = "key_env" if self.key_env else "key"
+                yield "service_account_file", f"and {other} are two keys; name one"
         if not self.models:
             yield "models", "is empty; name at least one model that it serves"
         for model in self.prices:
