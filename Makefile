@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-e
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports unit fmt docs lock bench test-real-llm clean distclean
+.PHONY: help run test lint types imports unit fmt docs lock bench node-clients test-recorded test-real-llm clean distclean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,12 @@ lock: $(VENV)/.dev ## Resolve the dependencies anew
 bench: $(VENV)/.dev ## Measure against a stock gateway, in the same run
 	$(BIN)/python -m bench.unary
 	$(BIN)/python -m bench.stream
+
+node-clients: ## Install the JavaScript clients that tests/recorded runs (needs node and npm)
+	cd tests/clients && npm ci --no-progress
+
+test-recorded: $(VENV)/.dev ## Every recording to every client it can be told to, no sampling
+	RECORDED_ALL=1 $(BIN)/python -m pytest -q tests/recorded
 
 test-real-llm: $(VENV)/.dev ## Through the gateway to a real, small model (compiles it once)
 	tests/real_llm/run.sh

@@ -8,7 +8,7 @@ content type and framing; neither reads what it is asked, but they keep it for t
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -117,15 +117,16 @@ class _Pieces(httpx.AsyncByteStream):
 
 # -- over loopback -------------------------------------------------------------------
 
-Answers = Callable[[Served], Case | None]
+HANG_UP_WAIT_S: Final = 20.0  # A busy machine may take long to hang up, not for ever.
 
 
 class LoopbackUpstream:
     """Many recordings behind one port; the first segment of a path says which."""
 
-    def __init__(self, port: int, served: list[tuple[str, Served]]) -> None:
+    def __init__(self, port: int) -> None:
         self.port = port
-        self.served = served
+        self.served: list[tuple[str, Served]] = []
+        self.hung_up = threading.Event()
 
     def __repr__(self) -> str:
         """Where it is."""
@@ -136,43 +137,72 @@ class LoopbackUpstream:
         return f"http://127.0.0.1:{self.port}/{slug}"
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """One connection. A held recording stops halfway until the caller hangs up."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = 0  # Each piece is a write of its own.
+    upstream: LoopbackUpstream
+    recordings: Mapping[str, Case]
+    held: frozenset[str]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        slug = self.path.split("/")[1]
+        asked = {name.lower(): value for name, value in self.headers.items()}
+        self.upstream.served.append((slug, Served("POST", self.path, asked, body)))
+        case = self.recordings[slug]
+        self.send_response(case.status)
+        for name, value in headers_of(case).items():
+            self.send_header(name, value)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        pieces = pieces_of(case.body)
+        try:
+            if slug in self.held:
+                self._write(pieces[: len(pieces) // 2])
+                self._wait_for_the_end()
+                return
+            self._write([*pieces, b""])
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # The gateway left: its client did.
+
+    def _write(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    def _wait_for_the_end(self) -> None:
+        self.close_connection = True
+        self.connection.settimeout(HANG_UP_WAIT_S)
+        try:
+            gone = not self.connection.recv(1)
+        except ConnectionResetError:
+            gone = True
+        except TimeoutError:
+            gone = False
+        if gone:
+            self.upstream.hung_up.set()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing."""
+
+
 @contextmanager
-def loopback(recordings: dict[str, Case]) -> Iterator[LoopbackUpstream]:
+def loopback(
+    recordings: Mapping[str, Case], held: Iterable[str] = ()
+) -> Iterator[LoopbackUpstream]:
     """Serve recordings by slug: chunked, a write a piece, kept alive."""
-    served: list[tuple[str, Served]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = 0  # Each piece is a write of its own.
-
-        def do_POST(self) -> None:
-            size = int(self.headers.get("content-length") or 0)
-            body = self.rfile.read(size)
-            slug = self.path.split("/")[1]
-            asked = {name.lower(): value for name, value in self.headers.items()}
-            served.append((slug, Served("POST", self.path, asked, body)))
-            case = recordings[slug]
-            self.send_response(case.status)
-            for name, value in headers_of(case).items():
-                self.send_header(name, value)
-            self.send_header("transfer-encoding", "chunked")
-            self.end_headers()
-            try:
-                for piece in pieces_of(case.body):
-                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                self.wfile.write(b"0\r\n\r\n")
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # The gateway's client left.
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    handler = type("Handler", (_Handler,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    upstream = LoopbackUpstream(server.server_port)
+    handler.upstream = upstream  # type: ignore[attr-defined]
+    handler.recordings = recordings  # type: ignore[attr-defined]
+    handler.held = frozenset(held)  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield LoopbackUpstream(server.server_port, served)
+        yield upstream
     finally:
         server.shutdown()
         server.server_close()
