@@ -156,8 +156,8 @@ class Endpoint:
                 del pieces[0]
                 if not pieces:
                     continue
-            # With the channel closed and empty, this is the last of it: one write.
-            more = not (channel.ended and not channel.depth)
+            # With the channel closed well and empty, this is the last: one write.
+            more = bool(not channel.ended or channel.depth or channel.status)
             await send(
                 {
                     "type": "http.response.body",
