@@ -4,6 +4,7 @@
     ├── auditor          permanent   single writer of the records and the log
     ├── vault            permanent   grants leases; never hands out a key
     │   └── lease-N      temporary   an actor with a deadline; its end wipes the key
+    ├── tokens           permanent   keeps access tokens of service accounts fresh
     ├── ledger           permanent   money: an account a site, a hold an attempt
     ├── router           permanent   a pure policy over a snapshot; answers plans
     ├── keeper           permanent   answers that may be fetched again
@@ -21,10 +22,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 import attrs
+import httpx
 
 from actors.auditor.actor import Auditor, AuditorCell
 from actors.auditor.messages import RequestRecord
@@ -38,6 +41,7 @@ from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
 from actors.router.tokens.counter import Counter
 from actors.stream.actor import Peers, Streams
+from actors.tokens.actor import Tokens, TokensCell
 from actors.vault.actor import Vault, VaultCell
 from actors.vault.messages import KeyScope, KeySource
 from actors.vault.policy import Rule
@@ -79,6 +83,7 @@ class TreeSpec:
     providers: tuple[ProviderSpec, ...]
     keys: dict[KeyScope, KeySource]
     environ: Mapping[str, str] = attrs.field(repr=False)
+    accounts: Mapping[Path, httpx.AsyncBaseTransport]
     routes: RouteTable
     limits: tuple[SiteLimits, ...]
     spent_nanousd: dict[str, int]
@@ -125,6 +130,11 @@ class Tree:
         return self._of("vault", Vault)
 
     @property
+    def tokens(self) -> Ref[Tokens]:
+        """Access tokens."""
+        return self._of("tokens", Tokens)
+
+    @property
     def auditor(self) -> Ref[Auditor]:
         """Records."""
         return self._of("auditor", Auditor)
@@ -162,8 +172,10 @@ class _Growing:
     def __init__(self, spec: TreeSpec) -> None:
         self.spec = spec
         self.auditor = AuditorCell(spec.journal, spec.book, spec.wall)
+        self.tokens = TokensCell(spec.accounts, spec.wall, spec.rng)
+        environ = self.tokens.environ(spec.environ)
         self.vault = VaultCell(
-            dict(spec.keys), spec.environ, spec.safe, spec.rules, spec.strict_sites
+            dict(spec.keys), environ, spec.safe, spec.rules, spec.strict_sites
         )
         accounts = open_accounts(spec.limits, spec.spent_nanousd, spec.wall())
         self.ledger = LedgerCell(spec.wall, accounts)
@@ -180,6 +192,7 @@ class _Growing:
                 shutdown_s=AUDITOR_SHUTDOWN_S,
             ),
             ChildSpec("vault", lambda: Vault(self.vault)),
+            ChildSpec("tokens", lambda: Tokens(self.tokens)),
             ChildSpec("ledger", lambda: Ledger(self.ledger)),
             ChildSpec("router", lambda: Router(self.router)),
             ChildSpec("keeper", lambda: Keeper(self.keeper)),

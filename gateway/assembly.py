@@ -7,7 +7,8 @@ TLS context and the folder that it is given.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,6 +23,7 @@ from actors.provider.transport import Transport
 from actors.provider.upstream import HttpUpstream
 from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import RouteTable, SitePolicy
+from actors.tokens.messages import token_name
 from actors.tree import ProviderSpec
 from actors.vault.messages import KeyScope, KeySource
 from gateway.deployments import (
@@ -60,7 +62,7 @@ def scope_of(provider: ProviderConfig, vault: VaultConfig) -> KeyScope | None:
     """The key a provider needs; None for those without one."""
     if provider.key:
         name = provider.key.removeprefix(VAULT_PREFIX)
-    elif provider.key_env:
+    elif provider.key_env or provider.service_account_file:
         name = "default"
     else:
         return None
@@ -145,13 +147,33 @@ def key_sources(config: Config) -> dict[KeyScope, KeySource]:
         host = urlsplit(provider.base_url).hostname
         if scope is not None and host is not None:
             sources[scope] = KeySource(
-                env="" if provider.key else provider.key_env,
+                env=_variable(provider),
                 hosts=frozenset({host}),
                 plain_allowed=provider.allow_plain_http,
                 access_key_id_env=provider.access_key_id_env,
                 session_token_env=provider.session_token_env,
             )
     return sources
+
+
+def _variable(provider: ProviderConfig) -> str:
+    """Where the vault reads the key; empty where it holds it itself."""
+    if provider.key:
+        return ""
+    if provider.service_account_file is not None:
+        return token_name(provider.service_account_file)
+    return provider.key_env
+
+
+def accounts_of(
+    config: Config, transports: Mapping[str, httpx.AsyncBaseTransport]
+) -> dict[Path, httpx.AsyncBaseTransport]:
+    """Google's service accounts, each asked for over its provider's transport."""
+    return {
+        provider.service_account_file: transports[provider.name]
+        for provider in config.providers
+        if provider.service_account_file is not None
+    }
 
 
 def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:

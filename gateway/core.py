@@ -24,6 +24,7 @@ from actors.provider.messages import SetUpstream
 from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
 from actors.router.tokens.counter import Counter
+from actors.tokens.messages import SetAccounts
 from actors.tree import Tree, TreeSpec, open_tree, provider_child
 from actors.vault.messages import SetKeys
 from actors.vault.safe import Safe
@@ -73,6 +74,8 @@ class Gateway:
             self.tree.providers.offer(RemoveProvider(name))
             self._retire(name)
         # Keys and limits before routes: nobody is sent where no key or cap is yet.
+        accounts = assembly.accounts_of(config, self.transports)
+        await self.tree.tokens.ask(SetAccounts(accounts))
         await self.tree.vault.ask(
             SetKeys(
                 tuple(assembly.key_sources(config).items()),
@@ -153,6 +156,7 @@ async def open_core(
         ),
         keys=assembly.key_sources(config),
         environ=environ,
+        accounts=assembly.accounts_of(config, transports),
         routes=assembly.route_table(config, catalogue),
         limits=assembly.site_limits(config),
         spent_nanousd=dict(spent_nanousd or {}),

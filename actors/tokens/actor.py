@@ -46,10 +46,12 @@ async def read_in_thread(file: Path) -> bytes:
 
 @attrs.define
 class TokensCell:
-    """What outlives a crash: which accounts, and the tokens that are still good."""
+    """What outlives a crash: which accounts, and the tokens that are still good.
 
-    files: tuple[Path, ...]
-    transport: httpx.AsyncBaseTransport
+    `accounts` names key files, each with the transport to ask over.
+    """
+
+    accounts: Mapping[Path, httpx.AsyncBaseTransport]
     wall: Callable[[], float]
     rng: Random
     read: Callable[[Path], Awaitable[bytes]] = read_in_thread
@@ -106,13 +108,13 @@ class Tokens(Actor):
 
     def on_start(self) -> None:
         """Begin with every account."""
-        self._follow(self.cell.files)
+        self._follow(self.cell.accounts)
 
     @answers(SetAccounts)
     def set_accounts(self, msg: SetAccounts) -> None:
         """Forget those that are gone; begin with new ones."""
-        self.cell.files = msg.files
-        self._follow(msg.files)
+        self.cell.accounts = msg.accounts
+        self._follow(msg.accounts)
 
     def _follow(self, files: Iterable[Path]) -> None:
         wanted = dict.fromkeys(files)
@@ -147,10 +149,11 @@ class Tokens(Actor):
     async def _renew(self, file: Path, name: str) -> str:
         """Have a new token; why not, where it was not to be had."""
         cell = self.cell
+        transport = cell.accounts[file]
         try:
             account = read_account(await cell.read(file))
             with trio.fail_after(FETCH_S):
-                cell.tokens[name] = await fetch(cell.transport, account, cell.wall())
+                cell.tokens[name] = await fetch(transport, account, cell.wall())
         except OSError as error:
             return f"cannot be read ({type(error).__name__})"
         except (BadAccount, TokenRefused) as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
+
 from runtime import Request
 
 if TYPE_CHECKING:
@@ -24,6 +26,6 @@ def token_name(file: Path) -> str:
 
 
 class SetAccounts(Request["Tokens", None], frozen=True):
-    """After a reload: the key files of the accounts to have tokens of."""
+    """After a reload: whose tokens to have, and over which transport to ask."""
 
-    files: tuple[Path, ...]
+    accounts: dict[Path, httpx.AsyncBaseTransport]

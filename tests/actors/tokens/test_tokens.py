@@ -188,7 +188,7 @@ async def running(
 ) -> AsyncIterator[tuple[TokensCell, Ref[Tokens], Files]]:
     disk = Files(*(() if missing else files))
     wall = lambda: NOW + trio.current_time()  # noqa: E731 - one clock, two names
-    cell = TokensCell(files, server, wall, Random(0), disk.read)
+    cell = TokensCell(dict.fromkeys(files, server), wall, Random(0), disk.read)
     root = ChildSpec(
         "system", lambda: Supervisor([ChildSpec("tokens", lambda: Tokens(cell))])
     )
@@ -255,7 +255,7 @@ async def test_an_account_that_is_taken_out_has_no_token(
     server = TokenServer()
     async with running(server, FILE) as (cell, ref, _):
         await until(server, 1)
-        await ref.ask(SetAccounts(()))
+        await ref.ask(SetAccounts({}))
 
         assert cell.environ({}).get(token_name(FILE)) is None
 
