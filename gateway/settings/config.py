@@ -488,6 +488,8 @@ class ProviderConfig:
         if self.service_account_file is not None:
             if self.kind != "vertex":
                 yield "service_account_file", f"is for vertex, not for {self.kind}"
+            if not self.project:
+                yield "project", "is missing; a service account calls in a project"
             if self.key_env or self.key:
                 other = "key_env" if self.key_env else "key"
                 yield "service_account_file", f"and {other} are two keys; name one"

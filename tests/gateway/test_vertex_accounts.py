@@ -64,9 +64,8 @@ def account(folder: Path) -> Path:
 
 
 def vertex(file: Path) -> Config:
-    return config(
-        [provider("main", kind="vertex", key_env="", service_account_file=file)]
-    )
+    given = {"key_env": "", "service_account_file": file, "project": "p1"}
+    return config([provider("main", kind="vertex", **given)])
 
 
 async def test_a_request_travels_with_an_access_token(tmp_path: Path) -> None:
