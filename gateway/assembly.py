@@ -33,6 +33,7 @@ from gateway.deployments import (
     prices_of,
     routes_of,
 )
+from gateway.preferences import aliases_of, policies_of, wishes_of
 from gateway.settings.config import (
     VAULT_PREFIX,
     Config,
@@ -131,6 +132,7 @@ def provider_spec(
             upstream,
             Limits(provider.in_flight_max, provider.queue_max),
             failures_max=provider.breaker.failures_max,
+            slow_call_s=provider.breaker.slow_call_s,
         ),
         Backoff(
             first_s=provider.breaker.backoff_first_s,
@@ -182,6 +184,8 @@ def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:
         routes=routes_of(config),
         sites={site.name: _policy(site) for site in config.sites},
         facts=facts_of(config, catalogue),
+        policies=policies_of(config),
+        aliases=aliases_of(config),
     )
 
 
@@ -209,4 +213,6 @@ def _policy(site: SiteConfig) -> SitePolicy:
         models=site.models,
         output_tokens_max=site.output_tokens_max,
         capped=site.spend_max_nanousd is not None,
+        wishes=wishes_of(site.routing),
+        explain=site.routing_headers,
     )

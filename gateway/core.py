@@ -115,6 +115,7 @@ class Gateway:
                 new.in_flight_max,
                 new.queue_max,
                 new.breaker.failures_max,
+                new.breaker.slow_call_s,
             )
         )
 

@@ -123,7 +123,7 @@ def facts_of(
                 output_tokens_max=output,
                 price=prices.get(model),
                 capabilities=capabilities,
-                region=provider.region if provider.kind.startswith("bedrock") else "",
+                region=provider.data_region,
             )
     return facts
 

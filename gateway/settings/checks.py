@@ -27,6 +27,8 @@ def problems(
     """
     yield from _shared_keys(config, where)
     yield from _routes(config, where, declared.get("providers", frozenset()))
+    yield from _shares(config, where)
+    yield from _fallbacks(config, where, declared.get("models", frozenset()))
     yield from _patterns(config, where, declared.get("models", frozenset()))
 
 
@@ -63,9 +65,43 @@ def _routes(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
                 )
 
 
+def _shares(config: Config, where: Where) -> Found:
+    served = {provider.name: provider.models for provider in config.providers}
+    for model in config.models:
+        for index, share in enumerate(model.canary):
+            if share.model not in served.get(share.provider, ()):
+                yield (
+                    f"{where(model)}.canary[{index}]",
+                    f'"{share}" names no model of a configured provider',
+                )
+
+
+def _fallbacks(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
+    names = {model.name for model in config.models} | set(declared)
+    taken: dict[str, str] = {}
+    for model in config.models:
+        for kind in ("fallbacks", "context_fallbacks", "content_fallbacks"):
+            others: tuple[str, ...] = getattr(model, kind)
+            for index, other in enumerate(others):
+                here = f"{where(model)}.{kind}[{index}]"
+                if other == model.name:
+                    yield here, "is the model itself"
+                elif other not in names:
+                    known = ", ".join(sorted(names))
+                    yield here, f'"{other}" is no model; models are {known}'
+        for index, alias in enumerate(model.aliases):
+            here = f"{where(model)}.aliases[{index}]"
+            if alias in names:
+                yield here, f'"{alias}" is the name of a model'
+            elif alias in taken:
+                yield here, f'"{alias}" is an alias of {taken[alias]} too'
+            taken.setdefault(alias, model.name)
+
+
 def _patterns(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
     """A pattern that matches nothing is a misspelt limit: refuse it at load."""
     names = {model.name for model in config.models} | set(declared)
+    names |= {alias for model in config.models for alias in model.aliases}
     for site in config.sites:
         for index, pattern in enumerate(site.models):
             if pattern == "*" or any(fnmatchcase(name, pattern) for name in names):

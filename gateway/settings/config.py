@@ -21,6 +21,7 @@ from gateway.settings.definition import config, items, section, setting, table
 from gateway.settings.errors import Unfit
 from gateway.settings.keys import SiteKey
 from gateway.settings.kinds import KINDS, OnAbort, base_url
+from gateway.settings.routing import REGION, SHARE, RoutingConfig, ShareOf
 from gateway.settings.server import COUNT, Found, ServerConfig, UpstreamDeadlines
 from gateway.settings.vault import VaultConfig
 
@@ -51,7 +52,7 @@ PROJECT: Final = values.text(
 TOKENS: Final = values.integer(1, 100_000_000)
 # Kept beside actors/router/tokens/families.py by a test: settings import no actors.
 TOKENIZER: Final = values.choice(
-    "", "o200k", "cl100k", "harmony", "claude", "claude-4.7", "gemini", "llama3",
+    "", "o200k", "o200k-5", "cl100k", "harmony", "claude", "claude-4.7", "gemini", "llama3",
     "llama4", "mistral", "deepseek", "qwen", "glm", "kimi", "grok", "grok-4.3", "gemma",
     "command", "nova", "embedding", "unknown",
 )  # fmt: skip
@@ -136,6 +137,16 @@ class SiteConfig:
         doc="The time after which spend_usd_max starts anew: a calendar day or month "
         "(UTC), or never.",
     )
+    routing_headers: bool = setting(
+        values.BOOLEAN,
+        default=False,
+        doc="Whether its answers say how they were routed: x-stagedoor-route, "
+        "x-stagedoor-attempts and x-stagedoor-cost (expected, in US dollars).",
+    )
+    routing: RoutingConfig = section(
+        default_factory=RoutingConfig,
+        doc="How candidates are chosen for this site, where the model leaves it open.",
+    )
     count_tokens: CountTokens = setting(
         COUNT_TOKENS,
         default="estimate",
@@ -168,9 +179,16 @@ class BreakerConfig:
     )
     backoff_cap_s: float = setting(
         values.SECONDS,
-        default=60.0,  # A recovered provider is back in use within a minute.
+        default=15.0,  # A recovered provider has its traffic back within a minute.
         unit="seconds",
         doc="The longest wait before it is probed again.",
+    )
+
+    slow_call_s: float | None = setting(
+        values.SECONDS,
+        default=None,
+        unit="seconds",
+        doc="An answer whose first content takes longer counts as a failure.",
     )
 
     def problems(self) -> Found:
@@ -426,6 +444,12 @@ class ProviderConfig:
         values.many(UPSTREAM_NAME),
         doc="The models it serves, by its own names.",
     )
+    data_region: str = setting(
+        REGION,
+        default="",
+        default_doc="unknown",
+        doc="Where it processes prompts, as sites and models name their regions.",
+    )
     in_flight_max: int = setting(
         COUNT,
         default=64,
@@ -513,11 +537,43 @@ class ModelConfig:
         doc="Its candidates, PROVIDER/MODEL, in order of preference. Whatever fails "
         "before its first content is retried on the next.",
     )
+    aliases: tuple[str, ...] = setting(
+        values.many(MODEL_NAME),
+        default=(),
+        doc="Other names that clients may ask for it by.",
+    )
+    canary: tuple[ShareOf, ...] = setting(
+        values.many(SHARE),
+        default=(),
+        doc="Shares of its requests that try a candidate outside the route first, as "
+        '"5% PROVIDER/MODEL"; the route is their fallback.',
+    )
+    fallbacks: tuple[str, ...] = setting(
+        values.many(MODEL_NAME),
+        default=(),
+        doc="Models whose candidates are tried when all of its own have failed.",
+    )
+    context_fallbacks: tuple[str, ...] = setting(
+        values.many(MODEL_NAME),
+        default=(),
+        doc="Models for prompts that fit the window of none of its own candidates.",
+    )
+    content_fallbacks: tuple[str, ...] = setting(
+        values.many(MODEL_NAME),
+        default=(),
+        doc="Models for requests that its own refuse because of their content.",
+    )
+    routing: RoutingConfig = section(
+        default_factory=RoutingConfig,
+        doc="How its candidates are chosen; goes before the site's preferences.",
+    )
 
     def problems(self) -> Found:
         """A route leads somewhere, and nowhere twice."""
         if not self.route:
             yield "route", "is empty; name at least one PROVIDER/MODEL"
+        if sum(share.percent for share in self.canary) > 100:
+            yield "canary", "takes more than 100% of the requests"
         seen: set[Candidate] = set()
         for index, candidate in enumerate(self.route):
             if candidate in seen:

@@ -295,7 +295,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
                 "[[providers]]\nname = 'a'\nkind = 'openai'\nmodels = ['x']\n"
                 "[providers.breaker]\nbackoff_first_s = 90"
             ),
-            "providers[0].breaker.backoff_first_s: must not exceed backoff_cap_s (60)",
+            "providers[0].breaker.backoff_first_s: must not exceed backoff_cap_s (15)",
         ),
         (
             (
