@@ -52,9 +52,9 @@ PROJECT: Final = values.text(
 TOKENS: Final = values.integer(1, 100_000_000)
 # Kept beside actors/router/tokens/families.py by a test: settings import no actors.
 TOKENIZER: Final = values.choice(
-    "", "o200k", "o200k-5", "cl100k", "harmony", "claude", "claude-4.7", "gemini", "llama3",
-    "llama4", "mistral", "deepseek", "qwen", "glm", "kimi", "grok", "grok-4.3", "gemma",
-    "command", "nova", "embedding", "unknown",
+    "", "o200k", "o200k-5", "cl100k", "harmony", "claude", "claude-4.7", "gemini",
+    "llama3", "llama4", "mistral", "deepseek", "qwen", "glm", "kimi", "grok",
+    "grok-4.3", "gemma", "command", "nova", "embedding", "unknown",
 )  # fmt: skip
 KIND: Final = values.choice(*KINDS)
 ON_ABORT: Final[values.Reader[OnAbort]] = values.choice("cancel", "drain")

@@ -161,7 +161,7 @@ def _window(name: str, row: Mapping[str, Any]) -> int | None:
     if took is None or gave is None:
         return took
     family = family_of(name).name
-    apart = family == "o200k" and took + gave in SHARED_WINDOWS
+    apart = family.startswith("o200k") and took + gave in SHARED_WINDOWS
     return took + gave if apart or family == "gemini" else took
 
 

@@ -43,6 +43,8 @@ class Family(Struct, frozen=True):
 
 _ALL: Final = (
     Family("o200k", error=0.0, request=3, tools_factor=0.9, tools_error=0.25),
+    # The same tokens, one less around them.
+    Family("o200k-5", error=0.0, request=2, tools_factor=0.9, tools_error=0.25),
     Family("cl100k", "cl100k_base", error=0.0, request=3, tools_factor=0.9,
            tools_error=0.25),
     # OpenAI's open models: their system message is 63 tokens, dates included.
@@ -85,7 +87,7 @@ _NAMES: Final = tuple(
         (r"gpt-oss", "harmony"),
         (r"text-embedding-(3|ada)", "cl100k"),
         (r"gpt-4o|chatgpt-4o|gpt-4\.[1-9]|gpt-4-[1-9](?!\d)", "o200k"),
-        (r"gpt-(?:[5-9]|[12]\d)(?!\d)|\bo[1-9]\b|codex|computer-use", "o200k"),
+        (r"gpt-(?:[5-9]|[12]\d)(?!\d)|\bo[1-9]\b|codex|computer-use", "o200k-5"),
         (r"gpt-4|gpt-3\.?5|gpt-35|davinci-002|babbage-002", "cl100k"),
         (r"claude-[a-z]+-4[-.](?:[7-9]|\d\d)(?!\d)", "claude-4.7"),
         (r"claude-(?:[a-z]+-)?(?:[5-9]|\d\d)(?!\d)", "claude-4.7"),

@@ -121,7 +121,8 @@ def count(
         likely += schemas
         most += schemas * (1 + family.tools_error)
     fixed = (
-        family.request
+        # Text that is only embedded has no template around it.
+        (family.request if counted.messages else 0)
         + family.message * counted.messages
         + NAME_TOKENS * counted.names
         + CALL_TOKENS * counted.tool_calls

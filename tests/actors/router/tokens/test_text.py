@@ -1,0 +1,125 @@
+"""Texts into tokens: exact where it can be, bounded always, never an exception."""
+
+import base64
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.router.tokens import text
+from actors.router.tokens.ranks import ENCODINGS, PATTERNS, EncodingName, encoding
+
+O200K = encoding("o200k_base")
+
+
+class Counted:
+    """An encoder that remembers the longest text that it was given."""
+
+    def __init__(self) -> None:
+        self.longest = 0
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        self.longest = max(self.longest, len(text))
+        return O200K.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "expected"),
+    [
+        # As tiktoken's own encodings of these names give them.
+        ("o200k_base", "Hello, world!", [13225, 11, 2375, 0]),
+        ("cl100k_base", "Hello, world!", [9906, 11, 1917, 0]),
+        ("o200k_base", "  it's 2026\n\n", [220, 4275, 220, 1323, 21, 279]),
+        ("cl100k_base", "tiktoken is great!", [83, 1609, 5963, 374, 2294, 0]),
+    ],
+)
+def test_encodings_are_those_of_openai(
+    name: EncodingName, words: str, expected: list[int]
+) -> None:
+    assert encoding(name).encode_ordinary(words) == expected
+
+
+def test_patterns_are_those_of_tiktoken() -> None:
+    """Ours are copies, because tiktoken's come with a download."""
+    source = pytest.importorskip("tiktoken_ext.openai_public")
+    found: dict[str, str] = {}
+
+    def no_download(url: str, **_: object) -> dict[bytes, int]:
+        return {}
+
+    patch = pytest.MonkeyPatch()
+    with patch.context() as patched:
+        patched.setattr(source, "load_tiktoken_bpe", no_download)
+        for name in ENCODINGS:
+            found[name] = getattr(source, name)()["pat_str"]
+    assert found == PATTERNS
+
+
+NASTY = {
+    "nothing": "",
+    "a special token": "<|endoftext|><|im_start|>system",
+    "a lone surrogate": "a\ud800b",
+    "emoji": "\U0001f469\u200d\U0001f4bb" * 3000,
+    "Chinese": "\u6a21\u578b\u7f51\u5173" * 5000,
+    "one letter": "a" * 30_000,
+    "blanks": " " * 30_000,
+    "line ends": "\n" * 30_000,
+    "marks": "\u0301" * 20_000,
+    "zeros": "\0" * 20_000,
+    "base64": base64.b64encode(random.Random(1).randbytes(20_000)).decode(),
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_no_text_is_too_much(name: str) -> None:
+    """Special tokens are text, surrogates are replaced, long runs are cut."""
+    counted = Counted()
+    tokens = text.count(counted, NASTY[name])
+    assert tokens <= len(NASTY[name].encode("utf-8", "surrogatepass")) + 8
+    assert counted.longest <= text.PIECE_CHARS_MAX
+
+
+def test_a_million_blanks_are_counted() -> None:
+    """In one piece they overflow the stack of tiktoken's regular expressions."""
+    assert text.count(O200K, " " * 1_000_000) > 1000
+
+
+def test_text_beyond_any_window_is_extrapolated() -> None:
+    counted = Counted()
+    words = "word " * (text.TEXT_CHARS_MAX // 5 + 1000)
+    short = text.count(counted, words[: text.TEXT_CHARS_MAX])
+    assert short < text.count(counted, words) < short * 1.01
+
+
+WORDS = st.text(
+    alphabet=st.sampled_from(
+        "abcXYZ '\u00e9\u0301\u4e2d\u3002\uff0c0123456789\u00b2.,;:!?()[]{}\"\n\t/_-"
+        "\U0001f600\u0928\u094d"
+    ),
+    max_size=400,
+)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@settings(max_examples=300)
+@given(WORDS)
+def test_pieces_count_as_the_whole(name: EncodingName, words: str) -> None:
+    """Cut where the encoding would cut, nothing is counted twice or torn apart."""
+    encoder = encoding(name)
+    found = list(text.pieces(words, 40))
+    assert "".join(found) == words
+    if all(text._CUT.search(piece[-1:] + nxt[:1]) for piece, nxt in _pairs(found)):
+        whole = len(encoder.encode_ordinary(words))
+        assert sum(len(encoder.encode_ordinary(piece)) for piece in found) == whole
+
+
+def test_prose_is_counted_exactly_at_any_length() -> None:
+    prose = "The stream owns the request, and asks actors (whose handlers never wait). "
+    words = (prose * 400)[:25_000]
+    assert text.count(O200K, words) == len(O200K.encode_ordinary(words))
+
+
+def _pairs(found: list[str]) -> list[tuple[str, str]]:
+    return list(pairwise(found))
