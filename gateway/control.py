@@ -1,20 +1,25 @@
-"""The control socket: what `stagedoor tree` and `stagedoor models` ask.
+"""The control socket: what `stagedoor tree`, `models` and `vault` ask.
 
 HTTP over `state_dir/control.sock`, mode 0700 by its folder: whoever may open it is the
-gateway's own user, so there is no login. Reads only.
+gateway's own user, so there is no login: the principal is `operator:control`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from actors.provider.messages import Vitals
+from gateway import explaining
 from gateway.gate import Gate
 from gateway.http.replies import reply_error, reply_json
+from gateway.http.request import Request
 from gateway.http11_exchange import Receive, Scope, Send
+from gateway.vaultdesk import BODY_BYTES_MAX, PREFIX, VaultDesk
 from runtime import Node, System
+
+PRINCIPAL: Final = "operator:control"
 
 
 class Control:
@@ -43,9 +48,16 @@ class Control:
                 await reply_json(send, 200, await self._tree())
             case "GET", "/models":
                 await reply_json(send, 200, await self._models())
+            case "GET", explaining.PATH:
+                query: bytes = scope["query_string"]
+                status, told = await explaining.answer(self.gate, query)
+                await reply_json(send, status, told)
             case "GET", "/dump":
                 assert self.system is not None
                 await reply_json(send, 200, {"dump": self.system.dump()})
+            case method, path if path == PREFIX or path.startswith(f"{PREFIX}/"):
+                body = await Request(scope, receive, send, BODY_BYTES_MAX).read()
+                await reply_json(send, *await self._vault(method, path, body))
             case method, path:
                 await reply_error(
                     send, 404, "unknown_url", f"no {method} {path}; try /tree, /models"
@@ -54,6 +66,15 @@ class Control:
     async def _tree(self) -> dict[str, Any]:
         assert self.system is not None
         return _node(self.system.snapshot(), await self.gate.vitals())
+
+    async def _vault(
+        self, method: str, path: str, body: bytes
+    ) -> tuple[int, dict[str, Any]]:
+        assert self.system is not None
+        vault = self.system.lookup("vault")
+        assert vault is not None  # It is permanent, and outlives the edge.
+        desk = VaultDesk(vault, self.gate.config)
+        return await desk.answer(method, path, body, PRINCIPAL)
 
     async def _models(self) -> dict[str, Any]:
         vitals = await self.gate.vitals()

@@ -301,6 +301,10 @@ class Stream(Actor):
             )
             self.attempts.append(attempt)
             self.current = attempt
+            if plan.explain:
+                self.sink.routed = policy.routed(
+                    plan.candidates[step.candidate], len(self.attempts)
+                )
             fault = await attempt.run()
             if fault is None or self.sink.committed or self.ended_by:
                 return fault

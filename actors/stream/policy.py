@@ -25,6 +25,7 @@ from typing import Literal
 from msgspec import Struct
 
 from actors.provider.messages import OnAbort
+from actors.router.explain import usd
 from actors.router.messages import Candidate
 from wire.events import Fault, FaultKind
 
@@ -230,6 +231,15 @@ def _pause_s(fault: Fault, retries: int, rng: Random) -> float | None:
         return None
     # Everybody was told the same time: spread them behind it.
     return fault.retry_after_s + pause_s
+
+
+def routed(candidate: Candidate, attempts: int) -> tuple[tuple[str, str], ...]:
+    """What a site may see of its routing, as response headers."""
+    return (
+        ("x-stagedoor-route", str(candidate.deployment)),
+        ("x-stagedoor-attempts", str(attempts)),
+        ("x-stagedoor-cost", usd(candidate.cost_nanousd)),
+    )
 
 
 Abort = Literal["cancel", "drain"]

@@ -80,6 +80,7 @@ class Sink:
     reply: Reply
     headers: tuple[tuple[str, str], ...]
     passed: tuple[tuple[str, str], ...] = ()  # What the provider says of its pace.
+    routed: tuple[tuple[str, str], ...] = ()  # How it was routed, if the site wants it.
     committed: bool = False
     gone: bool = False  # The client left: nothing is sent, reading may go on.
     drained_tokens_from: int = 0
@@ -89,7 +90,15 @@ class Sink:
         """Commit: from here on this attempt answers, well or badly."""
         self.committed = True
         await self._send(
-            Begin(200, (*self.dialect.stream_headers, *self.headers, *self.passed))
+            Begin(
+                200,
+                (
+                    *self.dialect.stream_headers,
+                    *self.headers,
+                    *self.routed,
+                    *self.passed,
+                ),
+            )
         )
 
     async def send(self, out: bytes) -> None:
@@ -103,7 +112,12 @@ class Sink:
         await self._send(
             Whole(
                 status,
-                (("content-type", content_type), *self.headers, *self.passed),
+                (
+                    ("content-type", content_type),
+                    *self.headers,
+                    *self.routed,
+                    *self.passed,
+                ),
                 body,
             )
         )
@@ -113,7 +127,9 @@ class Sink:
         self.committed = True
         error = self.dialect.render_error(fault)
         await self._send(
-            Whole(error.status, (*error.headers, *self.headers), error.body)
+            Whole(
+                error.status, (*error.headers, *self.headers, *self.routed), error.body
+            )
         )
 
     async def break_off(self, fault: Fault) -> None:

@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "tree": ("tree", "show the actors of a running gateway"),
     "models": ("models", "list the models of a running gateway"),
     "catalogue": ("catalogue", "show, compare and refresh what is known of models"),
+    "vault": ("vault", "keep provider keys: add, list, rotate, revoke"),
+    "explain": ("explain", "say which candidate would serve a request, and why"),
     "settings": ("settings", "print the reference of all settings"),
     "version": ("version", "print the version"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway import explaining
 from gateway.gate import Gate
 from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request
@@ -30,6 +31,12 @@ class Ops:
             status,
             {"status": "unready" if reasons else "ready", "reasons": reasons},
         )
+
+    async def explain(self, request: Request) -> None:
+        """What the router would do with a request, and why."""
+        query: bytes = request.scope["query_string"]
+        status, told = await explaining.answer(self.gate, query)
+        await reply_json(request.send, status, told)
 
     async def metrics(self, request: Request) -> None:
         """Prometheus text; rendered in a thread, for it can be long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway import explaining
 from gateway.gate import Gate
 from gateway.http.answers import Answers
 from gateway.http.app import App, EndpointOf, Handler
@@ -62,7 +63,9 @@ def gemini_endpoints(gate: Gate) -> EndpointOf:
 def admin_app(gate: Gate, *, created: int) -> App:
     """What operators see on `admin_bind`."""
     del created
-    return App(gate, open_routes=_operations(Ops(gate)), key_routes={}, endpoints={})
+    ops = Ops(gate)
+    routes = {**_operations(ops), ("GET", explaining.PATH): ops.explain}
+    return App(gate, open_routes=routes, key_routes={}, endpoints={})
 
 
 def _operations(ops: Ops) -> dict[tuple[str, str], Handler]:
