@@ -13,6 +13,7 @@ from actors.vault.sealing import Kek
 
 TTL_S_MAX = 300.0  # A key that was disabled at the KMS must stop serving soon.
 USES_MAX = 1_000_000  # Far below the 2**32 random nonces that GCM allows one key.
+STRICT_S = 1.0  # Only a bound for what went wrong: it is dropped in the same step.
 REFRESH_AT = 0.8  # Of its life: asked for anew while the old one still serves.
 
 
@@ -71,13 +72,15 @@ class KekCache:
         """Keep it, in the place of an older copy."""
         self.drop(kek_id, version)
         kek = Kek(kek_id, version, key.view)
-        ttl_s = min(self.limits.ttl_s, TTL_S_MAX)
+        strict = self.limits.strict
+        # Strict: for the step that follows, and dropped by it.
+        ttl_s = STRICT_S if strict else min(self.limits.ttl_s, TTL_S_MAX)
         self._held[kek_id, version] = _Held(
             key=key,
             kek=kek,
             refresh_at=now + REFRESH_AT * ttl_s,
             expires_at=now + ttl_s,
-            uses_left=self.limits.uses_max,
+            uses_left=1 if strict else self.limits.uses_max,
         )
         return kek
 
@@ -93,6 +96,11 @@ class KekCache:
             if now >= held.expires_at:
                 self.drop(*place)
         return min((held.expires_at for held in self._held.values()), default=None)
+
+    def settle(self) -> None:
+        """After a change: a strict cache keeps nothing that was made on the way."""
+        if self.limits.strict:
+            self.clear()
 
     def clear(self) -> None:
         """Wipe them all."""

@@ -261,6 +261,7 @@ class Safe:
             )
         finally:
             key.wipe()
+            self.keks.settle()
 
     async def _add(
         self,
@@ -378,9 +379,12 @@ class Safe:
         KmsError, StaleRow, OSError.
         """
         active = self.holdings.active_kek(tenant, environment)
-        if active is not None:
-            await self._make_kek(tenant, environment, now, active)
-        return await self.rewrap_all(tenant, environment, now)
+        try:
+            if active is not None:
+                await self._make_kek(tenant, environment, now, active)
+            return await self.rewrap_all(tenant, environment, now)
+        finally:
+            self.keks.settle()
 
     async def rewrap_all(
         self, tenant: str, environment: str, now: Callable[[], float]

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "catalogue": ("catalogue", "show, compare and refresh what is known of models"),
     "vault": ("vault", "keep provider keys: add, list, rotate, revoke"),
     "explain": ("explain", "say which candidate would serve a request, and why"),
+    "audit": ("audit", "verify, prove, follow or export the audit log"),
     "settings": ("settings", "print the reference of all settings"),
     "version": ("version", "print the version"),
 }

@@ -1,7 +1,7 @@
 """The client of a running gateway's control socket: HTTP/1.1 over a Unix socket.
 
-Owns: finding the socket, one GET, and what is said when nobody answers.
-Never: writes anything; whoever may open the socket is the gateway's own user.
+Owns: finding the socket, one exchange, and what is said when nobody answers.
+Whoever may open the socket is the gateway's own user.
 """
 
 from __future__ import annotations
@@ -40,15 +40,34 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(os.fspath(self._path))
 
 
+class Refused(ControlError):
+    """The gateway understood and says no; the message is its own."""
+
+
 def get(path: Path, target: str) -> Any:
     """The JSON that a running gateway answers to GET `target`.
 
     Raises:
         ControlError: No gateway runs there, or it answers with an error.
     """
+    return _exchange(path, "GET", target, None)
+
+
+def post(path: Path, target: str, value: Any) -> Any:
+    """The JSON that a running gateway answers to POST `target` with this JSON.
+
+    Raises:
+        ControlError: No gateway runs there, or it answers with an error.
+    """
+    return _exchange(path, "POST", target, json.dumps(value).encode())
+
+
+def _exchange(path: Path, method: str, target: str, given: bytes | None) -> Any:
     connection = _Connection(path)
     try:
-        connection.request("GET", target, headers={"Accept": "application/json"})
+        connection.request(
+            method, target, body=given, headers={"Accept": "application/json"}
+        )
         response = connection.getresponse()
         body = response.read(ANSWER_BYTES_MAX + 1)
     except (FileNotFoundError, ConnectionRefusedError):
@@ -66,12 +85,22 @@ def get(path: Path, target: str) -> Any:
         connection.close()
     if len(body) > ANSWER_BYTES_MAX:
         raise ControlError(f"the answer to {target} exceeds {ANSWER_BYTES_MAX} bytes")
+    if response.status in (400, 409, 503):
+        raise Refused(_reason(body) or f"the gateway answered {response.status}")
     if response.status != 200:
         raise ControlError(f"the gateway answered {response.status} to {target}")
     try:
         return json.loads(body)
     except ValueError:
         raise ControlError(f"the answer to {target} is no JSON") from None
+
+
+def _reason(body: bytes) -> str:
+    """What the gateway says of an error, made fit for a terminal."""
+    try:
+        return plain(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def add_gateway(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,176 @@
+"""The vault over HTTP: JSON in, JSON out. For the control socket and the admin API.
+
+Owns: what a command looks like as JSON. Whoever calls has settled who is asking: the
+principal is an argument. Keys come in HPKE-sealed, so that no JSON ever holds one; none
+goes out.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from actors.auditor.messages import AuditUnavailable
+from actors.vault.messages import (
+    Deliver,
+    DeliveryKey,
+    KeyScope,
+    ListSecrets,
+    ReportVault,
+    RevokeSecret,
+    RotateKek,
+    Shred,
+    VaultRefused,
+)
+from gateway.settings.config import Config
+from runtime import AskError, Ref
+
+PREFIX: Final = "/vault"
+BODY_BYTES_MAX: Final = 64 * 1024  # A sealed key of 16 kB as base64, and its names.
+
+T = TypeVar("T")
+
+
+class SecretCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command about one secret; what is left out is the configuration's own."""
+
+    provider: str
+    name: str = "default"
+    tenant: str = ""
+    environment: str = ""
+    delivery: str = ""
+    hosts: tuple[str, ...] = ()
+    access_key_id: str = ""
+    replace: bool = False
+    revoke_open: bool = False
+
+    def __repr__(self) -> str:
+        return f"<SecretCommand {self.provider}/{self.name}>"
+
+
+class TenantCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command about all keys of a tenant and environment."""
+
+    tenant: str = ""
+    environment: str = ""
+
+
+class VaultDesk:
+    """Answers commands; one a request."""
+
+    def __init__(self, vault: Ref[Any], config: Config) -> None:
+        self._vault = vault
+        self._config = config
+
+    def __repr__(self) -> str:
+        return "<VaultDesk>"
+
+    async def answer(
+        self, method: str, path: str, body: bytes, principal: str
+    ) -> tuple[int, dict[str, Any]]:
+        """The status and the value to reply with."""
+        try:
+            return 200, await self._answer(method, path, body, principal)
+        except _Unknown:
+            return 404, _error(f"there is no {method} {path}")
+        except msgspec.MsgspecError as error:
+            return 400, _error(f"the command cannot be read: {error}")
+        except VaultRefused as refused:
+            return 409, _error(str(refused))
+        except (AuditUnavailable, AskError) as error:
+            return 503, _error(str(error))
+
+    async def _answer(
+        self, method: str, path: str, body: bytes, principal: str
+    ) -> dict[str, Any]:
+        ask = self._vault.ask
+        match method, path:
+            case "GET", "/vault":
+                return _plain(await ask(ReportVault()))
+            case "GET", "/vault/delivery-key":
+                key = await ask(DeliveryKey())
+                vault = self._config.vault
+                return {
+                    "public_key": base64.b64encode(key).decode(),
+                    "tenant": vault.tenant,
+                    "environment": vault.environment,
+                }
+            case "GET", "/vault/secrets":
+                return {"secrets": _plain(await ask(ListSecrets(principal)))}
+            case "POST", "/vault/secrets":
+                return _plain(await ask(self._deliver(body, principal)))
+            case "POST", "/vault/secrets/revoke":
+                command = _read(body, SecretCommand)
+                scope = self._scope(command)
+                ended = RevokeSecret(scope, principal, command.revoke_open)
+                return {"revoked": await ask(ended)}
+            case "POST", "/vault/keks/rotate":
+                where = self._tenant(body)
+                return {"rewrapped": await ask(RotateKek(*where, principal))}
+            case "POST", "/vault/shred":
+                where = self._tenant(body)
+                return {"destroyed": await ask(Shred(*where, principal))}
+            case _:
+                raise _Unknown
+
+    def _deliver(self, body: bytes, principal: str) -> Deliver:
+        command = _read(body, SecretCommand)
+        scope = self._scope(command)
+        try:
+            delivery = base64.b64decode(command.delivery, validate=True)
+        except ValueError:
+            raise VaultRefused(scope, "its delivery is no base64") from None
+        return Deliver(
+            scope=scope,
+            delivery=delivery,
+            hosts=command.hosts or self._hosts(scope),
+            principal=principal,
+            access_key_id=command.access_key_id,
+            replace=command.replace,
+        )
+
+    def _hosts(self, scope: KeyScope) -> tuple[str, ...]:
+        """Where the provider is today: what the key may be sent to, from now on."""
+        for provider in self._config.providers:
+            host = urlsplit(provider.base_url).hostname
+            if provider.name == scope.provider and host:
+                return (host,)
+        raise VaultRefused(
+            scope, "no provider of this name is configured; name its hosts"
+        )
+
+    def _scope(self, command: SecretCommand) -> KeyScope:
+        vault = self._config.vault
+        return KeyScope(
+            command.provider,
+            command.name,
+            command.tenant or vault.tenant,
+            command.environment or vault.environment,
+        )
+
+    def _tenant(self, body: bytes) -> tuple[str, str]:
+        command = _read(body, TenantCommand)
+        vault = self._config.vault
+        return (
+            command.tenant or vault.tenant,
+            command.environment or vault.environment,
+        )
+
+
+class _Unknown(Exception):
+    """No such command."""
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    return msgspec.json.decode(body or b"{}", type=kind)
+
+
+def _plain(value: object) -> Any:
+    return msgspec.to_builtins(value)
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message}}
