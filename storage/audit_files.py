@@ -15,7 +15,9 @@ is there is whole. `open_log` decides whether this is the log that was acknowled
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -42,6 +44,8 @@ SEGMENT_READ_MAX: Final = (
 )  # Far above any segment; a larger one is none of ours.
 ANCHOR_BYTES_MAX: Final = 1 << 24  # An anchor file that grew for years.
 SEGMENT_BYTES_MAX: Final = 1 << 29  # Publishing has failed for long: stop, say so.
+
+ORIGIN_BYTES_MAX: Final = 512
 
 SEGMENT: Final = "wal"
 CHECKPOINT: Final = "checkpoint"
@@ -228,6 +232,20 @@ def split_anchors(notes: bytes) -> list[bytes]:
     if current:
         found.append(b"".join(current))
     return found
+
+
+def origin_of(state_dir: Path, configured: str) -> str:
+    """The log's name: as configured, or made once and kept. Raises OSError."""
+    if configured:
+        return configured
+    kept = state_dir / "audit" / "origin"
+    name = read_file(kept, ORIGIN_BYTES_MAX)
+    if name is None:
+        host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost"
+        name = f"{host}/stagedoor-{secrets.token_hex(4)}\n".encode()
+        make_folders(kept.parent, below=state_dir)
+        write_file(kept, name)
+    return name.decode().strip()
 
 
 def log_folder(state_dir: Path, origin: str) -> Path:

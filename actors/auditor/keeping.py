@@ -57,6 +57,8 @@ class LogKeeper:
     def attest(self, event: AuditEvent, now_ms: int) -> Deferred[Receipt]:
         """Take an event that somebody waits for. Raises BadEvent, AuditUnavailable."""
         log = self.book.log
+        if self.book.disowned:
+            raise AuditUnavailable(f"the audit log is refused: {self.book.disowned}")
         if log.full:
             raise AuditUnavailable(
                 f"{len(log.pending)} entries of the audit log wait for the disk; "
@@ -91,7 +93,8 @@ class LogKeeper:
             witnessed=book.witnessed,
             waiting=len(book.log.pending),
             denials_folded=self.folding.folded,
-            trouble=book.trouble
+            trouble=book.disowned
+            or book.trouble
             or (book.publish_trouble and f"publishing: {book.publish_trouble}"),
         )
 
@@ -214,7 +217,9 @@ class LogKeeper:
             try:
                 signatures = await book.cosigner.cosign(shown, book.store)
             except WitnessRefused as error:
-                raise Tripped(str(error)) from None
+                # What is on disk is not what was signed before: nothing may rest on it.
+                book.disowned = str(error)
+                return
             if signatures:
                 note = witnessed = with_signatures(note, signatures)
         await book.store.show(note, witnessed)

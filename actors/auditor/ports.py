@@ -87,3 +87,4 @@ class AuditBook:
     witnessed: int = 0
     trouble: str = ""
     publish_trouble: str = ""
+    disowned: str = ""  # By a witness: no event is acknowledged any more.

@@ -1,0 +1,262 @@
+"""`stagedoor audit`: verify, prove, tail, export and anchor an audit log.
+
+Owns: how they are asked and what they print. All work on a folder, which may be a copy
+on another machine: no gateway is asked, nothing but a public key is trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from actors.auditor.merkle import (
+    check_consistency,
+    check_inclusion,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+)
+from actors.auditor.notes import (
+    NOTE_BYTES_MAX,
+    BadNote,
+    Verifier,
+    open_checkpoint,
+)
+from actors.auditor.tiles import BadTile, TileTree
+from actors.auditor.wal import LogRefused
+from gateway.cli import OK, REFUSED, USAGE, complain
+from storage import audit_verify
+from storage.audit_files import CHECKPOINT, VKEY, read_anchors, read_file
+
+FOLLOW_S: Final = 0.5  # How often `tail --follow` looks.
+PROOF_HEAD: Final = "c2sp.org/tlog-proof@v1"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """One parser for each thing that can be done."""
+    todo = parser.add_subparsers(dest="todo", metavar="WHAT", required=True)
+
+    verify = todo.add_parser("verify", help="check a log, or all logs of a folder")
+    _log(verify, many=True)
+    verify.add_argument(
+        "--anchor", type=Path, action="append", default=[], metavar="FILE",
+        help="a file of checkpoints that the log must continue (repeat)",
+    )  # fmt: skip
+    verify.add_argument(
+        "--witness", action="append", default=[], metavar="VKEY",
+        help="a witness's key whose signature counts (repeat)",
+    )  # fmt: skip
+    verify.add_argument(
+        "--quorum", type=int, default=0, metavar="N",
+        help="how many witnesses must have signed (default: as many as are named)",
+    )  # fmt: skip
+    verify.add_argument(
+        "--records", type=Path, metavar="DIR",
+        help="the folder of request records, to check those against the log too",
+    )  # fmt: skip
+
+    prove = todo.add_parser("prove", help="print the proof that an entry is in the log")
+    _log(prove)
+    prove.add_argument(
+        "index", type=int, metavar="N", help="the entry's number, from 0"
+    )
+    prove.add_argument("--entry", action="store_true", help="print the entry instead")
+
+    tail = todo.add_parser("tail", help="print the last entries")
+    _log(tail)
+    tail.add_argument("-n", type=int, default=20, metavar="N", help="how many (20)")
+    tail.add_argument("--follow", action="store_true", help="go on as it grows")
+
+    export = todo.add_parser("export", help="print all entries, a line each")
+    _log(export)
+    export.add_argument("--from", dest="first", type=int, default=0, metavar="N")
+    export.add_argument("--to", dest="last", type=int, default=None, metavar="N")
+
+    anchor = todo.add_parser(
+        "anchor", help="add the log's checkpoint to a file, if it continues that file"
+    )
+    _log(anchor)
+    anchor.add_argument("file", type=Path, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it."""
+    try:
+        match args.todo:
+            case "verify":
+                return _verify(args)
+            case "prove":
+                return _prove(args)
+            case "tail":
+                return _tail(args)
+            case "export":
+                return _export(args)
+            case _:
+                return _anchor(args)
+    except (BadNote, BadTile, LogRefused) as error:
+        complain(error)
+        return REFUSED
+    except OSError as error:
+        complain(f"{error.filename or args.folder}: {error.strerror or error}")
+        return USAGE
+
+
+def _log(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the log's folder")
+    parser.add_argument(
+        "--vkey", action="append" if many else "store", metavar="VKEY",
+        default=[] if many else None, required=many,
+        help="the log's public key, as STATE/audit/LOG/vkey had it when it was begun"
+        + (" (repeat for each log)" if many else " (default: the folder's own)"),
+    )  # fmt: skip
+
+
+def _verify(args: argparse.Namespace) -> int:
+    keys = [Verifier.parse(one) for one in args.vkey]
+    witnesses = tuple(Verifier.parse(one) for one in args.witness)
+    expected = audit_verify.Expectations(
+        anchors=tuple(args.anchor),
+        witnesses=witnesses,
+        quorum=args.quorum or len(witnesses),
+        records=args.records,
+    )
+    pairs, problems = audit_verify.match(audit_verify.logs_in(args.folder), keys)
+    for folder, key in pairs:
+        report = audit_verify.verify(folder, key, expected)
+        problems += [f"{key.name}: {one}" for one in report.problems]
+        if not report.problems:
+            print(_summary(report))
+    for one in problems:
+        complain(one)
+    return REFUSED if problems else OK
+
+
+def _summary(report: audit_verify.Report) -> str:
+    facts = [f"{report.origin}: {report.size} entries are as they were signed"]
+    if report.size > report.published:
+        facts.append(f"{report.size - report.published} of them not published yet")
+    if report.anchors:
+        facts.append(f"{report.anchors} anchored checkpoints continued")
+    if report.witnesses:
+        names = ", ".join(report.witnesses)
+        facts.append(f"witnessed at {report.witnessed} by {names}")
+    if report.batches:
+        facts.append(f"{report.batches} batches of records unchanged")
+    return "; ".join(facts)
+
+
+def _prove(args: argparse.Namespace) -> int:
+    key = _key(args)
+    index: int = args.index
+    note, proof, entry = audit_verify.proved(
+        args.folder, key, index,
+        lambda tree, size: inclusion_proof(tree.node, index, size),
+    )  # fmt: skip
+    checkpoint = open_checkpoint(note, key)
+    try:
+        check_inclusion(
+            leaf_hash(entry), index, checkpoint.size, proof, checkpoint.root
+        )
+    except ValueError as error:
+        raise BadTile(f"entry {index} is not what the log covers: {error}") from None
+    if args.entry:
+        sys.stdout.buffer.write(entry)
+        return OK
+    lines = [PROOF_HEAD, f"index {index}", *(b64encode(one).decode() for one in proof)]
+    sys.stdout.write("\n".join([*lines, "", note.decode()]))
+    return OK
+
+
+def _tail(args: argparse.Namespace) -> int:
+    key = _key(args)
+    size = _size(args.folder, key)
+    at = max(0, size - max(0, args.n))
+    while True:
+        for index, leaf in _leaves(args.folder, key, at):
+            _print(leaf)
+            at = index + 1
+        if not args.follow:
+            return OK
+        sys.stdout.flush()
+        time.sleep(FOLLOW_S)
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Only what a signed checkpoint covers: the folder is verified first."""
+    key = _key(args)
+    report = audit_verify.verify(args.folder, key, audit_verify.Expectations())
+    for problem in report.problems:
+        complain(problem)
+    if report.problems:
+        return REFUSED
+    for index, leaf in _leaves(args.folder, key, max(0, args.first)):
+        if args.last is not None and index > args.last:
+            break
+        _print(leaf)
+    return OK
+
+
+def _anchor(args: argparse.Namespace) -> int:
+    """Run by another user, whose file the gateway's user cannot write."""
+    key = _key(args)
+    note = read_file(args.folder / CHECKPOINT, NOTE_BYTES_MAX)
+    if note is None:
+        raise BadNote(f"{args.folder} has no published checkpoint yet")
+    now = open_checkpoint(note, key)
+    for before in read_anchors([args.file], key):
+        if before.size > now.size:
+            raise BadNote(
+                f"{args.file} knows {before.size} entries, the log has {now.size}: it "
+                f"was rolled back"
+            )
+        tree = audit_verify.reader(args.folder, now.size)
+        _check_growth(tree, before.size, before.root, now.size, now.root)
+        if before.size == now.size:
+            return OK
+    with args.file.open("ab") as file:
+        file.write(note + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    print(f"{args.file}: {now.origin} at {now.size}")
+    return OK
+
+
+def _check_growth(
+    tree: TileTree, old: int, old_root: bytes, new: int, new_root: bytes
+) -> None:
+    try:
+        proof = consistency_proof(tree.node, old, new)
+        check_consistency(old, new, proof, old_root, new_root)
+    except ValueError as error:
+        raise BadNote(f"the log does not continue what is anchored: {error}") from None
+
+
+def _key(args: argparse.Namespace) -> Verifier:
+    if args.vkey is not None:
+        return Verifier.parse(args.vkey)
+    own = read_file(args.folder / VKEY, NOTE_BYTES_MAX)
+    if own is None:
+        raise BadNote(f"{args.folder} holds no vkey; give it with --vkey")
+    return Verifier.parse(own.decode(errors="replace"))
+
+
+def _size(folder: Path, key: Verifier) -> int:
+    note = read_file(folder / CHECKPOINT, NOTE_BYTES_MAX)
+    size = open_checkpoint(note, key).size if note is not None else 0
+    for index, _ in audit_verify.leaves(folder, key, size):
+        size = index + 1
+    return size
+
+
+def _leaves(folder: Path, key: Verifier, first: int) -> Iterator[tuple[int, bytes]]:
+    return audit_verify.leaves(folder, key, first)
+
+
+def _print(leaf: bytes) -> None:
+    sys.stdout.write(leaf.decode(errors="replace") + "\n")
