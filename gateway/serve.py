@@ -19,9 +19,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import attrs
 import httpx
 import trio
 
+from actors.auditor.ports import AuditBook
+from actors.auditor.wal import LogRefused
 from actors.ledger.accounts import window_start_s
 from actors.provider.transport import Transport
 from actors.router.catalogue import files as catalogue_files
@@ -49,6 +52,8 @@ from gateway.settings.load import Source
 from gateway.settings.server import ServerConfig
 from gateway.settings.state_dir import prepare
 from gateway.settings.watch import changes
+from storage.audit_files import AuditFiles, open_log, origin_of
+from storage.audit_witness import Witnesses, witnesses
 from storage.records import RecordFiles, spent_since
 from storage.vault_files import VaultFiles
 
@@ -112,7 +117,9 @@ async def open_gateway(
     control = Control(gate)
     cells = _listeners(config.server, gate, control, urls)
     journal = RecordFiles(state_dir, time.time)
+    audit: _Audit | None = None
     try:
+        audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
         spent = await trio.to_thread.run_sync(_spent, config, time.time())
         safe = await trio.to_thread.run_sync(_safe, config, state_dir, environ)
         catalogue = await trio.to_thread.run_sync(_catalogue, state_dir)
@@ -123,6 +130,7 @@ async def open_gateway(
             gate,
             environ=environ,
             journal=journal,
+            book=audit.book,
             safe=safe,
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),
@@ -137,6 +145,8 @@ async def open_gateway(
         for cell in cells:
             cell.close()
         journal.close()
+        if audit is not None:
+            await audit.close()
 
 
 def _safe(config: Config, state_dir: Path, environ: Mapping[str, str]) -> Safe:
@@ -151,6 +161,40 @@ def _safe(config: Config, state_dir: Path, environ: Mapping[str, str]) -> Safe:
         wall=time.time,
         transport=lambda: Transport(tls=ssl.create_default_context()),
     )
+
+
+@attrs.frozen
+class _Audit:
+    """The audit log, and what is closed with it."""
+
+    book: AuditBook
+    files: AuditFiles
+    witnesses: Witnesses | None
+
+    async def close(self) -> None:
+        """After the auditor has stopped."""
+        self.files.close()
+        if self.witnesses is not None:
+            await self.witnesses.aclose()
+
+
+def _open_audit(server: ServerConfig, state_dir: Path) -> _Audit:
+    """The log as it was left. Raises ConfigError: it is not what was acknowledged."""
+    settings = server.audit
+    try:
+        origin = origin_of(state_dir, settings.origin)
+        cosigner = witnesses(settings.witness_urls, settings.witness_keys)
+        book, files = open_log(state_dir, origin, settings.anchors)
+    except LogRefused as error:
+        raise ConfigError((Problem("", "server.audit", str(error)),)) from None
+    except ValueError as error:  # A witness's key that is none.
+        problem = Problem("", "server.audit.witness_keys", str(error))
+        raise ConfigError((problem,)) from None
+    except OSError as error:
+        what = f"the audit log cannot be opened: {error.strerror or error}"
+        raise ConfigError((Problem("", "server.audit", what),)) from None
+    book.cosigner = cosigner
+    return _Audit(book, files, cosigner)
 
 
 def _transports() -> assembly.MakeTransport:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.settings import values
+from gateway.settings.audit import AuditConfig
 from gateway.settings.definition import config, section, setting
 
 COUNT: Final = values.integer(1, 1_000_000)
@@ -208,6 +209,10 @@ class ServerConfig:
         default_factory=Deadlines,
         doc="How long things may take. `connect_s` < `headers_s` < `first_content_s` "
         "< `total_s`, and `idle_s` < `total_s`.",
+    )
+    audit: AuditConfig = section(
+        default_factory=AuditConfig,
+        doc="The tamper-evident log of grants, rotations, changes and logins.",
     )
 
     def problems(self) -> Found:
