@@ -74,6 +74,9 @@ CAPABILITIES: Final = (
     ("computer_use", ("supports_computer_use",)),
 )
 
+USD_PER_TOKEN_MAX: Final = 1  # The dearest in the list is a thousandth of a dollar.
+TOKENS_MAX: Final = 10**9
+
 # Of OpenAI: 272,000 + 128,000 and 922,000 + 128,000 stand apart in the list.
 SHARED_WINDOWS: Final = frozenset({400_000, 1_050_000})
 
@@ -266,8 +269,9 @@ def _search(row: Mapping[str, Any]) -> int:
         cast("dict[str, Any]", sizes).get(f"search_context_size_{size}")
         for size in ("medium", "low", "high")
     ]
-    cost = next((one for one in costs if one), 0)
-    return int(Decimal(cost) * NANOUSD_PER_USD)
+    # What one search costs is priced like one token: dollars each.
+    each = next((cost for cost in map(_money, costs) if cost), 0)
+    return each // TOKENS_PER_MTOK
 
 
 def _money(value: object) -> int | None:
@@ -275,7 +279,7 @@ def _money(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     amount = Decimal(value)
-    if not amount.is_finite() or amount < 0:
+    if not 0 <= amount <= USD_PER_TOKEN_MAX:
         return None
     nanousd = amount * NANOUSD_PER_USD * TOKENS_PER_MTOK
     # Fifteen digits: beyond them stands what is left of somebody's float.
@@ -286,4 +290,4 @@ def _money(value: object) -> int | None:
 def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
-    return int(value) if value > 0 else None
+    return int(value) if 0 < value <= TOKENS_MAX else None

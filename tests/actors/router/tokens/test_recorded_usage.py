@@ -134,10 +134,15 @@ def test_texts_for_openai_are_counted_to_the_token() -> None:
 
 def test_long_prompts_are_within_a_tenth_for_openai() -> None:
     long = [
-        one for one in SEEN
-        if one.family.name in OPENAI and one.billed > 1000 and not one.content.servers and not one.content.pictures
-        and not one.content.files and not one.content.opaque_bytes
-    ]  # fmt: skip
+        one
+        for one in SEEN
+        if one.family.name in OPENAI
+        and one.billed > 1000
+        and not one.content.servers
+        and not one.content.pictures
+        and not one.content.files
+        and not one.content.opaque_bytes
+    ]
     assert len(long) >= 4
     for one in long:
         assert one.count.tokens == pytest.approx(one.billed, rel=0.1)
