@@ -19,8 +19,8 @@ from actors.auditor.ports import AuditBook, Journal
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
 from actors.ledger.messages import SetLimits
-from actors.provider.messages import Remove as RemoveProvider
 from actors.provider.messages import SetUpstream
+from actors.provider.transport import Transport
 from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
 from actors.router.tokens.counter import Counter
@@ -34,7 +34,7 @@ from gateway.gate import Gate
 from gateway.keysafe import rules_of
 from gateway.settings.changes import diff
 from gateway.settings.config import Config, ProviderConfig
-from runtime import Actor, Spawn
+from runtime import Actor, Spawn, StopChild
 
 
 @attrs.define
@@ -46,8 +46,9 @@ class Gateway:
     gate: Gate
     transports: dict[str, httpx.AsyncBaseTransport]
     _make: assembly.MakeTransport
-    _retiring: list[httpx.AsyncBaseTransport]
+    _retiring: list[Retired]
     catalogue: Lookup = NO_CATALOGUE
+    _turn: trio.Lock = attrs.field(factory=trio.Lock, repr=False)
 
     async def drain(self) -> None:
         """Stop in order, within `drain_s`."""
@@ -59,8 +60,24 @@ class Gateway:
         """Apply what can be applied while serving; say what needs a restart.
 
         Requests under way finish as they began: with their plan, their upstream and
-        their hold.
+        their hold. Two at once take turns. Raises AskError when an actor could not be
+        told; the next reload then does what this one left.
         """
+        async with self._turn:
+            await self._reload(config)
+
+    async def sweep(self) -> None:
+        """Close the replaced pools whose last call has been sent, and dead sockets."""
+        now = trio.current_time()
+        due = [retired for retired in self._retiring if retired.at <= now]
+        for retired in due:
+            self._retiring.remove(retired)
+            await retired.transport.aclose()
+        for transport in self.transports.values():
+            if isinstance(transport, Transport):
+                transport.sweep()
+
+    async def _reload(self, config: Config) -> None:
         changed = diff(self.config, config)
         log = self.gate.logs.log
         for change in changed.restart:
@@ -70,9 +87,6 @@ class Gateway:
         old = {provider.name: provider for provider in self.config.providers}
         for provider in config.providers:
             await self._apply_provider(old.pop(provider.name, None), provider)
-        for name in old:
-            self.tree.providers.offer(RemoveProvider(name))
-            self._retire(name)
         # Keys and limits before routes: nobody is sent where no key or cap is yet.
         accounts = assembly.accounts_of(config, self.transports)
         await self.tree.tokens.ask(SetAccounts(accounts))
@@ -89,6 +103,11 @@ class Gateway:
         if self.gate.counter is not None:
             yardsticks = yardsticks_of(config, self.catalogue)
             self.gate.counter.follow(yardsticks, table.routes)
+        # Last: until here plans could still name them.
+        for gone in old.values():
+            why = "removed from the config"
+            await self.tree.providers.ask(StopChild(gone.name, why))
+            self._retire(gone)
         self.gate.config = config
         self.gate.sites.replace(config)
         self.config = config
@@ -100,12 +119,12 @@ class Gateway:
         if old == new:
             return
         if old is not None:
-            self._retire(old.name)
+            self._retire(old)
         transport = self.transports[new.name] = self._make(new)
         spec = assembly.provider_spec(
             new, transport, self.catalogue, vault=self.config.vault
         )
-        ref = self.tree.provider(new.name) if old is not None else None
+        ref = self.tree.provider(new.name)
         if ref is None:
             await self.tree.providers.ask(Spawn(provider_child(spec)))
             return
@@ -119,9 +138,25 @@ class Gateway:
             )
         )
 
-    def _retire(self, name: str) -> None:
-        """Keep a replaced pool for the calls that still use it; closed at the end."""
-        self._retiring.append(self.transports.pop(name))
+    def _retire(self, old: ProviderConfig) -> None:
+        """Keep a replaced pool until every call that was given it has been sent.
+
+        Those wait for a connection or a key, at most as long as for a head. Answers
+        that are open when the pool closes end by themselves.
+        """
+        transport = self.transports.pop(old.name, None)
+        if transport is not None:
+            wait_s = max(old.deadlines.connect_s, old.deadlines.headers_s)
+            at = trio.current_time() + wait_s
+            self._retiring.append(Retired(transport, at))
+
+
+@attrs.frozen
+class Retired:
+    """A pool that no new call is given, and when it can be closed."""
+
+    transport: httpx.AsyncBaseTransport
+    at: float
 
 
 @asynccontextmanager
@@ -176,7 +211,7 @@ async def open_core(
         counter=counter,
         edge=edge,
     )
-    retiring: list[httpx.AsyncBaseTransport] = []
+    retiring: list[Retired] = []
     try:
         async with open_tree(spec) as tree:
             gate.attach(tree.system.lookup)
@@ -185,5 +220,5 @@ async def open_core(
             )
     finally:
         with trio.CancelScope(shield=True):
-            for transport in (*transports.values(), *retiring):
+            for transport in (*transports.values(), *(r.transport for r in retiring)):
                 await transport.aclose()

@@ -15,7 +15,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,8 @@ from gateway.settings.load import Source
 from gateway.settings.server import ServerConfig
 from gateway.settings.state_dir import prepare
 from gateway.settings.watch import changes
+from gateway.signals import Signals, listening
+from runtime import AskError, DomainError
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_witness import Witnesses, witnesses
 from storage.records import RecordFiles, spent_since
@@ -59,6 +61,7 @@ from storage.vault_files import VaultFiles
 
 OnReady = Callable[[Sequence[str]], None]
 
+SWEEP_S: Final = 15.0  # A few times in the life of an idle connection (55 s).
 FILES_PER_CONNECTION: Final = 2  # A client's socket and an upstream's.
 FILES_SPARE: Final = 256  # Idle upstream connections, logs, records, the database.
 
@@ -85,17 +88,21 @@ async def serve(
     logs.take_over()
     urls: list[str] = []
     try:
-        async with open_gateway(config, environ=os.environ, logs=logs, urls=urls) as (
-            gateway
-        ):
-            if on_ready is not None:
-                on_ready(urls)
-            async with trio.open_nursery() as nursery:
-                if source is not None:
-                    nursery.start_soon(_follow, gateway, source)
-                await _obey_signals(gateway, source)
-                nursery.cancel_scope.cancel(reason="stopping")
-            await gateway.drain()
+        with listening() as signals:
+            async with open_gateway(
+                config, environ=os.environ, logs=logs, urls=urls
+            ) as gateway:
+                if on_ready is not None:
+                    on_ready(urls)
+                async with trio.open_nursery() as nursery:
+                    wanted, reloads = trio.open_memory_channel[None](1)
+                    if source is not None:
+                        nursery.start_soon(_follow, source, wanted)
+                        nursery.start_soon(_reloading, gateway, source, reloads)
+                    nursery.start_soon(_sweep, gateway)
+                    await _obey(signals, gateway, wanted)
+                    nursery.cancel_scope.cancel(reason="stopping")
+                await _drain(signals, gateway)
     finally:
         logs.close()
 
@@ -294,37 +301,73 @@ def _tls(server: ServerConfig) -> ssl.SSLContext | None:
         raise ConfigError((Problem("", "server.tls_cert", what),)) from None
 
 
-async def _obey_signals(gateway: Gateway, source: Source | None) -> None:
+async def _obey(
+    signals: Signals, gateway: Gateway, reload: trio.MemorySendChannel[None]
+) -> None:
     """Return on SIGTERM or SIGINT. SIGHUP reloads, SIGUSR1 dumps the tree."""
-    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-    with trio.open_signal_receiver(*wanted) as received:
-        async for number in received:
-            match number:
-                case signal.SIGHUP:
-                    if source is not None:
-                        await _reload(gateway, source)
-                case signal.SIGUSR1:
-                    _say(gateway.tree.system.dump())
-                case _:
-                    return
+    while True:
+        match await signals.next():
+            case signal.SIGHUP:
+                _ask_for(reload)
+            case signal.SIGUSR1:
+                _say(gateway.tree.system.dump())
+            case _:
+                return
 
 
-async def _follow(gateway: Gateway, source: Source) -> None:
+async def _drain(signals: Signals, gateway: Gateway) -> None:
+    """Let streams finish, until `drain_s`; a second signal to stop ends that."""
+    async with trio.open_nursery() as nursery:
+
+        async def hurry() -> None:
+            await signals.stop()
+            nursery.cancel_scope.cancel(reason="told twice to stop")
+
+        nursery.start_soon(hurry)
+        await gateway.drain()
+        nursery.cancel_scope.cancel(reason="drained")
+
+
+async def _sweep(gateway: Gateway) -> None:
+    while True:
+        await trio.sleep(SWEEP_S)
+        await gateway.sweep()
+
+
+async def _follow(source: Source, reload: trio.MemorySendChannel[None]) -> None:
     async for _ in changes(source.path):
+        _ask_for(reload)
+
+
+def _ask_for(reload: trio.MemorySendChannel[None]) -> None:
+    # One that waits already will read what the file holds then.
+    with suppress(trio.WouldBlock):
+        reload.send_nowait(None)
+
+
+async def _reloading(
+    gateway: Gateway, source: Source, wanted: trio.MemoryReceiveChannel[None]
+) -> None:
+    """One reload after the other, and none on the way of a signal to stop."""
+    async for _ in wanted:
         await _reload(gateway, source)
 
 
 async def _reload(gateway: Gateway, source: Source) -> None:
     """Load and apply; a file with mistakes changes nothing."""
+    log = gateway.gate.logs.log
     try:
         config = await trio.to_thread.run_sync(source.load)
         await gateway.reload(config)
     except ConfigError as error:
-        log = gateway.gate.logs.log
         for problem in error.problems:
             # Not an exception to be traced: the operator's file has a mistake.
             log.error("reload.refused", setting=problem.where)  # noqa: TRY400
             _say(str(problem))
+    except (AskError, DomainError, OSError) as error:
+        # Half of it may stand: the next one does all that is not done yet.
+        log.error("reload.failed", error_class=type(error).__name__)  # noqa: TRY400
+        _say(f"reload: {error}; send SIGHUP to try again")
 
 
 def _say(text: str) -> None:

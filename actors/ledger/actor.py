@@ -64,6 +64,7 @@ class LedgerCell:
     accounts: dict[str, Account]
     holds: dict[int, OpenHold] = attrs.field(factory=dict[int, OpenHold])
     entries: dict[str, Entry] = attrs.field(factory=dict[str, Entry])  # By stream.
+    removed: set[str] = attrs.field(factory=set[str])  # Sites without a config.
     holds_taken: int = 0
 
 
@@ -170,26 +171,21 @@ class Ledger(Actor):
                 resets_at_s=accounts.resets_at_s(a.limits.spend_window, now_s),
             )
             for name, a in self.cell.accounts.items()
+            if a.streams or name not in self.cell.removed
         )
 
     @answers(SetLimits)
     def set_limits(self, msg: SetLimits) -> None:
-        """Take the reloaded limits. A removed site stays while it has open holds."""
+        """Take the reloaded limits.
+
+        The account of a site that is gone stays: requests that it sent before may
+        still ask for holds, and one that comes back has not got its money again.
+        """
         cell = self.cell
-        now_s = cell.clock()
-        fresh = open_accounts(msg.sites, {}, now_s)
-        for name, account in fresh.items():
-            old = cell.accounts.get(name)
-            if old is None:
-                continue
-            account.held_nanousd = old.held_nanousd
-            account.streams = old.streams
-            account.spent_nanousd = old.spent_nanousd
-            account.window_start_s = old.window_start_s
-        for name, old in cell.accounts.items():
-            if name not in fresh and old.streams:
-                fresh[name] = old
-        cell.accounts = fresh
+        cell.removed = cell.accounts.keys() - {site.name for site in msg.sites}
+        for name, fresh in open_accounts(msg.sites, {}, cell.clock()).items():
+            account = cell.accounts.setdefault(name, fresh)
+            account.limits = fresh.limits
 
     def _no_room(self, account: Account, nanousd: int, now_s: float) -> HoldRefused:
         cap = account.limits.spend_nanousd_max or 0

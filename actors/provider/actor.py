@@ -22,7 +22,6 @@ from actors.provider.messages import (
     Proven,
     RefusalReason,
     Refused,
-    Remove,
     ReportVitals,
     SetUpstream,
     Upstream,
@@ -78,14 +77,10 @@ class ProviderCell:
 
 
 class Providers(Supervisor):
-    """Parent of all providers: static ones from the start, others after reloads."""
+    """Parent of all providers: static ones from the start, others after reloads.
 
-    @handles(Remove)
-    def remove(self, msg: Remove) -> None:
-        """Stop one for good."""
-        ref = self.ctx.lookup(f"{self.ctx.id}/{msg.name}")
-        if ref is not None:
-            self.ctx.stop_child(ref, "removed from the config")
+    Calls of one that is stopped go on; their permits end with it.
+    """
 
 
 class Provider(Actor):

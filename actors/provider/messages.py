@@ -23,7 +23,7 @@ from wire.ratelimits import RateWindow
 from wire.registry import Speech
 
 if TYPE_CHECKING:
-    from actors.provider.actor import Provider, Providers
+    from actors.provider.actor import Provider
     from actors.stream.actor import Stream
 
 Phase = Literal["connect", "headers", "first_content", "idle", "total"]
@@ -225,9 +225,3 @@ class SetUpstream(ControlTell["Provider"], frozen=True):
 
 class ReportVitals(Request["Provider", Vitals], frozen=True):
     """How are you?"""
-
-
-class Remove(ControlTell["Providers"], frozen=True):
-    """Take a provider out. Calls under way go on; their permits die with it."""
-
-    name: str

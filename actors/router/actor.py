@@ -69,7 +69,9 @@ class Router(Actor):
     def list_models(self, msg: ListModels) -> tuple[str, ...]:
         """The names that this site may ask for, in the config's order."""
         table = self.cell.book.table
-        site = table.sites[msg.site]
+        site = table.sites.get(msg.site)
+        if site is None:
+            return ()  # Taken out by a reload since its key was looked at.
         names = (*table.routes, *table.aliases)
         return tuple(name for name in names if policy.allowed(site, name))
 

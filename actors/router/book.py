@@ -196,9 +196,10 @@ class Book:
         """The inputs of a decision; None: no such model for this site."""
         name = self.table.aliases.get(ask.model, ask.model)
         route = self.routes.get(name)
-        site = self.table.sites[ask.site]
-        if route is None or not allowed(site, ask.model):
-            # One answer for both: an allowlist is not an oracle.
+        # A reload may have taken the site away while its client sent the body.
+        site = self.table.sites.get(ask.site)
+        if route is None or site is None or not allowed(site, ask.model):
+            # One answer for all: an allowlist is not an oracle.
             return None
         wishes, weights = self._wanted(site, route)
         bound = output_bound(site, ask.output_tokens_max)

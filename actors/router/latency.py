@@ -34,6 +34,7 @@ PACE_STEP: Final = 0.35  # Three calls say what is the matter.
 PACE_QUIET: Final = 0.25  # Up to a quarter (in logarithms) it is noise, not news.
 PACE_FORGET_S: Final = 120.0  # Half-life of bad (or good) news that nobody confirms.
 PACE_LOG_MAX: Final = 4.0  # A factor of 55: worse than that is an outage.
+PACE_RATIO_MIN: Final = exp(-PACE_LOG_MAX)
 SLOPE_HALF_LIFE_CALLS: Final = 200.0
 SLOPE_MAX: Final = 0.5
 SLOPE_RATIO_MAX: Final = 4.0  # One straggler must not bend the line.
@@ -172,7 +173,8 @@ class Latency:
 
     def _learn_pace(self, ratio: float, now: float) -> None:
         faded = self.pace_log * exp((self.pace_at - now) / PACE_FORGET_S)
-        seen = min(max(log(ratio), -PACE_LOG_MAX), PACE_LOG_MAX)
+        # Clocks are coarse: an answer in no time is as quick as one can be.
+        seen = min(log(max(ratio, PACE_RATIO_MIN)), PACE_LOG_MAX)
         # A slow one may be an outlier; a quick one from a slow deployment is none.
         quick = faded > 2 * PACE_QUIET and seen < faded
         step = 2 * PACE_STEP if quick else PACE_STEP
