@@ -13,13 +13,18 @@ from typing import Final
 import httpx
 
 from actors.vault.keks import KekLimits
+from actors.vault.kms.aws import AwsCredentials, AwsKms
+from actors.vault.kms.azure import AzureKms
+from actors.vault.kms.gcp import GcpKms
 from actors.vault.kms.local import LocalKms, open_root
+from actors.vault.kms.transit import TransitKms
 from actors.vault.locked import LockedMemory
 from actors.vault.policy import BadRule, Rule, default_rules, parse
-from actors.vault.ports import Kms, KmsError, KmsUnavailable, VaultStore
+from actors.vault.ports import Kms, KmsError, VaultStore
 from actors.vault.safe import Safe
 from gateway.settings.errors import ConfigError, Problem
 from gateway.settings.vault import VaultConfig
+from wire.sigv4 import KeySigner
 
 ROOT_KEY_FILE: Final = "root.key"
 
@@ -105,4 +110,53 @@ def _remote(
     wall: Callable[[], float],
     transport: httpx.AsyncBaseTransport,
 ) -> Kms:
-    raise KmsUnavailable(vault.kms, "not built yet")
+    """The KMS that was named, or ConfigError about what it misses."""
+
+    def needed(variable: str, where: str) -> Callable[[], str]:
+        if not environ.get(variable):
+            what = f"{variable} is not set; kms {vault.kms} needs it"
+            raise ConfigError((Problem("", where, what),))
+        # Read at each call: whoever renews a token changes it in this mapping.
+        return lambda: environ.get(variable, "")
+
+    match vault.kms:
+        case "aws":
+            key_id = needed("AWS_ACCESS_KEY_ID", "vault.kms")
+            secret = needed("AWS_SECRET_ACCESS_KEY", "vault.kms")
+            held = memory.hold(secret().encode())
+            credentials = AwsCredentials(
+                KeySigner(key_id(), held.view), environ.get("AWS_SESSION_TOKEN") or None
+            )
+            return AwsKms(
+                vault.key_id,
+                vault.region,
+                credentials=lambda: credentials,
+                transport=transport,
+                memory=memory,
+                wall=wall,
+                endpoint=vault.endpoint,
+            )
+        case "transit":
+            return TransitKms(
+                vault.key_id,
+                vault.endpoint,
+                token=needed(vault.token_env, "vault.token_env"),
+                transport=transport,
+                memory=memory,
+            )
+        case "gcp":
+            return GcpKms(
+                vault.key_id,
+                token=needed(vault.token_env, "vault.token_env"),
+                transport=transport,
+                memory=memory,
+                endpoint=vault.endpoint,
+            )
+        case _:
+            return AzureKms(
+                vault.key_id,
+                vault.endpoint,
+                token=needed(vault.token_env, "vault.token_env"),
+                transport=transport,
+                memory=memory,
+            )
