@@ -131,7 +131,8 @@ class Latency:
         `in_flight` is the number of other calls when it was sent.
         """
         bucket = bucket_of(tokens)
-        if self.calls:
+        if self._firsts.knows(bucket):
+            # Against a guess from another size it would be no news of its pace.
             ratio = seconds / self._firsts.p50_s[bucket]
             self._learn_pace(ratio / (1.0 + self.slope * in_flight), now)
             self._learn_slope(ratio, in_flight)
@@ -144,7 +145,7 @@ class Latency:
     ) -> None:
         """An answer ended: so long for each token after the first."""
         bucket = bucket_of(prompt_tokens)
-        if self.calls > SURE_WEIGHT:
+        if self.calls > SURE_WEIGHT and self._tokens.knows(bucket):
             self._learn_slope(per_token_s / self._tokens.p50_s[bucket], in_flight)
         self._tokens.add(bucket, per_token_s / (1.0 + self.slope * in_flight), now)
         self.heard_at = now
@@ -206,6 +207,10 @@ class _Measure:
         self.spread = SPREAD
         self.p50_s = list(prior_s)
         self.p95_s = [SPREAD * value for value in prior_s]
+
+    def knows(self, bucket: int) -> bool:
+        """Whether something of this size was seen, and not only guessed."""
+        return self._sketches[bucket] is not None
 
     def add(self, bucket: int, seconds: float, now: float) -> None:
         """Take one value, and bring the plain lists up to date."""

@@ -21,7 +21,7 @@ BUCKETS: Final = ceil(log(VALUE_MAX_S / VALUE_MIN_S) / _LOG_GAMMA) + 1
 _MIDDLE: Final = tuple(
     VALUE_MIN_S * GAMMA**index * 2 * GAMMA / (1 + GAMMA) for index in range(BUCKETS)
 )
-RESCALE_AT: Final = 1e12  # Far from losing small weights in the sum of large ones.
+RESCALE_AGE: Final = 27.0  # e^27 is 5e11: small weights still count beside it.
 
 
 class Sketch:
@@ -40,10 +40,11 @@ class Sketch:
 
     def add(self, value_s: float, now: float) -> None:
         """Remember one value."""
-        weight = exp((now - self._landmark) * self._rate)
-        if weight > RESCALE_AT:
+        age = (now - self._landmark) * self._rate
+        if age > RESCALE_AGE:
             self._rescale(now)
-            weight = 1.0
+            age = 0.0
+        weight = exp(age)
         clipped = min(max(value_s, VALUE_MIN_S), VALUE_MAX_S)
         self._weights[int(log(clipped / VALUE_MIN_S) / _LOG_GAMMA)] += weight
         self._total += weight

@@ -240,7 +240,8 @@ class Engine:
         server.leave(call, self.now)
         self._wake(server)
         arrival = call.arrival
-        output = arrival.output_tokens
+        # No answer is longer than it was asked to be, whoever asks.
+        output = min(arrival.output_tokens, self.scenario.output_bound)
         if call.cut:
             assert call.first_at is not None
             output = int(output * 0.5)

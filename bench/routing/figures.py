@@ -96,7 +96,7 @@ def play(
         hourly_variance=pvariance(hourly),
         shares={name: chosen[name] / max(1, len(requests)) for name in engine.servers},
         recovery=_recovery(engine),
-        overspent_usd=ours.over_cap_nanousd / 1e9 if ours is not None else 0.0,
+        overspent_usd=ours.till.overspent_nanousd / 1e9 if ours is not None else 0.0,
         retries=ours.retries_made if ours is not None else 0,
         hourly_p95_s=tuple(quantile(values, 0.95) for values in by_hour),
         hourly_failed=tuple(failed_by_hour),

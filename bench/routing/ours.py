@@ -12,8 +12,6 @@ from typing import Final
 
 import attrs
 
-from actors.ledger import accounts, pricing
-from actors.ledger.messages import SiteLimits
 from actors.provider.admission import PROBING_RETRY_S, Limits
 from actors.provider.messages import Outcome, OutcomeKind
 from actors.router import policy as routing
@@ -37,12 +35,12 @@ from actors.stream.policy import Failure
 from actors.stream.policy import Final as Ended
 from bench.routing.engine import End, Engine, Request
 from bench.routing.providers import GatewayProvider
+from bench.routing.till import SITE, Till
 from bench.routing.world import Call
 from runtime.spec import Backoff
 from wire.events import Fault
 from wire.ratelimits import RateWindow
 
-SITE: Final = "site"
 MODEL: Final = "model"
 ESTIMATE_ERROR: Final = 0.15  # Of prompt tokens, either way.
 IN_FLIGHT_OF_CAPACITY: Final = 3.0  # What an operator sets; beyond it, calls queue.
@@ -83,17 +81,7 @@ class Ours:
         self.book = Book(self._table())
         self.retries = Budget()
         self.retries_made = 0
-        self.account = accounts.Account(
-            SiteLimits(
-                SITE,
-                spend_nanousd_max=None
-                if engine.scenario.cap_usd is None
-                else round(engine.scenario.cap_usd * 1e9),
-                spend_window="total",
-            ),
-            0.0,
-        )
-        self.over_cap_nanousd = 0
+        self.till = Till(engine.scenario.cap_usd)
         self.providers = {
             name: GatewayProvider(
                 name,
@@ -124,7 +112,6 @@ class Ours:
                 needs=frozenset(),
                 stream=True,
                 affinity=arrival.affinity,
-                model=MODEL,
             ),
             now,
             self.rng,
@@ -270,14 +257,16 @@ class Ours:
         provider = self._of(going)
         candidate = going.plan.candidates[going.candidate]
         server = self.engine.servers[provider.name]
-        held = pricing.worst(
+        held = self.till.hold(
+            request.arrival,
+            provider.name,
             self.engine.price(server.model),
             prompt_tokens_max=going.estimate * 3 // 2 + 16,
             output_tokens_max=self.engine.scenario.output_bound,
+            now=now,
         )
-        if not accounts.fits(self.account, held):
+        if held is None:
             return Fault("ours", "cap", 429, code="spend_cap")
-        self.account.held_nanousd += held
         going.hold = held
         going.permit = provider.permit(decision, going.estimate, now)
         going.epoch = provider.epoch
@@ -330,14 +319,12 @@ class Ours:
         first_s = None if call.first_at is None else call.first_at - call.sent_at
         left = call.server.rate_left(now)
         rates = () if left is None else (RateWindow("requests", "minute", *left),)
-        self.account.held_nanousd -= going.hold
-        cap = self.account.limits.spend_nanousd_max
-        self.account.spent_nanousd += request.nanousd - going.settled
+        cost = request.nanousd - going.settled
+        output = arrival.output_tokens if kind == "ok" else 0
+        self.till.settle(going.hold, cost, output, now)
         going.settled = request.nanousd
-        if cap is not None:
-            self.over_cap_nanousd = max(
-                self.over_cap_nanousd, self.account.spent_nanousd - cap
-            )
+        if request.result is not None:
+            self.till.leave(arrival, now)
         outcome = Outcome(
             permit=going.permit,
             epoch=going.epoch,
@@ -359,6 +346,7 @@ class Ours:
                 cached_tokens=call.cached_tokens,
                 in_flight=candidate.in_flight,
                 affinity=arrival.affinity,
+                model=MODEL,
             ),
             now,
         )

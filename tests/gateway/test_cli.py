@@ -350,10 +350,10 @@ def test_the_demo_routes_to_an_account_whose_key_is_there(account: Any) -> None:
         f"{account.name}/{account.model}"
     ]
     assert list(problems(config, repr, {})) == []
-    assert "canary" not in repr(config)
+    assert "sk-provider-canary" not in repr(config)
     text = greeting(config, env, "sk-demo-key-1", ["http://h"])
     assert account.key_env in text
-    assert "canary" not in text
+    assert "sk-provider-canary" not in text
 
 
 def test_the_demo_falls_back_from_one_account_to_the_next() -> None:

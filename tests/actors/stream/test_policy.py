@@ -1,0 +1,138 @@
+"""What a stream does next, and what it may spend on trying again."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.router.messages import Candidate, Deployment
+from actors.stream.budget import RETRY_SHARE, SAVED_MAX, TRICKLE_PER_S, Budget
+from actors.stream.policy import (
+    PATIENCE_MIN_S,
+    RETRIES_MAX,
+    Failure,
+    Final,
+    Step,
+    next_step,
+    patience_s,
+)
+from wire.events import Fault, FaultKind
+
+TRANSIENT = Fault(kind="transient", message="", status=500)
+CONTENT = Fault(kind="client", message="", status=400, code="content_filter")
+
+
+def candidate(name: str = "a", **more: object) -> Candidate:
+    return Candidate(Deployment(name, "m"), **more)  # type: ignore[arg-type]
+
+
+def fault(kind: FaultKind, **more: object) -> Fault:
+    return Fault(kind=kind, message="", status=500, **more)  # type: ignore[arg-type]
+
+
+FAULTS = st.builds(
+    fault,
+    st.sampled_from(["client", "context", "key", "throttle", "transient", "ours"]),
+    code=st.sampled_from(
+        [None, "provider_unavailable", "provider_busy", "content_filter", "spend_cap"]
+    ),
+    retry_after_s=st.one_of(st.none(), st.floats(0, 100)),
+)
+ONS = st.sampled_from(["any", "any", "context", "content"])
+
+
+@given(
+    st.lists(ONS, min_size=0, max_size=5),
+    st.lists(FAULTS, min_size=40, max_size=40),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_a_stream_always_ends_and_keeps_to_its_bounds(
+    ons: list[str], given_faults: list[Fault], may_retry: bool, seed: int
+) -> None:
+    candidates = [candidate(), *(candidate(str(i), on=on) for i, on in enumerate(ons))]
+    failures: list[Failure] = []
+    rng = Random(seed)
+    retries = 0
+    for one in given_faults:
+        step = next_step(candidates, failures, rng, may_retry=may_retry)
+        if isinstance(step, Final):
+            break
+        retries += step.retry
+        chosen = candidates[step.candidate]
+        if failures and chosen.on != "any":
+            last = failures[-1].fault
+            assert last.kind == "context" or last.code == "content_filter"
+        assert 0.0 <= step.pause_s <= 20.0
+        failures.append(Failure(step.candidate, one))
+    else:
+        raise AssertionError("it went on for ever")
+    assert len(failures) <= len(candidates) + RETRIES_MAX
+    assert retries <= (RETRIES_MAX if may_retry else 0)
+
+
+def test_the_first_is_tried_first() -> None:
+    assert next_step([candidate()], [], Random(1)) == Step(0)
+
+
+def test_without_budget_nobody_is_called_twice() -> None:
+    step = next_step([candidate()], [Failure(0, TRANSIENT)], Random(1), may_retry=False)
+
+    assert step == Final(TRANSIENT)
+
+
+def test_a_refusal_of_content_goes_only_where_it_was_meant_to() -> None:
+    plain = [candidate("a"), candidate("b")]
+    kept = [*plain, candidate("c", on="content")]
+
+    assert next_step(plain, [Failure(0, CONTENT)], Random(1)) == Final(CONTENT)
+    assert next_step(kept, [Failure(0, CONTENT)], Random(1)) == Step(2)
+
+
+def test_what_was_too_long_goes_to_larger_windows_only() -> None:
+    sizes = [candidate("a", window_tokens=8000), candidate("b", window_tokens=8000)]
+    sizes += [candidate("c", window_tokens=32_000), candidate("d", on="context")]
+    long = [Failure(0, fault("context"))]
+
+    assert next_step(sizes, long, Random(1)) == Step(2)
+    assert next_step(sizes, [*long, Failure(2, fault("context"))], Random(1)) == Step(3)
+
+
+def test_of_several_that_are_open_the_first_to_return_is_waited_for() -> None:
+    opens = [
+        Failure(i, fault("ours", code="provider_unavailable", retry_after_s=s))
+        for i, s in enumerate((9.0, 2.0, 30.0))
+    ]
+    step = next_step([candidate(n) for n in "abc"], opens, Random(1), may_retry=False)
+
+    assert isinstance(step, Step)
+    assert step.candidate == 1
+    assert 2.0 <= step.pause_s <= 2.25
+    assert not step.retry
+
+
+def test_patience_needs_a_prediction_and_somebody_else() -> None:
+    known = candidate(first_content_s=2.0)
+
+    assert patience_s(known, others_left=True) == 8.0
+    assert patience_s(known, others_left=False) is None
+    assert patience_s(candidate(), others_left=True) is None
+    quick = candidate(first_content_s=0.1)
+    assert patience_s(quick, others_left=True) == PATIENCE_MIN_S
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 5)), max_size=200))
+def test_retries_never_exceed_the_budget(steps: list[tuple[float, int]]) -> None:
+    """Whatever the order of requests and retries."""
+    budget = Budget()
+    now = requests = taken = 0.0
+    for pause_s, wanted in steps:
+        now += pause_s
+        budget.request(now)
+        requests += 1
+        for _ in range(wanted):
+            taken += budget.take(now)
+        allowed = SAVED_MAX + RETRY_SHARE * requests + TRICKLE_PER_S * now
+        assert taken <= allowed + 1e-6
