@@ -21,7 +21,7 @@ from runtime import DomainError
 
 VERSION: Final = 1
 FIELD_CHARS_MAX: Final = 256  # Names and identifiers; free text has no place here.
-DETAILS_MAX: Final = 32
+DETAILS_MAX: Final = 16  # With all at their bounds a leaf is still under its own.
 INTEGER_MAX: Final = (1 << 53) - 1  # What every JSON reader keeps exact.
 
 _ACT: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){0,3}")

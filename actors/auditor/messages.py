@@ -34,6 +34,8 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     first_content_ms: int = 0
     total_ms: int = 0
     upstream_request_id: str = ""
+    cost_nanousd: int = 0
+    held_at_ms: int = 0  # Unix time: the cost belongs to the windows of this moment.
 
 
 RequestOutcome = Literal["ok", "error", "aborted", "cut", "crashed"]
@@ -63,6 +65,7 @@ class RequestRecord(Struct, frozen=True, omit_defaults=True):
     overrun_nanousd: int = 0
     finish: str = ""
     code: str = ""
+    degraded: str = ""  # The rung of the site's ladder that was in force.
     attempts: tuple[AttemptRecord, ...] = ()
 
 
