@@ -7,7 +7,6 @@ Signs with our own SigV4 (wire/sigv4.py). Decrypts only what the configured key 
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ import msgspec
 
 from actors.vault.kms.http import Caller, b64, word
 from actors.vault.locked import LockedBytes, LockedMemory
-from actors.vault.ports import KmsContext, KmsUnavailable, Wrapped
+from actors.vault.ports import KmsContext, Wrapped
 from wire.sigv4 import Signer, Unsigned, sign
 
 SERVICE: Final = "kms"
@@ -145,9 +144,4 @@ class AwsKms:
         )
 
     def _blob(self, answer: dict[str, Any]) -> bytes:
-        try:
-            return binascii.a2b_base64(self._caller.text(answer, "CiphertextBlob"))
-        except binascii.Error:
-            raise KmsUnavailable(
-                self.name, "answered a blob that is no base64"
-            ) from None
+        return self._caller.blob(self._caller.text(answer, "CiphertextBlob"))

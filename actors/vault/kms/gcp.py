@@ -7,7 +7,6 @@ server that plays Google's part; not run against Google's own.
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -96,9 +95,7 @@ class GcpKms:
         key = self._caller.key(self._memory, self._caller.text(answer, "plaintext"))
         if str(answer.get("plaintextCrc32c")) != str(crc32c(key.view)):
             key.wipe()
-            raise KmsUnavailable(
-                self.name, "answered a key that was damaged on the way"
-            )
+            raise KmsUnavailable(self.name, "answered a damaged key")
         return key
 
     async def rewrap(
@@ -127,12 +124,7 @@ class GcpKms:
                 "additionalAuthenticatedDataCrc32c": str(crc32c(aad)),
             },
         )
-        try:
-            blob = binascii.a2b_base64(self._caller.text(answer, "ciphertext"))
-        except binascii.Error:
-            raise KmsUnavailable(
-                self.name, "answered a blob that is no base64"
-            ) from None
+        blob = self._caller.blob(self._caller.text(answer, "ciphertext"))
         verified = (
             answer.get("verifiedPlaintextCrc32c") is True
             and answer.get("verifiedAdditionalAuthenticatedDataCrc32c") is True

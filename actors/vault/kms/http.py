@@ -90,14 +90,19 @@ class Caller:
             raise KmsUnavailable(self.name, f"answered without {field}")
         return value
 
+    def blob(self, text: str) -> bytes:
+        """A wrapped key from base64."""
+        try:
+            return binascii.a2b_base64(text, strict_mode=True)
+        except binascii.Error:
+            raise KmsUnavailable(self.name, "answered a damaged blob") from None
+
     def key(self, memory: LockedMemory, text: str) -> LockedBytes:
         """A key from base64. The answer itself was a copy; see docs/security.md."""
         try:
             data = bytearray(binascii.a2b_base64(text, strict_mode=True))
         except binascii.Error:
-            raise KmsUnavailable(
-                self.name, "answered a key that is no base64"
-            ) from None
+            raise KmsUnavailable(self.name, "answered a damaged key") from None
         try:
             if len(data) != KEY_BYTES:
                 raise KmsUnavailable(self.name, f"answered no key of {KEY_BYTES} bytes")
