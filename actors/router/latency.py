@@ -198,19 +198,28 @@ class Latency:
 class _Measure:
     """One kind of duration by prompt size: medians by bucket, one spread for all."""
 
-    __slots__ = ("_prior_s", "_ratios", "_sketches", "p50_s", "p95_s", "spread")
+    __slots__ = (
+        "_prior_s",
+        "_ratios",
+        "_seen",
+        "_sketches",
+        "p50_s",
+        "p95_s",
+        "spread",
+    )
 
     def __init__(self, prior_s: list[float]) -> None:
         self._prior_s = prior_s
         self._sketches: list[Sketch | None] = [None] * BUCKETS
         self._ratios: Sketch | None = None
+        self._seen = [0] * BUCKETS
         self.spread = SPREAD
         self.p50_s = list(prior_s)
         self.p95_s = [SPREAD * value for value in prior_s]
 
     def knows(self, bucket: int) -> bool:
-        """Whether something of this size was seen, and not only guessed."""
-        return self._sketches[bucket] is not None
+        """Whether enough of this size was seen, and it is no guess any more."""
+        return self._seen[bucket] >= SURE_WEIGHT
 
     def add(self, bucket: int, seconds: float, now: float) -> None:
         """Take one value, and bring the plain lists up to date."""
@@ -226,6 +235,7 @@ class _Measure:
             ratios.add(seconds / self.p50_s[bucket], now)
             self._learn_spread(ratios, now)
         sketch.add(seconds, now)
+        self._seen[bucket] += 1
         median = sketch.quantile(0.5)
         assert median is not None
         share = min(1.0, sketch.weight(now) / SURE_WEIGHT)
