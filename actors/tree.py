@@ -35,7 +35,7 @@ from actors.auditor.ports import AuditBook, Journal
 from actors.keeper.actor import Keeper, KeeperCell
 from actors.keeper.ports import Shelf
 from actors.ledger.actor import Ledger, LedgerCell, open_accounts
-from actors.ledger.messages import SiteLimits
+from actors.ledger.messages import Alert, Cap, SiteLimits, Spend
 from actors.provider.actor import Provider, ProviderCell, Providers
 from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
@@ -86,7 +86,8 @@ class TreeSpec:
     accounts: Mapping[Path, httpx.AsyncBaseTransport]
     routes: RouteTable
     limits: tuple[SiteLimits, ...]
-    spent_nanousd: dict[str, int]
+    caps: tuple[Cap, ...]
+    spends: tuple[Spend, ...]
     journal: Journal
     book: AuditBook
     safe: Safe
@@ -98,6 +99,7 @@ class TreeSpec:
     wall: Callable[[], float]
     rng: Random
     ended: Callable[[RequestRecord], None]
+    alert: Callable[[Alert], None]
     counter: Counter | None = None
     edge: Callable[[], Actor] | None = None
 
@@ -177,8 +179,8 @@ class _Growing:
         self.vault = VaultCell(
             dict(spec.keys), environ, spec.safe, spec.rules, spec.strict_sites
         )
-        accounts = open_accounts(spec.limits, spec.spent_nanousd, spec.wall())
-        self.ledger = LedgerCell(spec.wall, accounts)
+        accounts = open_accounts(spec.limits, spec.caps, spec.spends, spec.wall())
+        self.ledger = LedgerCell(spec.wall, accounts, spec.alert)
         self.router = RouterCell(spec.routes)
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
 

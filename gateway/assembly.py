@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
-from actors.ledger.messages import SiteLimits
+from actors.ledger.messages import Cap, Rates, Rung, SiteLimits
 from actors.provider.actor import ProviderCell
 from actors.provider.admission import Limits
 from actors.provider.messages import Deadlines
@@ -40,6 +41,7 @@ from gateway.settings.config import (
     ProviderConfig,
     SiteConfig,
 )
+from gateway.settings.money import RungConfig
 from gateway.settings.vault import VaultConfig
 from runtime import Backoff
 from wire.registry import SPEECHES, Speech
@@ -182,7 +184,7 @@ def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:
     """What the router plans from."""
     return RouteTable(
         routes=routes_of(config),
-        sites={site.name: _policy(site) for site in config.sites},
+        sites={site.name: _policy(config, site) for site in config.sites},
         facts=facts_of(config, catalogue),
         policies=policies_of(config),
         aliases=aliases_of(config),
@@ -201,18 +203,69 @@ def site_limits(config: Config) -> tuple[SiteLimits, ...]:
             name=site.name,
             spend_nanousd_max=site.spend_max_nanousd,
             spend_window=site.spend_window,
+            spend_zone=site.spend_time_zone,
             in_flight_max=site.in_flight_max,
+            requests_per_minute_max=site.requests_per_minute_max,
+            tokens_per_minute_max=site.tokens_per_minute_max,
+            each_key=Rates(
+                site.each_key.requests_per_minute_max,
+                site.each_key.tokens_per_minute_max,
+                site.each_key.in_flight_max,
+            ),
+            ladder=tuple(map(_rung, site.ladder)),
+            pacing=site.pacing,
         )
         for site in config.sites
     )
 
 
-def _policy(site: SiteConfig) -> SitePolicy:
+def caps_of(config: Config) -> tuple[Cap, ...]:
+    """What the ledger holds everybody to, beside the sites' own caps."""
+    return tuple(
+        Cap(
+            name=cap.name,
+            nanousd_max=cap.spend_max_nanousd,
+            window=cap.window,
+            kind=cap.kind,
+            per=cap.per,
+            rolling=cap.rolling,
+            zone=cap.time_zone,
+            sites=cap.sites,
+            keys=cap.keys,
+            models=cap.models,
+            providers=cap.providers,
+        )
+        for cap in config.caps
+    )
+
+
+def _rung(rung: RungConfig) -> Rung:
+    return Rung(
+        name=rung.name,
+        percent=rung.from_percent,
+        prefer_cheap=rung.prefer_cheap,
+        output_nanousd_per_mtok_max=rung.output_nanousd_per_mtok_max,
+        output_tokens_max=rung.output_tokens_max,
+        model=rung.model,
+        refuse=rung.refuse,
+    )
+
+
+def _capped(config: Config, site: SiteConfig) -> bool:
+    """Whether a hard cap may cover its requests: then answers must have a bound."""
+    return site.spend_max_nanousd is not None or any(
+        cap.kind == "hard"
+        and (not cap.sites or any(fnmatchcase(site.name, one) for one in cap.sites))
+        for cap in config.caps
+    )
+
+
+def _policy(config: Config, site: SiteConfig) -> SitePolicy:
     return SitePolicy(
         name=site.name,
         models=site.models,
         output_tokens_max=site.output_tokens_max,
-        capped=site.spend_max_nanousd is not None,
+        capped=_capped(config, site),
         wishes=wishes_of(site.routing),
         explain=site.routing_headers,
     )

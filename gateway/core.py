@@ -18,7 +18,7 @@ import trio
 from actors.auditor.ports import AuditBook, Journal
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
-from actors.ledger.messages import SetLimits
+from actors.ledger.messages import SetLimits, Spend
 from actors.provider.messages import SetUpstream
 from actors.provider.transport import Transport
 from actors.router.catalogue.lookup import Lookup
@@ -97,7 +97,9 @@ class Gateway:
                 assembly.strict_sites(config),
             )
         )
-        await self.tree.ledger.ask(SetLimits(assembly.site_limits(config)))
+        await self.tree.ledger.ask(
+            SetLimits(assembly.site_limits(config), assembly.caps_of(config))
+        )
         table = assembly.route_table(config, self.catalogue)
         await self.tree.router.ask(SetRoutes(table))
         if self.gate.counter is not None:
@@ -171,7 +173,7 @@ async def open_core(
     shelf: Shelf | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
-    spent_nanousd: Mapping[str, int] | None = None,
+    spends: tuple[Spend, ...] = (),
     wall: Callable[[], float] = time.time,
     rng: Random | None = None,
     catalogue: Lookup = NO_CATALOGUE,
@@ -195,7 +197,8 @@ async def open_core(
         accounts=assembly.accounts_of(config, transports),
         routes=assembly.route_table(config, catalogue),
         limits=assembly.site_limits(config),
-        spent_nanousd=dict(spent_nanousd or {}),
+        caps=assembly.caps_of(config),
+        spends=spends,
         journal=journal,
         book=book,
         safe=safe,
@@ -208,6 +211,7 @@ async def open_core(
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets
         ended=gate.ended,
+        alert=gate.alert,
         counter=counter,
         edge=edge,
     )

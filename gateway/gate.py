@@ -14,11 +14,11 @@ import trio
 
 from actors.auditor.messages import RequestRecord
 from actors.keeper.messages import Answered
-from actors.ledger.messages import ReportAccounts
+from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
 from actors.provider.messages import ReportVitals, Vitals
 from actors.router.tokens.counter import Counter
 from gateway.logs import Logs
-from gateway.metrics import Gauges, Metrics, ProviderGauges
+from gateway.metrics import CapGauges, Gauges, Metrics, ProviderGauges
 from gateway.settings.config import Config
 from gateway.sites import Sites
 from runtime import AskError, Ref
@@ -138,6 +138,8 @@ class Gate:
                         self.metrics.upstream_error(attempt.provider, attempt.outcome)
         else:
             self.metrics.refusal(record.site, outcome)
+        if record.degraded:
+            self.metrics.degraded(record.site, record.degraded)
         self._request(
             request_id=record.request_id,
             site=record.site,
@@ -157,6 +159,7 @@ class Gate:
             spend_nanousd=record.cost_nanousd,
             first_content_ms=first_ms or None,
             duration_ms=record.duration_ms,
+            degraded=record.degraded or None,
         )
 
     def refused(
@@ -171,6 +174,17 @@ class Gate:
             status=status,
             outcome="refused",
             error_code=code,
+        )
+
+    def alert(self, alert: Alert) -> None:
+        """A cap was reached, or a call cost more than its hold: log and count it."""
+        self.metrics.alert(alert.cap, alert.kind)
+        self.logs.log.warning(
+            "money.alert",
+            reason=alert.kind,
+            setting=alert.cap or None,
+            where=alert.subject or None,
+            spend_nanousd=alert.nanousd,
         )
 
     # -- how the gateway is ----------------------------------------------------
@@ -229,5 +243,16 @@ class Gate:
             sites_in_flight={a.site: a.in_flight for a in accounts},
             providers=providers,
             log=self.logs.statistics(),
+            caps=tuple(
+                CapGauges(
+                    one.cap.name,
+                    one.cap.kind,
+                    one.subject,
+                    one.spent_nanousd,
+                    one.held_nanousd,
+                    one.cap.nanousd_max,
+                )
+                for one in await self.ledger.ask(ReportCaps())
+            ),
         )
         return await self.metrics.scrape(accept)

@@ -59,6 +59,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
     "error_class": "word",
     "error_code": "word",
     "finish": "word",
+    "degraded": "word",
     "stream": "number",
     "attempts": "number",
     "fallbacks": "number",

@@ -25,7 +25,8 @@ import trio
 
 from actors.auditor.ports import AuditBook
 from actors.auditor.wal import LogRefused
-from actors.ledger.accounts import window_start_s
+from actors.ledger.accounts import reach_s
+from actors.ledger.messages import Spend
 from actors.provider.transport import Transport
 from actors.router.catalogue import files as catalogue_files
 from actors.router.catalogue.lookup import Lookup
@@ -56,7 +57,7 @@ from gateway.signals import Signals, listening
 from runtime import AskError, DomainError
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_witness import Witnesses, witnesses
-from storage.records import RecordFiles, spent_since
+from storage.records import RecordFiles, spends_since
 from storage.vault_files import VaultFiles
 
 OnReady = Callable[[Sequence[str]], None]
@@ -127,7 +128,7 @@ async def open_gateway(
     audit: _Audit | None = None
     try:
         audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
-        spent = await trio.to_thread.run_sync(_spent, config, time.time())
+        spends = await trio.to_thread.run_sync(_spends, config, time.time())
         safe = await trio.to_thread.run_sync(_safe, config, state_dir, environ)
         catalogue = await trio.to_thread.run_sync(_catalogue, state_dir)
         # Before anybody is served: building an encoding holds the interpreter.
@@ -141,7 +142,7 @@ async def open_gateway(
             safe=safe,
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),
-            spent_nanousd=spent,
+            spends=spends,
             catalogue=catalogue,
             counter=counter,
         ) as gateway:
@@ -222,14 +223,12 @@ def _catalogue(state_dir: Path) -> Lookup:
         raise ConfigError((Problem(path, "", why),)) from error
 
 
-def _spent(config: Config, now_s: float) -> dict[str, int]:
+def _spends(config: Config, now_s: float) -> tuple[Spend, ...]:
     """What the records say of the current windows, so that a restart forgets no cap."""
-    starts = {
-        site.name: window_start_s(site.spend_window, now_s)
-        for site in config.sites
-        if site.spend_max_nanousd is not None
-    }
-    return spent_since(config.server.state_dir, starts)
+    since_s = reach_s(assembly.site_limits(config), assembly.caps_of(config), now_s)
+    if since_s is None:
+        return ()
+    return spends_since(config.server.state_dir, since_s)
 
 
 def _listeners(

@@ -1,7 +1,8 @@
 """What the ledger can be asked and told. Money is integers of nano-dollars.
 
-A hold is taken before each attempt at its worst price and ended exactly once: by
-`Settle`, or by the death of its stream (then at what the shared `Meter` shows).
+A request enters once (`Enter -> Standing`): that counts it, and says how thrifty it
+must be. A hold is taken before each attempt at its worst price and ended exactly once:
+by `Settle`, or by the death of its stream (then at what the shared `Meter` shows).
 """
 
 from __future__ import annotations
@@ -65,19 +66,145 @@ class Meter(Struct):
     accepted: bool = False  # Upstream answered 200: the prompt is billed.
 
 
-class SiteLimits(Struct, frozen=True):
-    """One site's limits. None means no limit."""
+Window = Literal["day", "week", "month", "total"]
+CapKind = Literal["soft", "degrade", "hard"]
+Per = Literal["all", "site", "key", "model", "provider"]
+
+
+class Cap(Struct, frozen=True):
+    """How much may be spent in a window, by whom, on what.
+
+    Args:
+        name: how operators and refusals call it.
+        kind: what happens when it is reached. soft: an alert. degrade: the whole
+            ladder short of refusing. hard: refusals, so that it is never exceeded.
+        per: one sum for everything that it covers, or one for each site, key, ….
+        rolling: the last 24 hours, 7 or 30 days instead of a calendar's.
+        zone: whose midnight a calendar window begins at.
+        sites, keys, models, providers: what it covers, as shell patterns; empty is
+            everything. Keys are named SITE:PREFIX, models as clients ask for them.
+    """
 
     name: str
-    spend_nanousd_max: int | None = None
-    spend_window: Literal["day", "month", "total"] = "month"
+    nanousd_max: int
+    window: Window = "month"
+    kind: CapKind = "hard"
+    per: Per = "site"
+    rolling: bool = False
+    zone: str = "UTC"
+    sites: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+
+
+class Rung(Struct, frozen=True):
+    """One step of a site's ladder: in force from `percent` of a cap that is used.
+
+    Lower rungs stay in force. What two of them say, the higher one's counts; bounds
+    only get tighter.
+
+    Args:
+        prefer_cheap: price decides among candidates.
+        output_nanousd_per_mtok_max: only candidates whose output costs at most this.
+        output_tokens_max: answers are at most this long.
+        model: served by this route instead of the one asked for.
+        refuse: no more, though the cap may have room left.
+    """
+
+    name: str
+    percent: int
+    prefer_cheap: bool = False
+    output_nanousd_per_mtok_max: int | None = None
+    output_tokens_max: int | None = None
+    model: str = ""
+    refuse: bool = False
+
+
+class Rates(Struct, frozen=True):
+    """How much at once, and a minute. None means no limit."""
+
+    requests_per_minute_max: int | None = None
+    tokens_per_minute_max: int | None = None
     in_flight_max: int | None = None
 
 
-class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
-    """Reserve the worst case of one attempt.
+class SiteLimits(Struct, frozen=True):
+    """One site's limits. None means no limit.
 
-    The stream's first hold also enters it among its site's requests in flight.
+    `spend_nanousd_max` is a hard cap on its own; other caps are `Cap`s. `each_key` is
+    what each of its keys is held to, on top of the site's own.
+    """
+
+    name: str
+    spend_nanousd_max: int | None = None
+    spend_window: Window = "month"
+    spend_zone: str = "UTC"
+    in_flight_max: int | None = None
+    requests_per_minute_max: int | None = None
+    tokens_per_minute_max: int | None = None
+    each_key: Rates = Rates()
+    ladder: tuple[Rung, ...] = ()
+    pacing: bool = True
+
+
+class Thrift(Struct, frozen=True, omit_defaults=True):
+    """What the ledger asks of the router for one request.
+
+    Args:
+        price_pressure: how far price should decide, from 0 (as configured) to 1.
+        prefer_cheap: as a rung says: also where a route has an order of its own.
+        output_nanousd_per_mtok_max: candidates with dearer output are out.
+    """
+
+    price_pressure: float = 0.0
+    prefer_cheap: bool = False
+    output_nanousd_per_mtok_max: int | None = None
+
+
+class Enter(Request["Ledger", "Standing | HoldRefused"], frozen=True):
+    """Count this request among its site's and its key's, and say how it stands.
+
+    Asked again by the same stream, it counts nothing: it says what is allowed from
+    `rung_min` on, which is how a request that found no room goes down the ladder.
+    """
+
+    stream: Ref[Stream]
+    site: str
+    key_id: str
+    model: str
+    prompt_tokens: int
+    rung_min: int = 0
+
+
+class Standing(Struct, frozen=True):
+    """How thrifty a request must be now.
+
+    Args:
+        rung: how many rungs of the ladder are in force; 0 is none.
+        degraded: the name of the last of them, for header, record and metrics.
+        lower: whether there is a rung below that is no refusal.
+        output_tokens_max, model: what the answer and its route become; None and empty
+            leave them as they were asked for.
+    """
+
+    rung: int = 0
+    degraded: str = ""
+    lower: bool = False
+    thrift: Thrift = Thrift()
+    output_tokens_max: int | None = None
+    model: str = ""
+
+
+class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
+    """Reserve the worst case of one attempt, at every cap that it touches, or at none.
+
+    Args:
+        model: the deployment's own name; `asked` is the client's.
+        output_tokens_max: of the whole answer; None is unbounded, which only a request
+            without a hard cap may be.
+        output_tokens_least: where this is less, and the site's ladder shortens answers,
+            a hold for a shorter answer is taken rather than none.
     """
 
     stream: Ref[Stream]
@@ -85,34 +212,52 @@ class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
     provider: str
     model: str
     prompt_tokens_max: int
-    output_tokens_max: int
+    output_tokens_max: int | None
     price: Price | None
     meter: Meter
+    key_id: str = ""
+    asked: str = ""
+    output_tokens_least: int | None = None
     audio: bool = False  # It may hold or bring sound, which is dearer than text.
     cache_1h: bool = False  # It asks for cache writes that last an hour.
 
 
 class Hold(Struct, frozen=True):
-    """Money set aside; `nanousd` is 0 for a model without a price."""
+    """Money set aside; `nanousd` is 0 for a model without a price.
+
+    `output_tokens_max` is what it pays for, less than asked in a partial hold. `at_ms`
+    (Unix time) is when it was taken: its cost belongs to the windows of that moment.
+    """
 
     id: int
     nanousd: int
+    output_tokens_max: int | None = None
+    at_ms: int = 0
+
+
+RefusedFor = Literal[
+    "spend_cap", "in_flight", "unpriced", "requests", "tokens", "removed"
+]
 
 
 class HoldRefused(Struct, frozen=True):
     """No room. `resets_at_s` is Unix time, None for caps that never reset."""
 
-    reason: Literal["spend_cap", "in_flight", "unpriced"]
+    reason: RefusedFor
     message: str
     resets_at_s: float | None = None
     retry_after_s: float | None = None
 
 
 class Settle(ControlTell["Ledger"], frozen=True):
-    """End a hold at its true cost; 0 where nothing was billed."""
+    """End a hold at its true cost; 0 where nothing was billed.
+
+    `output_tokens` count against the site's and the key's tokens a minute.
+    """
 
     hold: int
     nanousd: int
+    output_tokens: int = 0
 
 
 class Leave(ControlTell["Ledger"], frozen=True):
@@ -136,7 +281,74 @@ class ReportAccounts(Request["Ledger", "tuple[SiteAccount, ...]"], frozen=True):
     """All accounts, for metrics and operators."""
 
 
+class CapAccount(Struct, frozen=True):
+    """One sum of one cap right now. `subject` is the site, key, … it is kept for."""
+
+    cap: Cap
+    subject: str
+    spent_nanousd: int
+    held_nanousd: int
+    resets_at_s: float | None
+
+
+class ReportCaps(Request["Ledger", "tuple[CapAccount, ...]"], frozen=True):
+    """All caps that were used, for metrics and operators."""
+
+
 class SetLimits(Request["Ledger", None], frozen=True):
-    """New limits after a reload. Holds and spend stay."""
+    """New limits after a reload. Holds and spend stay, and count against new caps."""
 
     sites: tuple[SiteLimits, ...]
+    caps: tuple[Cap, ...] = ()
+
+
+class Adjust(Request["Ledger", None], frozen=True):
+    """A refund (negative) or a charge that no hold was taken for.
+
+    It counts now, in the current window of every cap that covers it. A refund may
+    leave a credit.
+    """
+
+    site: str
+    nanousd: int
+    key_id: str = ""
+    asked: str = ""
+    provider: str = ""
+
+
+class ResetCap(Request["Ledger", int], frozen=True):
+    """Forget what this cap's current windows hold; the reply is how many sums.
+
+    Open holds stay held. An empty `subject` means all.
+    """
+
+    cap: str
+    subject: str = ""
+
+
+class Spend(Struct, frozen=True):
+    """What was spent, by whom, on what, when: for the ledger's memory at the start."""
+
+    site: str
+    key_id: str
+    asked: str
+    provider: str
+    at_s: float
+    nanousd: int
+
+
+AlertKind = Literal["soft", "degrade", "hard", "overrun"]
+
+
+class Alert(Struct, frozen=True):
+    """Something about money that a person should know, once a window.
+
+    soft, degrade, hard: this cap was reached (hard: it refused somebody). overrun: a
+    call cost more than its hold.
+    """
+
+    kind: AlertKind
+    cap: str
+    subject: str
+    message: str
+    nanousd: int = 0

@@ -61,6 +61,32 @@ def worst(
     )
 
 
+def output_within(
+    price: Price,
+    nanousd: int,
+    *,
+    prompt_tokens_max: int,
+    audio: bool = True,
+    cache_1h: bool = True,
+) -> int | None:
+    """How many output tokens this much money holds at the worst; None: any number.
+
+    Negative where not even the prompt fits. The inverse of `worst`.
+    """
+    most: int | None = None
+    for one in _reachable(price, prompt_tokens_max):
+        rest = nanousd * TOKENS_PER_MTOK - prompt_tokens_max * _dearest_input(
+            one, audio=audio, cache_1h=cache_1h
+        )
+        dearest = _dearest_output(one, audio=audio)
+        if rest < 0:
+            return -1
+        if dearest:
+            fits = rest // dearest
+            most = fits if most is None else min(most, fits)
+    return most
+
+
 def cost(price: Price, usage: Usage) -> int:
     """What this usage costs, in nano-dollars.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
-from actors.ledger.messages import Price
+from actors.ledger.messages import Price, Thrift
 from actors.provider.messages import Load, OutcomeKind
 from runtime import ControlTell, Request, Tell
 from wire.dialect import Need
@@ -146,6 +146,7 @@ class MakePlan(Request["Router", "Plan | NoRoute"], frozen=True):
     affinity: int
     prompt_tokens_max: int | None = None  # A bound; None: the estimate's worst error.
     choices: int = 1
+    thrift: Thrift = Thrift()  # What the site's caps ask for.
 
 
 On = Literal["any", "context", "content", "mirror"]

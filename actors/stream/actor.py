@@ -27,7 +27,7 @@ from actors.auditor.messages import (
     RequestOutcome,
     RequestRecord,
 )
-from actors.ledger.messages import Leave
+from actors.ledger.messages import Enter, HoldRefused, Leave, Standing
 from actors.router.messages import MakePlan, NoRoute, Plan
 from actors.stream import faults, policy
 from actors.stream.attempt import Attempt
@@ -42,7 +42,7 @@ from actors.stream.messages import (
     Piece,
 )
 from actors.stream.policy import Failure, Final
-from actors.stream.prompt import Prompt
+from actors.stream.prompt import Length, Prompt
 from actors.stream.relay import Sink
 from runtime import (
     Actor,
@@ -164,6 +164,7 @@ class Stream(Actor):
         self.slot: int | None = None
         self.fault: Fault | None = None
         self.recorded = False
+        self.entered = False
         self.crashed = False
 
     def __repr__(self) -> str:
@@ -246,27 +247,65 @@ class Stream(Actor):
             )
             self.prompt = await self._measure()
             length = self.prompt.for_route()
-            plan = await self.peers.router.ask(
-                MakePlan(
-                    site=inquiry.site,
-                    model=inquiry.head.model,
-                    dialect=inquiry.dialect.name,
-                    prompt_tokens=length.tokens,
-                    prompt_tokens_max=length.most,
-                    output_tokens_max=inquiry.head.max_output_tokens,
-                    needs=inquiry.head.needs,
-                    stream=inquiry.head.stream,
-                    affinity=hash(inquiry.head.prefix),
-                )
-            )
+            standing = await self._enter(length)
+            while not isinstance(standing, HoldRefused):
+                plan = await self.peers.router.ask(self._wanted(length, standing))
+                if isinstance(plan, NoRoute):
+                    fault: Fault | None = faults.no_route(plan)
+                else:
+                    fault = await self._try_candidates(self._ordered(plan))
+                if self.ended_by or not policy.goes_down(fault, lower=standing.lower):
+                    return fault
+                standing = await self._enter(length, rung_min=standing.rung + 1)
+            return faults.hold_refused(standing)
         except (AuditUnavailable, AskError) as error:
             return faults.not_admitted(error)
-        if isinstance(plan, NoRoute):
-            return faults.no_route(plan)
-        if inquiry.stored_at:
-            ordered = policy.first_at(plan.candidates, inquiry.stored_at)
-            plan = msgspec.structs.replace(plan, candidates=ordered)
-        return await self._try_candidates(plan)
+
+    async def _enter(self, length: Length, rung_min: int = 0) -> Standing | HoldRefused:
+        """Be counted at the ledger, and learn how thrifty this request must be."""
+        inquiry = self.inquiry
+        standing = await self.peers.ledger.ask(
+            Enter(
+                stream=self.ctx.ref,
+                site=inquiry.site,
+                key_id=inquiry.key_id,
+                model=inquiry.head.model,
+                # A count bills nothing.
+                prompt_tokens=0 if inquiry.operation == "count" else length.tokens,
+                rung_min=rung_min,
+            )
+        )
+        if isinstance(standing, Standing):
+            self.entered = True
+            self.sink.degraded = (standing.degraded,) if standing.degraded else ()
+        return standing
+
+    def _wanted(self, length: Length, standing: Standing) -> MakePlan:
+        inquiry = self.inquiry
+        bound = inquiry.head.max_output_tokens
+        shorter = standing.output_tokens_max
+        if shorter is not None:
+            bound = shorter if bound is None else min(bound, shorter)
+        return MakePlan(
+            site=inquiry.site,
+            model=standing.model or inquiry.head.model,
+            dialect=inquiry.dialect.name,
+            prompt_tokens=length.tokens,
+            prompt_tokens_max=length.most,
+            output_tokens_max=bound,
+            needs=inquiry.head.needs,
+            stream=inquiry.head.stream,
+            affinity=hash(inquiry.head.prefix),
+            thrift=standing.thrift,
+        )
+
+    def _ordered(self, plan: Plan) -> Plan:
+        """The plan, with whoever stores what this goes on from in front."""
+        stored_at = self.inquiry.stored_at
+        if not stored_at:
+            return plan
+        ordered = policy.first_at(plan.candidates, stored_at)
+        return msgspec.structs.replace(plan, candidates=ordered)
 
     async def _try_candidates(self, plan: Plan) -> Fault | None:
         failures: list[Failure] = []
@@ -348,7 +387,7 @@ class Stream(Actor):
         if self.recorded:
             return
         self.recorded = True
-        if self.attempts:
+        if self.entered:
             self.peers.ledger.offer(Leave(self.ctx.id))
         if self.slot is not None:
             record = self._record()
@@ -386,6 +425,7 @@ class Stream(Actor):
             overrun_nanousd=sum(bill.overrun_nanousd for bill in bills),
             finish=(last.relayed.finish or "") if last is not None else "",
             code=(self.fault.code or self.fault.kind) if self.fault is not None else "",
+            degraded=", ".join(self.sink.degraded),
             attempts=tuple(a.record for a in self.attempts if a.record is not None),
         )
 

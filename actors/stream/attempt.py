@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from actors.stream.actor import Peers, Stream
     from actors.stream.messages import Inquiry
 
+# A hold for less than this is no hold; OpenAI's Responses take no smaller bound.
+SHORT_ANSWER_TOKENS_MIN = 16
+SHORT_ANSWER = "short-hold"  # In x-stagedoor-degraded: as long as there was money for.
 ERROR_BYTES_MAX = 64 * 1024  # Every error body recorded is under 4 kB.
 
 
@@ -100,6 +103,7 @@ class Attempt:
         self.deadlines = Deadlines()
         self.permit: Permit | None = None
         self.hold: Hold | None = None
+        self.bound = plan.output_tokens_max  # Of one choice; a short hold lowers it.
         self.prompt = prompt
         self.length = prompt.at(candidate.deployment)
         self.chars_per_token = prompt.chars_per_token(candidate.deployment)
@@ -148,6 +152,8 @@ class Attempt:
         if isinstance(held, Fault):
             return held
         self.hold = held
+        if self._is_short(held):
+            exchange = self._open(upstream, deployment.model)
         return await self._call(upstream, exchange)
 
     def _hurried(self, deadlines: Deadlines) -> Deadlines:
@@ -164,7 +170,7 @@ class Attempt:
     def _open(self, upstream: Upstream, model: str) -> Exchange:
         """Settle what is sent and how the answer is read. Raises ClientError."""
         inquiry = self.inquiry
-        target = upstream.target(model, self.plan.output_tokens_max)
+        target = upstream.target(model, self.bound)
         speech = upstream.speech
         if inquiry.operation == "count":
             return open_count_at(
@@ -219,7 +225,7 @@ class Attempt:
         price = upstream.price(deployment.model)
         self.bill.priced = price is not None
         head = self.inquiry.head
-        bound = self.plan.output_tokens_max or head.max_output_tokens or 0
+        bound = self.bound or head.max_output_tokens
         held = await self.peers.ledger.ask(
             TakeHold(
                 stream=self.stream,
@@ -227,15 +233,28 @@ class Attempt:
                 provider=deployment.provider,
                 model=deployment.model,
                 prompt_tokens_max=self.length.most,
-                output_tokens_max=bound * head.n,
+                output_tokens_max=None if bound is None else bound * head.n,
                 price=None if price is None else to_hold(price, head.service_tier),
                 meter=self.meter,
                 audio="audio" in head.needs,
                 # No dialect writes it but where the client's own body has it.
                 cache_1h=b'"1h"' in self.inquiry.body,
+                key_id=self.inquiry.key_id,
+                asked=head.model,
+                output_tokens_least=SHORT_ANSWER_TOKENS_MIN * head.n,
             )
         )
         return faults.hold_refused(held) if isinstance(held, HoldRefused) else held
+
+    def _is_short(self, held: Hold) -> bool:
+        """Whether the hold pays for less than was asked: then the answer is shorter."""
+        bound = self.bound
+        paid = held.output_tokens_max
+        if bound is None or paid is None or paid >= bound * self.inquiry.head.n:
+            return False
+        self.bound = paid // self.inquiry.head.n
+        self.sink.degrade(SHORT_ANSWER)
+        return True
 
     async def _lend(self) -> KeyHandle:
         """One lease for one head. Raises LeaseRefused."""
@@ -303,7 +322,7 @@ class Attempt:
     @property
     def output_tokens_max(self) -> int | None:
         """The bound of the whole answer, all choices together."""
-        bound = self.plan.output_tokens_max
+        bound = self.bound
         return None if bound is None else bound * self.inquiry.head.n
 
     def now(self) -> float:
@@ -437,6 +456,8 @@ class Attempt:
             ),
             total_ms=round((now - self.began) * 1000),
             upstream_request_id=self.upstream_request_id,
+            cost_nanousd=self.bill.nanousd,
+            held_at_ms=0 if self.hold is None else self.hold.at_ms,
         )
 
     def _outcome(self, fault: Fault | None, finished: bool) -> OutcomeKind:
@@ -465,9 +486,10 @@ class Attempt:
         if price is not None and bill.usage is not None:
             served = for_service(price, self.inquiry.head.service_tier)
             bill.nanousd = cost(served, bill.usage)
-            if hold.nanousd:
+            if hold.output_tokens_max is not None:
                 bill.overrun_nanousd = max(0, bill.nanousd - hold.nanousd)
-        self.peers.ledger.offer(Settle(hold.id, bill.nanousd))
+        output_tokens = 0 if bill.usage is None else bill.usage.completion
+        self.peers.ledger.offer(Settle(hold.id, bill.nanousd, output_tokens))
 
 
 def _rates(response: httpx.Response, wall_s: float) -> tuple[RateWindow, ...]:

@@ -142,6 +142,16 @@ def hold_refused(reply: HoldRefused) -> Fault:
             type="requests",
             retry_after_s=reply.retry_after_s,
         )
+    if reply.reason in ("requests", "tokens"):
+        return ours(
+            message,
+            status=429,
+            code="rate_limit_exceeded",
+            type=reply.reason,
+            retry_after_s=reply.retry_after_s,
+        )
+    if reply.reason == "removed":
+        return ours(message, status=403, code="site_removed")
     return Fault(
         kind="ours",
         message=message,

@@ -44,12 +44,13 @@ MOVES_ON: frozenset[str] = frozenset(
         "provider_unavailable",
         "provider_busy",
         "unpriced",
-        "spend_cap",
+        "insufficient_quota",  # Of the ledger: a cheaper candidate may still fit.
         "key_unavailable",
         "upstream_timeout",
         "unsupported",
     }
 )
+GOES_DOWN: frozenset[str] = frozenset({"insufficient_quota", "too_dear"})
 RETRYABLE: frozenset[FaultKind] = frozenset({"throttle", "transient"})
 # The provider is being left alone on purpose; asking it again at once is pointless.
 PATIENT_CODES: frozenset[str] = frozenset({"provider_unavailable", "provider_busy"})
@@ -152,6 +153,16 @@ def _largest_that_failed(
             if failure.fault.kind == "context"
         ),
         default=0,
+    )
+
+
+def goes_down(fault: Fault | None, *, lower: bool) -> bool:
+    """Whether the request tries the next step of its site's ladder, and not refuses.
+
+    There was no room for its holds, or nobody is as cheap as the step wants.
+    """
+    return (
+        lower and fault is not None and fault.kind == "ours" and fault.code in GOES_DOWN
     )
 
 

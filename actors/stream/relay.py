@@ -27,6 +27,8 @@ ANSWER_BYTES_MAX = 64 * 2**20  # A whole answer: 1M tokens of text is 5 MB, audi
 # one that ignores it is cut here. The ledger settles at the provider's own count.
 CHARS_PER_TOKEN_MAX = 8
 
+DEGRADED = "x-stagedoor-degraded"
+
 
 @attrs.define
 class Relayed:
@@ -80,11 +82,22 @@ class Sink:
     reply: Reply
     headers: tuple[tuple[str, str], ...]
     passed: tuple[tuple[str, str], ...] = ()  # What the provider says of its pace.
+    degraded: tuple[str, ...] = ()  # What the site's caps made of the request.
     routed: tuple[tuple[str, str], ...] = ()  # How it was routed, if the site wants it.
     committed: bool = False
     gone: bool = False  # The client left: nothing is sent, reading may go on.
     drained_tokens_from: int = 0
     drain_until: float = 0.0
+
+    def degrade(self, step: str) -> None:
+        """Say, with the answer, that it is less than was asked for, and why."""
+        if step not in self.degraded:
+            self.degraded = (*self.degraded, step)
+
+    def _own(self) -> tuple[tuple[str, str], ...]:
+        if not self.degraded:
+            return self.headers
+        return (*self.headers, (DEGRADED, ", ".join(self.degraded)))
 
     async def begin(self) -> None:
         """Commit: from here on this attempt answers, well or badly."""
@@ -94,7 +107,7 @@ class Sink:
                 200,
                 (
                     *self.dialect.stream_headers,
-                    *self.headers,
+                    *self._own(),
                     *self.routed,
                     *self.passed,
                 ),
@@ -114,7 +127,7 @@ class Sink:
                 status,
                 (
                     ("content-type", content_type),
-                    *self.headers,
+                    *self._own(),
                     *self.routed,
                     *self.passed,
                 ),

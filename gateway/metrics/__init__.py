@@ -4,7 +4,7 @@ The hot path takes one handle (`Metrics.traffic`, a dict lookup) and records onc
 (`Traffic.record`): together under 1 µs.
 """
 
-from gateway.metrics.counts import Gauges, ProviderGauges, Traffic
+from gateway.metrics.counts import CapGauges, Gauges, ProviderGauges, Traffic
 from gateway.metrics.registry import Metrics
 
-__all__ = ["Gauges", "Metrics", "ProviderGauges", "Traffic"]
+__all__ = ["CapGauges", "Gauges", "Metrics", "ProviderGauges", "Traffic"]

@@ -177,6 +177,18 @@ class ProviderGauges:
 
 
 @attrs.frozen
+class CapGauges:
+    """One sum of a cap as it is now."""
+
+    cap: str
+    kind: str
+    subject: str
+    spent_nanousd: int
+    held_nanousd: int
+    max_nanousd: int
+
+
+@attrs.frozen
 class Gauges:
     """The gateway as it is now."""
 
@@ -187,3 +199,4 @@ class Gauges:
         factory=dict[str, ProviderGauges]
     )
     log: LogStatistics | None = None
+    caps: tuple[CapGauges, ...] = ()

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from gateway.logs import LogStatistics
 from gateway.metrics.counts import (
     PROVIDER_STATES,
+    CapGauges,
     Gauges,
     Histogram,
     Timing,
@@ -50,6 +51,8 @@ class Snapshot(Collector):
     timings: Sequence[Timing]
     errors: dict[tuple[str, str], int]
     refusals: dict[tuple[str, str], int]
+    alerts: dict[tuple[str, str], int]
+    degraded: dict[tuple[str, str], int]
     gauges: Gauges
 
     def collect(self) -> Iterable[Metric]:
@@ -135,7 +138,22 @@ class Snapshot(Collector):
         )
         for key, count in self.refusals.items():
             refusals.add_metric(key, count)
-        return iter((requests, tokens, spend, retries, fallbacks, errors, refusals))
+        alerts = CounterMetricFamily(
+            "stagedoor_money_alerts",
+            "Caps reached (soft, degrade, hard) and calls over their hold (overrun).",
+            labels=("cap", "kind"),
+        )
+        for key, count in self.alerts.items():
+            alerts.add_metric(key, count)
+        degraded = CounterMetricFamily(
+            "stagedoor_degraded_requests",
+            "Requests on a step of their site's ladder.",
+            labels=("site", "step"),
+        )
+        for key, count in self.degraded.items():
+            degraded.add_metric(key, count)
+        yield from (requests, tokens, spend, retries, fallbacks, errors, refusals)
+        yield from (alerts, degraded)
 
     def _now(self) -> Iterator[Metric]:
         gauges = self.gauges
@@ -153,6 +171,7 @@ class Snapshot(Collector):
         for site, count in gauges.sites_in_flight.items():
             sites.add_metric((site,), count)
         yield sites
+        yield from _caps(gauges.caps)
         in_flight = GaugeMetricFamily(
             "stagedoor_provider_in_flight", "Calls under way.", labels=("provider",)
         )
@@ -182,6 +201,25 @@ def _add(
     family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram
 ) -> None:
     family.add_metric(labels, histogram.cumulative(), histogram.sum)
+
+
+def _caps(caps: Sequence[CapGauges]) -> Iterator[Metric]:
+    names = ("cap", "kind", "subject")
+    spent = GaugeMetricFamily(
+        "stagedoor_cap_spent_usd", "Spent in the window that runs now.", labels=names
+    )
+    held = GaugeMetricFamily(
+        "stagedoor_cap_held_usd", "Set aside for calls under way.", labels=names
+    )
+    most = GaugeMetricFamily(
+        "stagedoor_cap_max_usd", "What may be spent in a window.", labels=names
+    )
+    for one in caps:
+        labels = (one.cap, one.kind, one.subject)
+        spent.add_metric(labels, one.spent_nanousd / 1e9)
+        held.add_metric(labels, one.held_nanousd / 1e9)
+        most.add_metric(labels, one.max_nanousd / 1e9)
+    return iter((spent, held, most))
 
 
 def _log(log: LogStatistics) -> Iterator[Metric]:

@@ -43,6 +43,8 @@ class Metrics:
         self._other = Traffic((OTHER, OTHER, OTHER), self._other_timing)
         self._errors: dict[tuple[str, str], int] = {}
         self._refusals: dict[tuple[str, str], int] = {}
+        self._alerts: dict[tuple[str, str], int] = {}
+        self._degraded: dict[tuple[str, str], int] = {}
         self._gauges: Callable[[], Gauges] = Gauges
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -87,6 +89,14 @@ class Metrics:
         """Count one request that was refused before any provider was asked."""
         self._bump(self._refusals, site, reason)
 
+    def alert(self, cap: str, kind: str) -> None:
+        """Count one alert about money."""
+        self._bump(self._alerts, cap, kind)
+
+    def degraded(self, site: str, rung: str) -> None:
+        """Count one request that was served, or refused, from a rung of the ladder."""
+        self._bump(self._degraded, site, rung)
+
     def _bump(self, counts: dict[tuple[str, str], int], name: str, what: str) -> None:
         key = (name, what)
         if key not in counts and len(counts) >= self._handles_max:
@@ -112,6 +122,8 @@ class Metrics:
             timings,
             self._errors.copy(),
             self._refusals.copy(),
+            self._alerts.copy(),
+            self._degraded.copy(),
             self._gauges(),
         )
 

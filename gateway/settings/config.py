@@ -21,11 +21,19 @@ from gateway.settings.definition import config, items, section, setting, table
 from gateway.settings.errors import Unfit
 from gateway.settings.keys import SiteKey
 from gateway.settings.kinds import KINDS, OnAbort, base_url
+from gateway.settings.money import (
+    RATE,
+    SPEND_WINDOW,
+    ZONE,
+    CapConfig,
+    KeyRatesConfig,
+    RungConfig,
+    SpendWindow,
+)
 from gateway.settings.routing import REGION, SHARE, RoutingConfig, ShareOf
 from gateway.settings.server import COUNT, Found, ServerConfig, UpstreamDeadlines
 from gateway.settings.vault import VaultConfig
 
-SpendWindow = Literal["day", "month", "total"]
 CountTokens = Literal["estimate", "exact"]
 
 NAME: Final = values.text(
@@ -59,7 +67,6 @@ TOKENIZER: Final = values.choice(
 KIND: Final = values.choice(*KINDS)
 ON_ABORT: Final[values.Reader[OnAbort]] = values.choice("cancel", "drain")
 COUNT_TOKENS: Final[values.Reader[CountTokens]] = values.choice("estimate", "exact")
-SPEND_WINDOW: Final[values.Reader[SpendWindow]] = values.choice("day", "month", "total")
 
 
 VAULT_PREFIX: Final = "vault:"
@@ -134,8 +141,38 @@ class SiteConfig:
     spend_window: SpendWindow = setting(
         SPEND_WINDOW,
         default="month",
-        doc="The time after which spend_usd_max starts anew: a calendar day or month "
-        "(UTC), or never.",
+        doc="The time after which spend_usd_max starts anew: a calendar day, week or "
+        "month of its time zone, or never.",
+    )
+    spend_time_zone: str = setting(
+        ZONE,
+        default="UTC",
+        doc="Whose midnight a spend_window begins at.",
+    )
+    requests_per_minute_max: int | None = setting(
+        RATE,
+        default=None,
+        doc="The most requests a minute; a minute's worth may come at once.",
+    )
+    tokens_per_minute_max: int | None = setting(
+        RATE,
+        default=None,
+        doc="The most tokens a minute, prompts and answers together.",
+    )
+    each_key: KeyRatesConfig = section(
+        default_factory=KeyRatesConfig,
+        doc="What each key of the site is held to, on top of the site's own limits.",
+    )
+    pacing: bool = setting(
+        values.BOOLEAN,
+        default=True,
+        doc="Whether price weighs more while a cap is used up faster than its window "
+        "passes. It bears on routes that weigh candidates, not on ordered ones.",
+    )
+    ladder: tuple[RungConfig, ...] = items(
+        RungConfig,
+        default=(),
+        doc="One step of a site's ladder: what a request does without, nearer a cap.",
     )
     routing_headers: bool = setting(
         values.BOOLEAN,
@@ -599,6 +636,11 @@ class Config:
     providers: tuple[ProviderConfig, ...] = items(
         ProviderConfig,
         doc="One deployment: an account at a provider, or a server of one's own.",
+    )
+    caps: tuple[CapConfig, ...] = items(
+        CapConfig,
+        default=(),
+        doc="How much may be spent in a window, by whom, on what. Any number of them.",
     )
     models: tuple[ModelConfig, ...] = items(
         ModelConfig, doc="A model as clients know it, and what serves it."
