@@ -45,6 +45,7 @@ TYPICAL_STEP: Final = 0.02
 PROBE_EVERY_S: Final = 12.0  # So that a recovery is known, and used, within a minute.
 PROBES_SHARE: Final = 0.05  # Of requests: what learning may cost at the most,
 PROBES_SAVED_MAX: Final = 3.0  # and how many of them may come in a row.
+UNKNOWN_CALLS_MAX: Final = 2  # At once, until three have told how fast it is.
 ILL_PACE: Final = 1.5  # Half as slow again as usual, or
 ILL_ERRORS: Final = 0.1  # a tenth of the calls failing: worth looking after.
 
@@ -347,13 +348,15 @@ class Book:
             doubt = 0
             if load.probation:
                 doubt = 2
-            elif latency.calls < SURE_WEIGHT or pace > ILL_PACE or errors > ILL_ERRORS:
+            elif pace > ILL_PACE or errors > ILL_ERRORS:
                 # Bad numbers are true as long as they are fresh.
-                fresh_at = max(latency.heard_at, known.probed_at)
-                if now - fresh_at > PROBE_EVERY_S:
+                if now - max(latency.heard_at, known.probed_at) > PROBE_EVERY_S:
                     doubt = 2
-                elif latency.calls < SURE_WEIGHT:
+            elif latency.calls < SURE_WEIGHT:
+                if in_flight >= UNKNOWN_CALLS_MAX:
                     doubt = 1
+                elif now - max(latency.heard_at, known.probed_at) > PROBE_EVERY_S:
+                    doubt = 3
             views.append(
                 View(
                     option.deployment,

@@ -162,13 +162,13 @@ def _choose(inputs: Inputs, views: list[View], scores: list[float]) -> tuple[int
     if inputs.may_probe:
         # Its numbers are bad or missing, and perhaps not true any more.
         for place, view in enumerate(views):
-            if view.doubt == 2:
+            if view.doubt >= 2:
                 return place, True
         if draws[1] < choose.EXPLORE_SHARE:
             place = int(draws[2] * len(views))
             return min(place, len(views) - 1), True
     sure = scores
-    doubtful = [view.doubt for view in views]
+    doubtful = [view.doubt in (1, 2) for view in views]
     if any(doubtful) and not all(doubtful):
         # They wait for their probe: without news none may win by a guess.
         sure = [

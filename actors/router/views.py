@@ -30,7 +30,8 @@ class View(Struct, frozen=True, gc=False, array_like=True):
         cost_nanousd: what this request is expected to cost; -1 is unpriced.
         in_flight, in_flight_max, queued: how busy it is.
         doubt: its numbers may be wrong: missing, or bad news that may be old. 0: no;
-            1: yes, and somebody is finding out; 2: yes, and a probe is due.
+            1: yes, and somebody is finding out; 2: yes, and a probe is due; 3: nothing
+            is known yet, so a probe is due, but no bad news speaks against it either.
     """
 
     deployment: Deployment
