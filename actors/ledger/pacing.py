@@ -1,6 +1,6 @@
 """How far a site is ahead of its plan. Pure: time is an argument.
 
-The plan of a calendar window is to spend evenly until its end. Ahead of it, price weighs
+The plan of a calendar window is to spend evenly until its end. Ahead of it price weighs
 more, by the share of what is left that was borrowed from later: on the tenth of thirty
 days, 50 % spent is (50 - 33) / (100 - 33), a quarter. A window without a beginning
 (rolling, total) has no plan but to stay below its cap: there the last half counts.

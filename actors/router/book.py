@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from actors.provider.messages import Load
-from actors.router import gates
+from actors.router import gates, thrift
 from actors.router.affinity import Affinity
 from actors.router.health import ERROR_FORGET_S, Known
 from actors.router.latency import PACE_QUIET, SURE_WEIGHT, bucket_of
@@ -203,6 +203,7 @@ class Book:
             # One answer for all: an allowlist is not an oracle.
             return None
         wishes, weights = self._wanted(site, route)
+        weights = thrift.pressed(weights, ask.thrift)
         bound = output_bound(site, ask.output_tokens_max)
         prompt = ask.prompt_tokens
         views = self._views(
@@ -273,6 +274,7 @@ class Book:
         # Without wishes, needs and windows no gate has anything to look at.
         bounded = bool(needs) or capped or wishes.cost_nanousd_max is not None
         bounded = bounded or bool(wishes.regions)
+        dear = ask.thrift.output_nanousd_per_mtok_max
         shut = self._shut
         views: list[View] = []
         plain_bucket = bucket_of(prompt)
@@ -300,6 +302,10 @@ class Book:
                 )
                 if found is not None:
                     gate, why = found
+            if dear is not None and not gate:
+                output_price = option.output_price if option.price >= 0 else None
+                why = thrift.too_dear(output_price, dear)
+                gate = "class" if why else ""
             shut_until = 0.0
             shut_why = ""
             provider = option.deployment.provider

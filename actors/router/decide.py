@@ -20,6 +20,7 @@ _REFUSALS: Final = {
     "window": (400, "context_length_exceeded"),
     "unpriced": (429, "unpriced"),
     "price": (400, "request_too_expensive"),
+    "class": (429, "too_dear"),
 }
 # And its words.
 _WHY: Final = {
@@ -31,6 +32,8 @@ _WHY: Final = {
     "give the model a price in the config.",
     "price": "It could cost more than one request may; shorten the prompt or the "
     "answer's bound.",
+    "class": "The site is so near a spend cap that only cheaper deployments may serve "
+    "it, and this model has none; ask for another model, or have the cap raised.",
 }
 
 
@@ -242,7 +245,7 @@ def _until(view: View, now: float) -> str:
 
 def _no_route(inputs: Inputs, gated: list[Gated]) -> NoRoute:
     """The gate that speaks for all: the one that the client can do most about."""
-    order = ("price", "window", "capability", "unpriced", "region")
+    order = ("class", "price", "window", "capability", "unpriced", "region")
     failed = {one.gate for one in gated}
     gate = next((name for name in order if name in failed), "region")
     status, code = _REFUSALS[gate]

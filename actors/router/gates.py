@@ -7,6 +7,7 @@
 | window     | prompt (at its worst) and answer do not fit its window        | hard |
 | unpriced   | it has no price and the site has a spend cap or a ceiling     | hard |
 | price      | it may cost more than one request may                         | hard |
+| class      | it is dearer than the site's ladder allows now (thrift.py)    | hard |
 | open       | its breaker is open, or one call is testing it                | soft |
 | key        | it refused the gateway's key                                  | soft |
 | rate       | its rate limit has no room left                               | soft |
@@ -23,7 +24,7 @@ from typing import Final
 from actors.router.messages import DeploymentFacts, Wishes
 from wire.dialect import Need
 
-HARD: Final = ("region", "capability", "window", "unpriced", "price")
+HARD: Final = ("region", "capability", "window", "unpriced", "price", "class")
 SOFT: Final = ("open", "key", "rate")
 # Where the client leaves the bound open, room for at least a short answer.
 ANSWER_TOKENS_MIN: Final = 256

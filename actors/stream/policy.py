@@ -161,9 +161,10 @@ def goes_down(fault: Fault | None, *, lower: bool) -> bool:
 
     There was no room for its holds, or nobody is as cheap as the step wants.
     """
-    return (
-        lower and fault is not None and fault.kind == "ours" and fault.code in GOES_DOWN
-    )
+    if not lower or fault is None:
+        return False
+    # A provider's own quota is another matter.
+    return fault.source == "gateway" and fault.code in GOES_DOWN
 
 
 def patience_s(candidate: Candidate, *, others_left: bool) -> float | None:
