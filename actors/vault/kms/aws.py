@@ -135,7 +135,7 @@ class AwsKms:
         status, data = await self._caller.call(
             "POST", f"{self._endpoint}/", headers=dict((*headers, *signed)), body=body
         )
-        answer = self._caller.decoded(data)
+        answer = self._caller.decoded(status, data)
         if status == 200:
             return answer
         code = word(answer, "__type", "code")

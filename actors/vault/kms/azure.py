@@ -146,7 +146,7 @@ class AzureKms:
             },
             body=msgspec.json.encode({"alg": ALGORITHM, "value": text}),
         )
-        answer = self._caller.decoded(data)
+        answer = self._caller.decoded(status, data)
         if status == 200:
             return answer
         error = answer.get("error")

@@ -144,7 +144,7 @@ class GcpKms:
             },
             body=msgspec.json.encode(fields),
         )
-        answer = self._caller.decoded(data)
+        answer = self._caller.decoded(status, data)
         if status == 200:
             return answer
         error = answer.get("error")

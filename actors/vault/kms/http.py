@@ -73,14 +73,15 @@ class Caller:
                 raise KmsUnavailable(self.name, "answers more than a key")
         return bytes(data)
 
-    def decoded(self, body: bytes) -> dict[str, Any]:
-        """A JSON object, or KmsUnavailable: some proxy answered in its place."""
+    def decoded(self, status: int, body: bytes) -> dict[str, Any]:
+        """A JSON object, or a KmsError: some proxy answered in its place."""
         try:
             value = msgspec.json.decode(body)
         except msgspec.MsgspecError:
             value = None
         if not isinstance(value, dict):
-            raise KmsUnavailable(self.name, "answered something that is no JSON object")
+            why = "with something that is no JSON object"
+            raise self.fault(status if status >= 400 else 502, mismatch=False, why=why)
         return cast("dict[str, Any]", value)
 
     def text(self, answer: Mapping[str, Any], field: str) -> str:
@@ -129,7 +130,9 @@ def b64(data: bytes | memoryview) -> str:
 
 def context_bytes(context: KmsContext) -> bytes:
     """The context for those that take bytes: sorted, each part with its length."""
-    return lp(*(part for key in sorted(context) for part in (key, context[key])))
+    # Never empty: a key derived from no context would be every context's key.
+    pairs = (part for key in sorted(context) for part in (key, context[key]))
+    return lp("gwv-kek", *pairs)
 
 
 def word(answer: Mapping[str, Any], *fields: str) -> str:

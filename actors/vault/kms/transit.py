@@ -109,7 +109,7 @@ class TransitKms:
             },
             body=body,
         )
-        answer = self._caller.decoded(data)
+        answer = self._caller.decoded(status, data)
         found = answer.get("data")
         if status == 200 and isinstance(found, dict):
             return found
