@@ -41,6 +41,7 @@ async def guard(cell: Cell) -> None:
     """Run a cell from here to its end."""
     cell.task = current_task()
     current_frame.set(cell.frame)
+    last = False
     while True:
         if cell.exit is None:
             await _live(cell)
@@ -49,8 +50,11 @@ async def guard(cell: Cell) -> None:
             break
         await _stay_down(cell)
         if cell.stopping is not None:
-            cell.exit = cell.stopping
-            break
+            if last or all(type(item) is Chore for item in cell.control):
+                cell.exit = cell.stopping
+                break
+            # Control messages are never dropped: one more life, to hear them.
+            last = True
         cell.bear()
     cell.close()
     _after(cell)

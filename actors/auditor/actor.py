@@ -34,6 +34,7 @@ from actors.auditor.messages import (
 from actors.auditor.ports import AuditBook, Journal, Place
 from runtime import (
     Actor,
+    ControlTell,
     Deferred,
     Down,
     Exit,
@@ -73,11 +74,26 @@ class AuditorCell:
     durable: int = 0
 
 
+class Recount(ControlTell["Auditor"], frozen=True):
+    """Behind all that waited for this life: record what no Down will come for.
+
+    The Down that was in hand when the last life crashed is not told again.
+    """
+
+
+class TryAgain(ControlTell["Auditor"], frozen=True):
+    """From a life that tripped to the next: there are lines to be written.
+
+    An actor that is told to stop between two lives gets another only to hear such
+    messages; without one, what waits in the cell would end with the gateway.
+    """
+
+
 class Auditor(Actor):
     """Keeps one record of each admitted request, and the log."""
 
     mailbox = MailboxSpec(MESSAGES_QUEUED_MAX, full="block", down="reject")
-    accepts = (OpenRecord, Record, Flush, Attest, Noted, ReportLog)
+    accepts = (OpenRecord, Record, Flush, Attest, Noted, ReportLog, Recount, TryAgain)
 
     def __init__(self, cell: AuditorCell) -> None:
         self.cell = cell
@@ -97,34 +113,38 @@ class Auditor(Actor):
         """Begin with what an earlier life left."""
         if self.cell.waiting:
             self.work.set()
+        if self.cell.slots:
+            self.ctx.ref.offer(Recount())
         self.log = LogKeeper(self.cell.book, self.ctx, self._now_ms())
         self.log.start()
         self.ctx.start_soon(self._write)
 
     async def on_stop(self, why: Exit) -> None:
         """The last lines, unless it was the journal that failed."""
-        if not isinstance(why, Tripped):
+        if isinstance(why, Tripped):
+            self.ctx.ref.offer(TryAgain())
+        else:
             await self._append_all()
             await self.log.finish(self._now_ms())
+
+    @handles(TryAgain)
+    def try_again(self, _msg: TryAgain) -> None:
+        """Living is enough: a life writes at its start what waits."""
+
+    @handles(Recount)
+    def recount(self, _msg: Recount) -> None:
+        """Streams that are not watched any more have ended without a record."""
+        watched = self.ctx.watched
+        for number, slot in list(self.cell.slots.items()):
+            if slot.opened.stream.id not in watched:
+                self.cell.slot_of.pop(slot.monitor, None)
+                self._keep_crashed(number)
 
     def on_down(self, down: Down) -> None:
         """A stream died without a record: write what is known."""
         number = self.cell.slot_of.pop(down.monitor, None)
         if number is not None:
-            opened = self.cell.slots.pop(number).opened
-            self._keep(
-                RequestRecord(
-                    request_id=opened.request_id,
-                    site=opened.site,
-                    key_id=opened.key_id,
-                    dialect=opened.dialect,
-                    model=opened.model,
-                    opened_at_ms=opened.opened_at_ms,
-                    outcome="crashed",
-                    status=500,
-                    streamed=opened.streamed,
-                )
-            )
+            self._keep_crashed(number)
 
     @answers(OpenRecord)
     def open_record(self, msg: OpenRecord) -> int:
@@ -181,6 +201,22 @@ class Auditor(Actor):
 
     def _now_ms(self) -> int:
         return int(self.cell.wall() * 1000)
+
+    def _keep_crashed(self, number: int) -> None:
+        opened = self.cell.slots.pop(number).opened
+        self._keep(
+            RequestRecord(
+                request_id=opened.request_id,
+                site=opened.site,
+                key_id=opened.key_id,
+                dialect=opened.dialect,
+                model=opened.model,
+                opened_at_ms=opened.opened_at_ms,
+                outcome="crashed",
+                status=500,
+                streamed=opened.streamed,
+            )
+        )
 
     def _keep(self, record: RequestRecord) -> None:
         self.cell.waiting.append(self.encoder.encode(record) + b"\n")

@@ -32,7 +32,7 @@ from actors.ledger.messages import (
     Standing,
     TakeHold,
 )
-from runtime import Actor, Down, MailboxSpec, MonitorId, answers, handles
+from runtime import Actor, ControlTell, Down, MailboxSpec, MonitorId, answers, handles
 
 MESSAGES_QUEUED_MAX = 1024  # Money waits, never drops.
 
@@ -69,6 +69,13 @@ def open_accounts(
     return accounts
 
 
+class Recount(ControlTell["Ledger"], frozen=True):
+    """Behind all that waited for this life: end what no Down will come for.
+
+    The Down that was in hand when the last life crashed is not told again.
+    """
+
+
 class Ledger(Actor):
     """Money: a hold before each call, a settle after it."""
 
@@ -83,6 +90,7 @@ class Ledger(Actor):
         ReportAccounts,
         ReportCaps,
         SetLimits,
+        Recount,
     )
 
     def __init__(self, cell: LedgerCell) -> None:
@@ -91,6 +99,17 @@ class Ledger(Actor):
     def __repr__(self) -> str:
         """As an operator wants it."""
         return f"<Ledger {self.cell.accounts!r}>"
+
+    def on_start(self) -> None:
+        """Go on where an earlier life ended."""
+        if self.cell.monitors:
+            self.ctx.ref.offer(Recount())
+
+    @handles(Recount)
+    def recount(self, _msg: Recount) -> None:
+        """Streams that are not watched any more have ended."""
+        for stream_id in self.cell.monitors.keys() - self.ctx.watched:
+            self._end(stream_id)
 
     def on_down(self, down: Down) -> None:
         """A stream ended without settling: do it for what its client got."""

@@ -30,6 +30,7 @@ from actors.provider.messages import (
 from actors.router.messages import ProviderChanged
 from runtime import (
     Actor,
+    ControlTell,
     Deferred,
     Down,
     Exit,
@@ -54,6 +55,7 @@ ADMITS_QUEUED_MAX = 4096
 class Grant:
     """A permit that is out."""
 
+    stream: str
     monitor: MonitorId
     epoch: int
     probe: bool
@@ -76,6 +78,13 @@ class ProviderCell:
     key_retry_at: float = 0.0
 
 
+class Recount(ControlTell["Provider"], frozen=True):
+    """Behind all that waited for this life: release what no Down will come for.
+
+    The Down that was in hand when the last life crashed is not told again.
+    """
+
+
 class Providers(Supervisor):
     """Parent of all providers: static ones from the start, others after reloads.
 
@@ -87,7 +96,7 @@ class Provider(Actor):
     """Admission and health of one deployment."""
 
     mailbox = MailboxSpec(ADMITS_QUEUED_MAX, full="shed", down="reject")
-    accepts = (Admit, Outcome, Proven, ReportVitals, SetUpstream)
+    accepts = (Admit, Outcome, Proven, ReportVitals, SetUpstream, Recount)
 
     def __init__(self, cell: ProviderCell) -> None:
         self.cell = cell
@@ -112,6 +121,8 @@ class Provider(Actor):
         load.probation = self.health.probation
         load.queued = 0
         self._count()
+        if self.cell.grants:
+            self.ctx.ref.offer(Recount())
         self._tell_router(available=True, until=None, load=load)
 
     def on_stop(self, why: Exit) -> None:
@@ -130,6 +141,15 @@ class Provider(Actor):
             self.cell.load.waiting.pop(permit, None)
             self._count()
             self._serve_queue()
+
+    @handles(Recount)
+    def recount(self, _msg: Recount) -> None:
+        """Streams that are not watched any more have ended."""
+        watched = self.ctx.watched
+        for permit, grant in list(self.cell.grants.items()):
+            if grant.stream not in watched:
+                self._release(permit)
+        self._serve_queue()
 
     @answers(Admit)
     def admit(self, msg: Admit) -> Permit | Refused | Deferred[Permit | Refused]:
@@ -192,7 +212,9 @@ class Provider(Actor):
             self.cell.allowances.learn(THE_KEY, msg.rates, self.ctx.now())
             self._show_allowance()
         if msg.epoch != self.ctx.epoch:
-            return  # A stale result says nothing about this life.
+            # A stale result says nothing about this life, but its place is free.
+            self._serve_queue()
+            return
         now = self.ctx.now()
         before = self.health
         self.health, verdict = breaker.record(
@@ -266,7 +288,7 @@ class Provider(Actor):
         permit = cell.permits_given
         epoch = self.ctx.epoch
         monitor = self.ctx.monitor(msg.stream)
-        cell.grants[permit] = Grant(monitor, epoch, probe)
+        cell.grants[permit] = Grant(msg.stream.id, monitor, epoch, probe)
         cell.permit_of[monitor] = permit
         cell.allowances.take(THE_KEY, msg.prompt_tokens, self.ctx.now())
         self._count()

@@ -80,7 +80,7 @@ async def test_a_body_that_is_complete_after_its_site_was_removed_is_refused(
                 nursery.start_soon(one)
             await trio.sleep(0.5)
             await gateway.gateway.reload(without_acme(made))
-        assert [answer.status for answer in answers] == [404] * 6
+        assert [answer.status for answer in answers] == [403] * 6
         assert restarted(gateway) == []
 
 
