@@ -7,19 +7,14 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import pytest
-import trio
 
 from actors.auditor import wal
-from actors.auditor.messages import AuditEvent
-from actors.auditor.notes import Signer, Verifier, open_checkpoint
-from actors.auditor.ports import AuditBook
+from actors.auditor.notes import Signer, open_checkpoint
 from actors.auditor.wal import LogRefused
 from gateway.cli import main
 from storage.audit_files import (
-    AuditFiles,
     log_folder,
     open_log,
     origin_of,
@@ -27,51 +22,7 @@ from storage.audit_files import (
     split_anchors,
 )
 from storage.audit_verify import Expectations, verify
-
-ORIGIN = "log.example/stagedoor"
-
-
-class Keeper:
-    """Writes a log in its folder as the auditor does, one step at a time."""
-
-    def __init__(self, state: Path, *anchors: Path) -> None:
-        self.state = state
-        self.folder = log_folder(state, ORIGIN)
-        self.anchors = anchors
-        self.book: AuditBook
-        self.files: AuditFiles
-
-    def __enter__(self) -> Self:
-        self.book, self.files = open_log(self.state, ORIGIN, self.anchors)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.files.close()
-
-    @property
-    def key(self) -> Verifier:
-        return Verifier.parse((self.folder / "vkey").read_text())
-
-    def write(self, count: int = 1, name: str = "n") -> None:
-        log = self.book.log
-        for number in range(count):
-            log.add(AuditEvent("a.b", name=f"{name}{number}"), 1000)
-        while log.pending:
-            group = log.seal()
-            trio.run(self.files.append, group.data)
-            log.commit(group)
-
-    def publish(self) -> None:
-        shown = self.book.log.publication()
-        assert shown is not None
-        trio.run(self.files.publish, shown.files)
-        trio.run(self.files.show, shown.note, None)
-        self.book.log.publish(shown)
-
-    def rotate(self) -> None:
-        segment = self.book.log.segment()
-        trio.run(self.files.rotate, segment)
-        self.book.log.rotate(segment)
+from tests.storage.audit_keeper import ORIGIN, Keeper
 
 
 @pytest.fixture
