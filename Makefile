@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-e
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports unit fmt docs lock bench node-clients test-recorded test-real-llm clean distclean
+.PHONY: help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm clean distclean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,9 +31,12 @@ types: $(VENV)/.dev ## mypy and pyright, both strict
 imports: $(VENV)/.dev ## Who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev ## The tests, with branch coverage; they check the docs too
+unit: $(VENV)/.dev verifiers ## The tests, with branch coverage; they check the docs too
 	$(BIN)/coverage run -m pytest -q -m "not real_llm"
 	$(BIN)/coverage report --skip-covered --sort=cover
+
+verifiers: ## What checks the audit log and is not ours; says what is left out
+	@tests/storage/audit_independent/setup.sh
 
 fmt: $(VENV)/.dev ## Format, and mend what can be mended
 	$(BIN)/ruff format .
