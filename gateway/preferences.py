@@ -40,6 +40,7 @@ def _policy_of(model: ModelConfig) -> RoutePolicy:
             Share(Deployment(share.provider, share.model), share.percent)
             for share in model.canary
         ),
+        hedge=model.hedge,
         fallbacks=model.fallbacks,
         context_fallbacks=model.context_fallbacks,
         content_fallbacks=model.content_fallbacks,

@@ -32,6 +32,7 @@ from actors.router.messages import MakePlan, NoRoute, Plan
 from actors.stream import faults, policy
 from actors.stream.attempt import Attempt
 from actors.stream.budget import HEDGE_SHARE, Budget
+from actors.stream.hedge import race
 from actors.stream.messages import (
     CHUNKS_BUFFERED_MAX,
     ClientGone,
@@ -189,7 +190,9 @@ class Stream(Actor):
         self.sink.gone = True
         self.channel.cancel(msg.why)
         attempt = self.current
-        if attempt is not None and attempt.permit is not None:
+        running = sum(one.record is None for one in self.attempts)
+        # Of two that race nobody has answered: there is nothing to read on for.
+        if attempt is not None and attempt.permit is not None and running == 1:
             choice = policy.on_client_gone(
                 attempt.permit.upstream.on_abort,
                 accepted=attempt.meter.accepted,
@@ -209,14 +212,13 @@ class Stream(Actor):
 
     @handles(DeadlineCheck)
     def check_deadline(self, msg: DeadlineCheck) -> None:
-        """An alarm of the current attempt; those of earlier ones mean nothing."""
-        if self.current is not None and msg.attempt == len(self.attempts):
-            self.current.ring(self.peers.now())
+        """An alarm of an attempt that runs; those of earlier ones mean nothing."""
+        attempt = self.attempts[msg.attempt - 1]
+        if attempt.record is None:
+            attempt.ring(self.peers.now())
 
     def _set_alarm(self, at: float, attempt: Attempt) -> None:
-        place = len(self.attempts)
-        assert self.attempts[-1] is attempt
-        self.ctx.tell_at(at, DeadlineCheck(place))
+        self.ctx.tell_at(at, DeadlineCheck(self.attempts.index(attempt) + 1))
 
     async def main(self) -> None:
         """Serve. ClientGone and the like are heard meanwhile, at any await."""
@@ -326,28 +328,60 @@ class Stream(Actor):
                 await self._wait(step.pause_s)
             if self.ended_by:
                 return faults.ended(self.ended_by)
-            attempt = Attempt(
-                self.peers,
-                self.ctx.ref,
-                self.inquiry,
-                plan,
-                plan.candidates[step.candidate],
-                sink=self.sink,
-                prompt=self.prompt,
-                set_alarm=self._set_alarm,
-                last=step.candidate == len(plan.candidates) - 1,
-                patience_s=self._patience_s(plan, step.candidate, failures),
-            )
-            self.attempts.append(attempt)
-            self.current = attempt
-            if plan.explain:
-                self.sink.routed = policy.routed(
-                    plan.candidates[step.candidate], len(self.attempts)
-                )
-            fault = await attempt.run()
+            attempt = self._attempt(plan, step.candidate, failures)
+            second = policy.hedge_with(plan.candidates, failures)
+            if plan.hedge and second is not None and self.inquiry.head.stream:
+                fault = await self._hedged(plan, attempt, second, failures)
+            else:
+                fault = await attempt.run()
             if fault is None or self.sink.committed or self.ended_by:
                 return fault
             failures.append(Failure(step.candidate, fault))
+
+    def _attempt(self, plan: Plan, place: int, failures: list[Failure]) -> Attempt:
+        attempt = Attempt(
+            self.peers,
+            self.ctx.ref,
+            self.inquiry,
+            plan,
+            plan.candidates[place],
+            sink=self.sink,
+            prompt=self.prompt,
+            set_alarm=self._set_alarm,
+            last=place == len(plan.candidates) - 1,
+            patience_s=self._patience_s(plan, place, failures),
+        )
+        self.attempts.append(attempt)
+        self.current = attempt
+        if plan.explain:
+            self.sink.routed = policy.routed(plan.candidates[place], len(self.attempts))
+        return attempt
+
+    async def _hedged(
+        self, plan: Plan, first: Attempt, place: int, failures: list[Failure]
+    ) -> Fault | None:
+        """Let a second candidate try when the first is late; the quicker answers."""
+        peers = self.peers
+        peers.hedges.request(peers.now())
+
+        def second() -> Attempt | None:
+            if self.ended_by or not peers.hedges.take(peers.now()):
+                return None
+            return self._attempt(plan, place, failures)
+
+        late_s = max(policy.HEDGE_AFTER_MIN_S, first.candidate.first_content_s)
+        results = await race(first, second, late_s=late_s, sink=self.sink)
+        for attempt, fault in results.items():
+            if attempt is self.sink.owner:
+                # Its bill, its finish and its headers are the request's.
+                self.current = attempt
+                return fault
+        other = [attempt for attempt in results if attempt is not first]
+        if other and results[first] is not None:
+            fault = results[other[0]]
+            if fault is not None:
+                failures.append(Failure(place, fault))
+        return results[first]
 
     def _patience_s(
         self, plan: Plan, place: int, failures: list[Failure]
@@ -379,8 +413,9 @@ class Stream(Actor):
         self.ended_by = why
         if self.pause is not None:
             self.pause.cancel(reason=why)
-        if self.current is not None:
-            self.current.end(why)
+        for attempt in self.attempts:
+            if attempt.record is None:
+                attempt.end(why)
 
     def _close(self, why: str) -> None:
         """Record once, leave the ledger, end the channel. Never waits, never raises."""
@@ -398,7 +433,7 @@ class Stream(Actor):
     def _record(self) -> RequestRecord:
         inquiry = self.inquiry
         bills = [attempt.bill for attempt in self.attempts]
-        last = self.attempts[-1] if self.attempts else None
+        last = self.current  # Of two that raced: the one that answered.
         usage = last.relayed.usage or last.bill.usage if last is not None else None
         first_at = last.first_content_at if last is not None else None
         return RequestRecord(

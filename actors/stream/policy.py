@@ -62,6 +62,7 @@ CONTENT_CODES: frozenset[str] = frozenset(
 )
 
 PATIENCE_FACTOR = 4.0  # Of the p95: one call in thousands, unless something is wrong.
+HEDGE_AFTER_MIN_S = 0.5  # Sooner, a hedge costs more than it saves.
 PATIENCE_MIN_S = 3.0  # Predictions of fast models are too short to be exact.
 
 
@@ -243,6 +244,15 @@ def _pause_s(fault: Fault, retries: int, rng: Random) -> float | None:
         return None
     # Everybody was told the same time: spread them behind it.
     return fault.retry_after_s + pause_s
+
+
+def hedge_with(
+    candidates: Sequence[Candidate], failures: Sequence[Failure]
+) -> int | None:
+    """Who could serve beside the first one: the second, while nothing has failed."""
+    if failures or len(candidates) < 2 or candidates[1].on != "any":
+        return None
+    return 1
 
 
 def routed(candidate: Candidate, attempts: int) -> tuple[tuple[str, str], ...]:

@@ -7,7 +7,7 @@ there is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import attrs
@@ -84,6 +84,8 @@ class Sink:
     passed: tuple[tuple[str, str], ...] = ()  # What the provider says of its pace.
     degraded: tuple[str, ...] = ()  # What the site's caps made of the request.
     routed: tuple[tuple[str, str], ...] = ()  # How it was routed, if the site wants it.
+    owner: object = None  # The call whose content came first.
+    on_claim: Callable[[object], None] | None = None
     committed: bool = False
     gone: bool = False  # The client left: nothing is sent, reading may go on.
     drained_tokens_from: int = 0
@@ -98,6 +100,15 @@ class Sink:
         if not self.degraded:
             return self.headers
         return (*self.headers, (DEGRADED, ", ".join(self.degraded)))
+
+    def claim(self, call: object) -> bool:
+        """Whether this call answers: the first with content does, and no other."""
+        if self.owner is not None:
+            return self.owner is call
+        self.owner = call
+        if self.on_claim is not None:
+            self.on_claim(call)
+        return True
 
     async def begin(self) -> None:
         """Commit: from here on this attempt answers, well or badly."""
@@ -213,6 +224,8 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
     sink = call.sink
     now = call.now()
     if reading.out:
+        if sink.owner is not call and not sink.claim(call):
+            return faults.ended("another candidate answered first")
         if not sink.committed:
             call.first_content_at = now
             await sink.begin()

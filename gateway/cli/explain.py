@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 from actors.router import policy
 from actors.router.book import Book
+from actors.router.catalogue import files
 from actors.stream import tokens
 from gateway.assembly import route_table
 from gateway.cli import OK, REFUSED, USAGE, complain
@@ -126,6 +127,11 @@ def _offline(args: argparse.Namespace, query: str) -> tuple[Any, int]:
     except BadQuestion as error:
         complain(error)
         return None, USAGE
-    book = Book(route_table(config))
+    try:
+        catalogue = files.lookup(config.server.state_dir)
+    except (files.BadCatalogue, OSError) as error:
+        complain(error)
+        return None, REFUSED
+    book = Book(route_table(config, catalogue))
     # One seed: the same file and request give the same answer.
     return shown(policy.explain(book, wanted, 0.0, Random(0))), OK  # noqa: S311

@@ -585,6 +585,12 @@ class ModelConfig:
         doc="Shares of its requests that try a candidate outside the route first, as "
         '"5% PROVIDER/MODEL"; the route is their fallback.',
     )
+    hedge: bool = setting(
+        values.BOOLEAN,
+        default=False,
+        doc="Whether a second candidate starts when no content came by the predicted "
+        "p95. The quicker one answers, both are paid; at most 5 % of its requests.",
+    )
     fallbacks: tuple[str, ...] = setting(
         values.many(MODEL_NAME),
         default=(),

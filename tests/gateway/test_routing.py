@@ -5,12 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import pytest
+import trio
+import trio.testing
 from trio.testing import MockClock
 
+from actors.ledger.messages import ReportAccounts
+from actors.router.messages import Plan
+from actors.router.policy import replay
+from gateway import explaining
 from gateway.embed import (
+    CutAfter,
     Fails,
     FakeProvider,
     Mute,
+    Refuses,
     Says,
     embedded,
     text_of,
@@ -172,3 +181,173 @@ async def test_weights_of_ones_own_decide(autojump_clock: MockClock) -> None:
             await gateway.post(CHAT, chat(max_tokens=4000), key=KEY)
 
         assert len(b.requests) > len(a.requests)
+
+
+HEDGED = {"hedge": True}
+
+
+async def test_a_hedge_answers_when_the_first_is_late(
+    autojump_clock: MockClock,
+) -> None:
+    """The loser is cancelled, gives back what it held, and pays for its prompt."""
+    a = FakeProvider([Says(), Says(), Says(), Says(), Mute()])
+    b = FakeProvider([Says("from b")])
+    made = changed(config([provider("a"), provider("b")]), **HEDGED)
+    async with embedded(made, {"a": a, "b": b}, environ=ENV) as gateway:
+        for _ in range(4):
+            await gateway.post(CHAT, chat(), key=KEY)
+        assert not b.requests
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+
+        assert text_of(answer.body) == "from b"
+        record = (await gateway.records())[-1]
+        assert record.outcome == "ok"
+        assert [x.outcome for x in record.attempts] == ["cancelled", "ok"]
+        assert record.duration_ms < 2000  # The prediction, not patience.
+        assert a.cancelled == 1
+        assert (a.open, b.open) == (0, 0)
+        whole = 7 * 1000 + 2 * 2000  # What b reports, at its price.
+        assert record.cost_nanousd > whole
+        assert record.usage_estimated
+
+
+async def test_a_first_that_comes_through_wins_against_its_hedge(
+    autojump_clock: MockClock,
+) -> None:
+    a = FakeProvider([Says(), Says(), Says(), Says(), Says("late a", delta_s=1.5)])
+    b = FakeProvider([Mute()])
+    made = changed(config([provider("a"), provider("b")]), **HEDGED)
+    async with embedded(made, {"a": a, "b": b}, environ=ENV) as gateway:
+        for _ in range(4):
+            await gateway.post(CHAT, chat(), key=KEY)
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+
+        assert text_of(answer.body) == "late a"
+        record = (await gateway.records())[-1]
+        assert [x.outcome for x in record.attempts] == ["ok", "cancelled"]
+        assert record.output_tokens == 2
+        assert b.cancelled == 1
+
+
+async def test_when_both_of_a_race_fail_the_third_is_tried(
+    autojump_clock: MockClock,
+) -> None:
+    a = FakeProvider([Says(), Says(), Says(), Says(), Mute()])
+    b, c = FakeProvider([Fails(500)]), FakeProvider([Says("from c")])
+    made = changed(config([provider("a"), provider("b"), provider("c")]), **HEDGED)
+    async with embedded(made, {"a": a, "b": b, "c": c}, environ=ENV) as gateway:
+        for _ in range(4):
+            await gateway.post(CHAT, chat(), key=KEY)
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+
+        assert text_of(answer.body) == "from c"
+        record = (await gateway.records())[-1]
+        assert sorted(x.outcome for x in record.attempts) == ["failed", "ok", "slow"]
+
+
+async def test_hedges_keep_to_their_budget(autojump_clock: MockClock) -> None:
+    """Everything is late: at most the saved ones and one in twenty are doubled."""
+    a, b = FakeProvider([Says(delta_s=1.5)]), FakeProvider([Says(delta_s=1.5)])
+    made = changed(
+        config([provider("a", in_flight_max=99), provider("b", in_flight_max=99)]),
+        **HEDGED,
+    )
+    async with embedded(made, {"a": a, "b": b}, environ=ENV) as gateway:
+        await gateway.post(CHAT, chat(), key=KEY)
+
+        async def ask() -> None:
+            await gateway.post(CHAT, chat(), key=KEY)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(60):
+                nursery.start_soon(ask)
+        calls = len(a.requests) + len(b.requests)
+        assert calls <= 61 + 10 + 61 * 0.05 + 2
+
+
+async def test_a_client_that_leaves_a_race_leaves_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    a, b = (
+        FakeProvider([Says(), Says(), Says(), Says(), Mute()]),
+        FakeProvider([Mute()]),
+    )
+    made = changed(config([provider("a"), provider("b")]), **HEDGED)
+    async with embedded(made, {"a": a, "b": b}, environ=ENV) as gateway:
+        for _ in range(4):
+            await gateway.post(CHAT, chat(), key=KEY)
+        async with gateway.open("POST", CHAT, chat(), key=KEY):
+            await trio.sleep(2.0)
+            assert (a.open, b.open) == (1, 1)
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert (a.open, b.open) == (0, 0)
+        record = (await gateway.records())[-1]
+        assert record.outcome == "aborted"
+        [account] = await gateway.gateway.tree.ledger.ask(ReportAccounts())
+        assert (account.held_nanousd, account.in_flight) == (0, 0)
+
+
+async def test_explaining_says_what_would_happen_and_changes_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    made = changed(config([provider("a"), provider("b")]), routing=BALANCED)
+    both = {"a": FakeProvider(), "b": FakeProvider()}
+    async with embedded(made, both, environ=ENV) as gateway:
+        query = b"model=fast&prompt_tokens=1200&output_tokens_max=100"
+        status, told = await explaining.answer(gateway.gateway.gate, query)
+
+        assert status == 200
+        assert told["prefer"] == "balanced"
+        assert {one["deployment"] for one in told["candidates"]} == {"a/m", "b/m"}
+        assert set(told["candidates"][0]["parts"]) == {
+            "latency",
+            "errors",
+            "window",
+            "price",
+        }
+        plan = replay(told["inputs"].encode())
+        assert isinstance(plan, Plan)
+        assert [str(one.deployment) for one in plan.candidates] == [
+            one["deployment"] for one in told["candidates"]
+        ]
+        assert not both["a"].requests + both["b"].requests
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        (b"", "model"),
+        (b"model=fast&site=nobody", "acme"),
+        (b"model=fast&prompt_tokens=-3", "prompt_tokens"),
+        (b"model=fast&needs=magic", "needs"),
+        (b"model=fast&prompt=secret", "no parameter"),
+    ],
+)
+async def test_a_question_that_is_wrong_is_told_what_is(
+    autojump_clock: MockClock, query: bytes, word: str
+) -> None:
+    async with embedded(config(), {"main": FakeProvider()}, environ=ENV) as gateway:
+        status, told = await explaining.answer(gateway.gateway.gate, query)
+
+        assert status == 400
+        assert word in told["error"]["message"]
+
+
+async def test_the_load_that_routers_see_ends_with_the_calls(
+    autojump_clock: MockClock,
+) -> None:
+    """Whatever way they end: a count that leaks starves a deployment for good."""
+    script = [Says(), Fails(500), Mute(), CutAfter(), Refuses(), Says()]
+    a, b = FakeProvider(script), FakeProvider([Says()])
+    made = config([provider("a"), provider("b")])
+    async with embedded(made, {"a": a, "b": b}, environ=ENV) as gateway:
+        for _ in range(8):
+            await gateway.post(CHAT, chat(), key=KEY)
+        async with gateway.open("POST", CHAT, chat(), key=KEY):
+            pass
+        await trio.testing.wait_all_tasks_blocked()
+
+        for spec in gateway.gateway.tree.spec.providers:
+            load = spec.cell.load
+            assert (load.in_flight, load.queued, load.waiting) == (0, 0, {})
