@@ -207,7 +207,7 @@ async def open_core(
         shelf=shelf
         or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),
         keep_s=config.server.limits.keep_s,
-        now=trio.current_time,
+        now=trio.lowlevel.current_clock().current_time,
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets
         ended=gate.ended,

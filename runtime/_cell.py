@@ -172,7 +172,7 @@ class Cell(Debts):
         self.state = "starting"
         self.started = False
         self.incarnation += 1
-        self.started_at = trio.current_time()
+        self.started_at = self.system.clock()
         try:
             actor = self.spec.make()
             kind = type(actor)
@@ -299,7 +299,7 @@ class Cell(Debts):
             return
         self.exit = ended
         self.idle = False
-        now_s = trio.current_time()
+        now_s = self.system.clock()
         self.again = False
         if self.halting:
             self.again = True

@@ -72,7 +72,7 @@ class Context:
 
     def now(self) -> float:
         """The time in trio's clock, which tests make virtual."""
-        return trio.current_time()
+        return self._cell.system.clock()
 
     def spawn(self, spec: ChildSpec[A]) -> Ref[A]:
         """Start a child. It ends with this incarnation; it may be asked at once."""

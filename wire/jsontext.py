@@ -69,6 +69,8 @@ def text_or_none(value: Any) -> str | None:
 
 def count(value: Any) -> int:
     """A token count: 0 for absent, null, negative or nonsense."""
+    if type(value) is int:
+        return value if 0 <= value < 2**53 else 0
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return max(int(value), 0) if value == value and abs(value) < 2**53 else 0  # noqa: PLR0124 - NaN
