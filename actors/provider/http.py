@@ -56,12 +56,12 @@ class PreparedRequest(httpx.Request):
         extensions: Mapping[str, Any] | None,
         extra: RawHeaders,
     ) -> None:
-        super().__init__(
-            prepared.method,
-            prepared.url,
-            stream=httpx.ByteStream(body),
-            extensions=None if extensions is None else dict(extensions),
-        )
+        # What httpx.Request.__init__ sets, without its parsing: a test holds this to
+        # the attributes of a stock request.
+        self.method = prepared.method
+        self.url = prepared.url
+        self.extensions = {} if extensions is None else dict(extensions)
+        self.stream = httpx.ByteStream(body)
         self.prepared = prepared
         self.extra = extra
         self._content = body  # Where httpx keeps a body that was read.
@@ -161,9 +161,17 @@ class UpstreamResponse(httpx.Response):
         request: httpx.Request,
         extensions: dict[str, Any],
     ) -> None:
-        super().__init__(
-            status_code, stream=stream, request=request, extensions=extensions
-        )
+        # What httpx.Response.__init__ sets, likewise held by a test.
+        self.status_code = status_code
+        self._request = request
+        self.next_request = None
+        self.extensions = extensions
+        self.history = []
+        self.is_closed = False
+        self.is_stream_consumed = False
+        self.default_encoding = "utf-8"
+        self.stream = stream
+        self._num_bytes_downloaded = 0
         self.raw_headers = raw_headers
         self._headers: httpx.Headers | None = None
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from actors.provider.http import origin_of, outgoing, prepare
+from actors.provider.http import UpstreamResponse, origin_of, outgoing, prepare
 from actors.provider.wires import Origin
 
 BASE = "https://api.test/v1"
@@ -159,3 +159,14 @@ def test_a_url_leads_to_its_origin(url: str, origin: Origin) -> None:
 
 def test_an_ipv6_origin_reads_as_a_url() -> None:
     assert str(Origin("http", "::1", 80)) == "http://[::1]:80"
+
+
+def test_our_cheap_objects_have_every_attribute_of_stock_ones() -> None:
+    """They skip httpx's constructors, so a new release may add what they lack."""
+    ours = prepare("https://a.example", "/x", []).request(b"body")
+    stock = httpx.Request("POST", "https://a.example/x", stream=httpx.ByteStream(b""))
+    assert {n for n in vars(stock) if not hasattr(ours, n)} == set()
+    answer = UpstreamResponse(200, [], httpx.ByteStream(b""), ours, {})
+    stock_answer = httpx.Response(200, stream=httpx.ByteStream(b""), request=stock)
+    assert {n for n in vars(stock_answer) if not hasattr(answer, n)} == set()
+    assert (ours.method, str(ours.url)) == (stock.method, str(stock.url))
