@@ -40,6 +40,8 @@ SLOPE_MAX: Final = 0.5
 SLOPE_RATIO_MAX: Final = 4.0  # One straggler must not bend the line.
 SURE_WEIGHT: Final = 3.0  # So many recent calls make a bucket's own numbers count.
 
+SPREAD_EACH: Final = 8  # And it moves too slowly to be looked at with each call.
+
 # Without any knowledge: a middling server. Facts of the catalogue go before this.
 FIRST_CONTENT_S: Final = 0.5
 PREFILL_TOKENS_PER_S: Final = 5000.0
@@ -201,6 +203,7 @@ class _Measure:
     __slots__ = (
         "_prior_s",
         "_ratios",
+        "_ratios_seen",
         "_seen",
         "_sketches",
         "p50_s",
@@ -212,6 +215,7 @@ class _Measure:
         self._prior_s = prior_s
         self._sketches: list[Sketch | None] = [None] * BUCKETS
         self._ratios: Sketch | None = None
+        self._ratios_seen = 0
         self._seen = [0] * BUCKETS
         self.spread = SPREAD
         self.p50_s = list(prior_s)
@@ -233,7 +237,9 @@ class _Measure:
         elif not fresh:
             # Ratios are numbers around one; the sketch takes any positive number.
             ratios.add(seconds / self.p50_s[bucket], now)
-            self._learn_spread(ratios, now)
+            self._ratios_seen += 1
+            if self._ratios_seen < SPREAD_WEIGHT or not self._ratios_seen % SPREAD_EACH:
+                self._learn_spread(ratios, now)
         sketch.add(seconds, now)
         self._seen[bucket] += 1
         median = sketch.quantile(0.5)
