@@ -71,6 +71,8 @@ def count(value: Any) -> int:
     """A token count: 0 for absent, null, negative or nonsense."""
     if type(value) is int:
         return value if 0 <= value < 2**53 else 0
+    if value is None:
+        return 0  # Most of the details that some provider might send.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return max(int(value), 0) if value == value and abs(value) < 2**53 else 0  # noqa: PLR0124 - NaN
