@@ -121,6 +121,50 @@ class StaleRow(Exception):
         self.key = key
 
 
+@attrs.frozen(repr=False)
+class Minted:
+    """A new key of a provider, in locked memory, and what the provider calls it."""
+
+    key: LockedBytes
+    provider_key_id: str
+    access_key_id: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Minted {self.provider_key_id}>"
+
+
+class MintFault(Exception):
+    """The provider did not do it. `lasting`: asking again will not help."""
+
+    def __init__(self, why: str, *, lasting: bool = False) -> None:
+        super().__init__(why)
+        self.lasting = lasting
+
+
+class Minter(Protocol):
+    """Makes and ends keys at a provider. Calls may be repeated; all raise MintFault."""
+
+    async def mint(self, label: str) -> Minted:
+        """A new key under this label; what an interrupted call left is ended first."""
+        ...
+
+    async def probe(self, minted: Minted) -> None:
+        """Return when the provider accepts the key."""
+        ...
+
+    async def deactivate(self, provider_key_id: str) -> None:
+        """Stop it in a way that can be undone, where the provider has one."""
+        ...
+
+    async def reactivate(self, provider_key_id: str) -> None:
+        """Undo `deactivate`."""
+        ...
+
+    async def delete(self, provider_key_id: str) -> None:
+        """End it for good. One that is gone already is fine."""
+        ...
+
+
 class VaultStore(Protocol):
     """Keeps rows, durable and atomic."""
 

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import trio
 
+from actors.vault.keyuse import KeyUse
 from actors.vault.locked import LockedBytes, LockedMemory
 from actors.vault.ports import (
     ContextMismatch,
@@ -49,9 +50,16 @@ class Caller:
         *,
         headers: Mapping[str, str],
         body: bytes = b"",
+        key: KeyUse | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body. Raises KmsUnavailable."""
-        request = httpx.Request(method, url, headers=dict(headers), content=body)
+        """Status and body; `key` is written into the head. Raises KmsUnavailable."""
+        request = httpx.Request(
+            method,
+            url,
+            headers=dict(headers),
+            content=body,
+            extensions={} if key is None else {"stagedoor.key": key},
+        )
         try:
             with trio.fail_after(self._call_s):
                 response = await self._transport.handle_async_request(request)

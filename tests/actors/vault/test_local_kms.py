@@ -21,7 +21,7 @@ def test_a_root_key_is_made_private_and_found_again(tmp_path: Path) -> None:
     made = open_root(path, MEMORY, make=True)
     assert path.stat().st_mode & 0o777 == 0o400
     assert bytes(open_root(path, MEMORY).view) == bytes(made.view)
-    assert os.listdir(tmp_path) == ["root.key"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_root_key_is_never_made_up(tmp_path: Path) -> None:
