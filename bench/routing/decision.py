@@ -1,7 +1,9 @@
-"""What one decision costs: python -m bench.routing.decision [--candidates N]
+"""What one decision costs, in microseconds.
 
-Over N scored candidates with history, prices, windows and load, in microseconds: the
-best of several rounds, and their median. Reading the book, deciding, and counting.
+    python -m bench.routing.decision [--candidates N]
+
+Over N scored candidates with history, prices, windows and load: the best of several
+rounds, and their median. Reading the book, deciding, and counting.
 """
 
 from __future__ import annotations

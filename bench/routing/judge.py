@@ -115,14 +115,14 @@ def _scenario(
             cost <= 1.25 * theirs,
         )
     if scenario == "all_down":
-        failed = _mean(f.failed for f in ours)
+        lost = _mean(f.failed for f in ours)
         least = min(_mean(f.failed for f in fs) for fs in others.values())
         yield Row(
             "requests that fail",
             scenario,
-            f"{failed:.0f}",
+            f"{lost:.0f}",
             f"<= the least of the others: {least:.0f}",
-            failed <= least,
+            lost <= least,
         )
         retries = max(f.retries / f.requests for f in ours)
         yield Row(

@@ -143,7 +143,9 @@ class Ours:
         going = request.state
         assert isinstance(going, Going)
         kind = KIND_OF_END[end]
-        self._give_back(request, going, call, kind, now, retry_after_s)
+        self._give_back(
+            request, going, call, kind, now=now, retry_after_s=retry_after_s
+        )
         if request.result is None:
             going.failures.append(Failure(going.candidate, _fault(end, retry_after_s)))
             self._next(request, now)
@@ -157,7 +159,7 @@ class Ours:
             going.queued_at = None
             self._of(going).queue.remove(request)
         elif going.permit and request.current is not None:
-            self._give_back(request, going, request.current, "slow", now, None)
+            self._give_back(request, going, request.current, "slow", now=now)
 
     def changed(self, now: float) -> None:
         """Another table, as after a reload."""
@@ -237,8 +239,8 @@ class Ours:
                 )
                 return None
             case "cooling" | "rate_limited":
-                until = provider.health.cooling_until or now
-                return _fault("throttled", max(0.1, until - now))
+                cooled = provider.health.cooling_until or now
+                return _fault("throttled", max(0.1, cooled - now))
             case _:
                 until = provider.open_until
                 if decision == "probing":
@@ -309,8 +311,9 @@ class Ours:
         going: Going,
         call: Call,
         kind: OutcomeKind,
+        *,
         now: float,
-        retry_after_s: float | None,
+        retry_after_s: float | None = None,
     ) -> None:
         provider = self._of(going)
         candidate: Candidate = going.plan.candidates[going.candidate]
