@@ -45,6 +45,8 @@ from actors.tokens.actor import Tokens, TokensCell
 from actors.vault.actor import Vault, VaultCell
 from actors.vault.messages import KeyScope, KeySource
 from actors.vault.policy import Rule
+from actors.vault.rotation import Timing
+from actors.vault.rotations import MakeMinter, MintSpec
 from actors.vault.safe import Safe
 from runtime import (
     Actor,
@@ -93,6 +95,9 @@ class TreeSpec:
     safe: Safe
     rules: tuple[Rule, ...]
     strict_sites: frozenset[str]
+    mints: Mapping[KeyScope, MintSpec]
+    make_minter: MakeMinter | None
+    rotate_s: float
     shelf: Shelf
     keep_s: float
     now: Callable[[], float]
@@ -177,7 +182,14 @@ class _Growing:
         self.tokens = TokensCell(spec.accounts, spec.wall, spec.rng)
         environ = self.tokens.environ(spec.environ)
         self.vault = VaultCell(
-            dict(spec.keys), environ, spec.safe, spec.rules, spec.strict_sites
+            dict(spec.keys),
+            environ,
+            spec.safe,
+            spec.rules,
+            spec.strict_sites,
+            spec.mints,
+            spec.make_minter,
+            Timing(period_s=spec.rotate_s),
         )
         accounts = open_accounts(spec.limits, spec.caps, spec.spends, spec.wall())
         self.ledger = LedgerCell(spec.wall, accounts, spec.alert)

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,6 +28,7 @@ from actors.router.messages import RouteTable, SitePolicy
 from actors.tokens.messages import token_name
 from actors.tree import ProviderSpec
 from actors.vault.messages import KeyScope, KeySource
+from actors.vault.rotations import MintSpec
 from gateway.deployments import (
     NO_CATALOGUE,
     OPENAI_HOST,
@@ -189,6 +191,27 @@ def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:
         policies=policies_of(config),
         aliases=aliases_of(config),
     )
+
+
+MINTS: Final[dict[str, Literal["openai", "openrouter", "aws"]]] = {
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "bedrock": "aws",
+}
+
+
+def mints_of(config: Config) -> dict[KeyScope, MintSpec]:
+    """The keys that can be rotated without a hand."""
+    found: dict[KeyScope, MintSpec] = {}
+    vault = config.vault
+    for provider in config.providers:
+        scope, kind = scope_of(provider, vault), MINTS.get(provider.kind)
+        if not (provider.key and provider.rotation_key and scope and kind):
+            continue
+        name = provider.rotation_key.removeprefix(VAULT_PREFIX)
+        with_key = KeyScope(provider.name, name, vault.tenant, vault.environment)
+        found[scope] = MintSpec(kind, with_key, provider.rotation_account)
+    return found
 
 
 def strict_sites(config: Config) -> frozenset[str]:

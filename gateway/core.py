@@ -27,6 +27,8 @@ from actors.router.tokens.counter import Counter
 from actors.tokens.messages import SetAccounts
 from actors.tree import Tree, TreeSpec, open_tree, provider_child
 from actors.vault.messages import SetKeys
+from actors.vault.rotation import DAY_S
+from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
 from gateway import assembly
 from gateway.deployments import NO_CATALOGUE, yardsticks_of
@@ -170,6 +172,7 @@ async def open_core(
     journal: Journal,
     book: AuditBook,
     safe: Safe,
+    make_minter: MakeMinter | None = None,
     shelf: Shelf | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
@@ -203,6 +206,9 @@ async def open_core(
         book=book,
         safe=safe,
         rules=rules_of(config.vault),
+        mints=assembly.mints_of(config),
+        make_minter=make_minter,
+        rotate_s=config.vault.rotate_days * DAY_S,
         strict_sites=assembly.strict_sites(config),
         shelf=shelf
         or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),

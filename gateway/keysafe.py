@@ -19,8 +19,10 @@ from actors.vault.kms.gcp import GcpKms
 from actors.vault.kms.local import LocalKms, open_root
 from actors.vault.kms.transit import TransitKms
 from actors.vault.locked import LockedMemory
+from actors.vault.mints import AwsMint, OpenAiMint, OpenRouterMint
 from actors.vault.policy import BadRule, Rule, default_rules, parse
-from actors.vault.ports import Kms, KmsError, VaultStore
+from actors.vault.ports import Kms, KmsError, Minter, VaultStore
+from actors.vault.rotations import Lend, MakeMinter, MintSpec
 from actors.vault.safe import Safe
 from gateway.settings.errors import ConfigError, Problem
 from gateway.settings.vault import VaultConfig
@@ -74,6 +76,23 @@ def rules_of(vault: VaultConfig) -> tuple[Rule, ...]:
     if problems:
         raise ConfigError(tuple(problems))
     return tuple(rules)
+
+
+def make_minters(
+    safe: Safe, transport: httpx.AsyncBaseTransport, wall: Callable[[], float]
+) -> MakeMinter:
+    """How new keys are made at providers."""
+
+    def make(spec: MintSpec, lend: Lend) -> Minter:
+        match spec.kind:
+            case "openai":
+                return OpenAiMint(spec.account, lend, transport, safe.memory)
+            case "openrouter":
+                return OpenRouterMint(lend, transport, safe.memory)
+            case "aws":
+                return AwsMint(spec.account, lend, transport, safe.memory, wall)
+
+    return make
 
 
 def root_key_path(vault: VaultConfig, state_dir: Path) -> Path:

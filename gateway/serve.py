@@ -44,7 +44,7 @@ from gateway.http11_binding import bind, tls_context
 from gateway.http11_exchange import App
 from gateway.http11_parser import Http11Limits
 from gateway.http11_transport import EdgeDeadlines
-from gateway.keysafe import open_safe
+from gateway.keysafe import make_minters, open_safe
 from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.settings.config import Config, ProviderConfig
@@ -56,6 +56,7 @@ from gateway.settings.watch import changes
 from gateway.signals import Signals, listening
 from runtime import AskError, DomainError
 from storage.audit_files import AuditFiles, open_log, origin_of
+from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
 from storage.records import RecordFiles, spends_since
 from storage.vault_files import VaultFiles
@@ -126,10 +127,14 @@ async def open_gateway(
     cells = _listeners(config.server, gate, control, urls)
     journal = RecordFiles(state_dir, time.time)
     audit: _Audit | None = None
+    # For the KMS and for minting: apart from the providers' own pools.
+    keys_transport = Transport(tls=ssl.create_default_context())
     try:
         audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
         spends = await trio.to_thread.run_sync(_spends, config, time.time())
-        safe = await trio.to_thread.run_sync(_safe, config, state_dir, environ)
+        safe = await trio.to_thread.run_sync(
+            _safe, config, state_dir, environ, keys_transport
+        )
         catalogue = await trio.to_thread.run_sync(_catalogue, state_dir)
         # Before anybody is served: building an encoding holds the interpreter.
         counter = await trio.to_thread.run_sync(open_counter, config, catalogue)
@@ -140,6 +145,7 @@ async def open_gateway(
             journal=journal,
             book=audit.book,
             safe=safe,
+            make_minter=make_minters(safe, keys_transport, time.time),
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),
             spends=spends,
@@ -153,11 +159,18 @@ async def open_gateway(
         for cell in cells:
             cell.close()
         journal.close()
+        with trio.CancelScope(shield=True):
+            await keys_transport.aclose()
         if audit is not None:
             await audit.close()
 
 
-def _safe(config: Config, state_dir: Path, environ: Mapping[str, str]) -> Safe:
+def _safe(
+    config: Config,
+    state_dir: Path,
+    environ: Mapping[str, str],
+    transport: httpx.AsyncBaseTransport,
+) -> Safe:
     """The vault's safe. Memory is locked before the first key is in it."""
     if not config.vault.core_dumps:
         harden_process()
@@ -167,7 +180,7 @@ def _safe(config: Config, state_dir: Path, environ: Mapping[str, str]) -> Safe:
         state_dir=state_dir,
         environ=environ,
         wall=time.time,
-        transport=lambda: Transport(tls=ssl.create_default_context()),
+        transport=lambda: transport,
     )
 
 
@@ -202,6 +215,7 @@ def _open_audit(server: ServerConfig, state_dir: Path) -> _Audit:
         what = f"the audit log cannot be opened: {error.strerror or error}"
         raise ConfigError((Problem("", "server.audit", what),)) from None
     book.cosigner = cosigner
+    cover_rest(book, state_dir, int(time.time() * 1000))
     return _Audit(book, files, cosigner)
 
 

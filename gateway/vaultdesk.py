@@ -22,6 +22,7 @@ from actors.vault.messages import (
     ReportVault,
     RevokeSecret,
     RotateKek,
+    RotateSecret,
     Shred,
     VaultRefused,
 )
@@ -89,7 +90,7 @@ class VaultDesk:
         ask = self._vault.ask
         match method, path:
             case "GET", "/vault":
-                return _plain(await ask(ReportVault()))
+                return _facts(await ask(ReportVault()))
             case "GET", "/vault/delivery-key":
                 key = await ask(DeliveryKey())
                 vault = self._config.vault
@@ -101,12 +102,17 @@ class VaultDesk:
             case "GET", "/vault/secrets":
                 return {"secrets": _plain(await ask(ListSecrets(principal)))}
             case "POST", "/vault/secrets":
-                return _plain(await ask(self._deliver(body, principal)))
+                return _facts(await ask(self._deliver(body, principal)))
             case "POST", "/vault/secrets/revoke":
                 command = _read(body, SecretCommand)
                 scope = self._scope(command)
                 ended = RevokeSecret(scope, principal, command.revoke_open)
                 return {"revoked": await ask(ended)}
+            case "POST", "/vault/secrets/rotate":
+                await ask(
+                    RotateSecret(self._scope(_read(body, SecretCommand)), principal)
+                )
+                return {"begun": True}
             case "POST", "/vault/keks/rotate":
                 where = self._tenant(body)
                 return {"rewrapped": await ask(RotateKek(*where, principal))}
@@ -170,6 +176,11 @@ def _read(body: bytes, kind: type[T]) -> T:
 
 def _plain(value: object) -> Any:
     return msgspec.to_builtins(value)
+
+
+def _facts(value: object) -> dict[str, Any]:
+    facts: dict[str, Any] = msgspec.to_builtins(value)
+    return facts
 
 
 def _error(message: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from actors.vault.messages import (
     Acquire,
     Deliver,
     DeliveryKey,
+    KeyRefused,
     KeyScope,
     KeySource,
     Lease,
@@ -35,6 +36,7 @@ from actors.vault.messages import (
     Revoke,
     RevokeSecret,
     RotateKek,
+    RotateSecret,
     SecretFacts,
     SetKeys,
     Shred,
@@ -43,6 +45,8 @@ from actors.vault.messages import (
 )
 from actors.vault.policy import Rule, Wish, decide
 from actors.vault.ports import KekRow, KmsError
+from actors.vault.rotation import Timing
+from actors.vault.rotations import MakeMinter, MintSpec, Rotations
 from actors.vault.safe import KekMissing, Opened, Safe, SealedFacts
 from actors.vault.secret import LeasedKey
 from runtime import (
@@ -81,6 +85,9 @@ class VaultCell:
     safe: Safe
     rules: Sequence[Rule]
     strict_sites: frozenset[str] = frozenset()
+    mints: Mapping[KeyScope, MintSpec] = attrs.field(factory=dict[KeyScope, MintSpec])
+    make_minter: MakeMinter | None = None
+    timing: Timing = attrs.field(factory=Timing)
     leases_granted: int = 0
 
     @property
@@ -95,6 +102,10 @@ class TallyDue(ControlTell["Vault"], frozen=True):
 
 class SweepDue(ControlTell["Vault"], frozen=True):
     """A KEK is over."""
+
+
+class RotationDue(ControlTell["Vault"], frozen=True):
+    """A step of a rotation may be due."""
 
 
 class FollowDue(ControlTell["Vault"], frozen=True):
@@ -114,6 +125,9 @@ class Vault(Actor):
         ListSecrets,
         RevokeSecret,
         RotateKek,
+        RotateSecret,
+        KeyRefused,
+        RotationDue,
         Shred,
         ReportVault,
         TallyDue,
@@ -135,7 +149,10 @@ class Vault(Actor):
             rules=lambda: cell.rules,
             attest=self._attest,
             now=lambda: self.ctx.now(),  # noqa: PLW0108 - ctx comes after __init__
+            timing=cell.timing,
         )
+        self.rotations: Rotations | None = None
+        self.turning = False
 
     def __repr__(self) -> str:
         """As an operator wants it."""
@@ -152,6 +169,18 @@ class Vault(Actor):
             raise Tripped(
                 "the vault's rows cannot be read", errno=error.errno or 0
             ) from None
+        cell = self.cell
+        if cell.make_minter is not None and cell.mints:
+            self.rotations = Rotations(
+                self.safe,
+                cell.mints,
+                cell.make_minter,
+                timing=cell.timing,
+                rules=lambda: cell.rules,
+                now=self.ctx.now,
+                attest=self._attest,
+            )
+            self.ctx.tell_at(self.ctx.now(), RotationDue())
         if self.safe.follows:
             self.ctx.tell_at(self.ctx.now() + FOLLOW_S, FollowDue())
 
@@ -418,6 +447,37 @@ class Vault(Actor):
             self.revoke(Revoke(scope, msg.revoke_open))
 
         return self._later(msg.scope, lambda: self.desk.revoke(msg, wipe))
+
+    @answers(RotateSecret)
+    def rotate_secret(self, msg: RotateSecret) -> Deferred[None]:
+        """Begin a rotation now."""
+
+        async def begin() -> None:
+            await self.desk.allow_rotation(msg)
+            if self.rotations is None:
+                raise VaultRefused(msg.scope, "no key can be minted here")
+            self.rotations.ask(msg.scope)
+            self.ctx.tell_at(self.ctx.now(), RotationDue())
+
+        return self._later(msg.scope, begin)
+
+    @handles(KeyRefused)
+    def key_refused(self, msg: KeyRefused) -> None:
+        """A rotation in its overlap or watch goes back after a few of these."""
+        if self.rotations is not None and self.rotations.refused(msg.scope):
+            self.ctx.tell_at(self.ctx.now(), RotationDue())
+
+    @handles(RotationDue)
+    def rotate(self, _msg: RotationDue) -> None:
+        """Take a turn, beside the leases."""
+        if self.rotations is not None and not self.turning:
+            self.turning = True
+            self.ctx.start_soon(self._turn, self.rotations, name="rotation")
+
+    async def _turn(self, rotations: Rotations) -> None:
+        wait_s = await rotations.turn()
+        self.turning = False
+        self.ctx.tell_at(self.ctx.now() + wait_s, RotationDue())
 
     @answers(RotateKek)
     def rotate_kek(self, msg: RotateKek) -> Deferred[int]:

@@ -22,12 +22,14 @@ from actors.vault.messages import (
     KeyScope,
     RevokeSecret,
     RotateKek,
+    RotateSecret,
     SecretFacts,
     Shred,
     VaultRefused,
 )
 from actors.vault.policy import Action, Rule, Wish, decide
-from actors.vault.ports import KmsError, SecretRow, StaleRow
+from actors.vault.ports import KmsError, RotationRow, SecretRow, StaleRow
+from actors.vault.rotation import ENDS, Timing, is_overdue
 from actors.vault.safe import Safe
 from actors.vault.sealing import Unsealable, parse
 
@@ -48,7 +50,9 @@ class Desk:
         rules: Callable[[], Sequence[Rule]],
         attest: Callable[[AuditEvent], Awaitable[object]],
         now: Callable[[], float],
+        timing: Timing,
     ) -> None:
+        self._timing = timing
         self.box = DeliveryBox()
         self._safe = safe
         self._rules = rules
@@ -160,8 +164,26 @@ class Desk:
             created_s=row.created_s,
             created_by=row.created_by,
             kek=kek,
-            rotation=rotation.state if rotation is not None else "",
+            rotation=self._rotation(row, rotation),
         )
+
+    async def allow_rotation(self, msg: RotateSecret) -> None:
+        """Whether this principal may begin a rotation. Raises VaultRefused."""
+
+        async def nothing() -> None:
+            """The rotation itself records what it does."""
+
+        await self._do("rotate", "key.rotate.ask", msg.principal, msg.scope, nothing)
+
+    def _rotation(self, row: SecretRow, rotation: RotationRow | None) -> str:
+        if rotation is not None and rotation.state not in ENDS:
+            if rotation.failures:
+                return f"{rotation.state}, failing: {rotation.note}"
+            return rotation.state
+        overdue = row.state == "active" and is_overdue(
+            row.created_s, self._safe.wall(), self._timing
+        )
+        return "overdue" if overdue else ""
 
     async def _do(
         self,

@@ -142,6 +142,19 @@ class RevokeSecret(Request["Vault", int], frozen=True):
     revoke_open: bool = False
 
 
+class RotateSecret(Request["Vault", None], frozen=True):
+    """Begin a rotation now, where new keys can be minted. Raises VaultRefused."""
+
+    scope: KeyScope
+    principal: str
+
+
+class KeyRefused(ControlTell["Vault"], frozen=True):
+    """A provider answered that this key is not good: a rotation may have to go back."""
+
+    scope: KeyScope
+
+
 class RotateKek(Request["Vault", int], frozen=True):
     """A new KEK for a tenant and environment; how many records were re-wrapped.
 

@@ -140,7 +140,10 @@ def default_rules(tenant: str, environment: str) -> tuple[Rule, ...]:
             "allow add|rotate|revoke|describe principal=operator:control "
             "tenant=* env=* provider=* name=*"
         ),
-        parse(f"allow rotate|describe principal=vault:rotation {where}"),
+        parse(
+            f"allow lease principal=vault:rotation {where} ttl<=30s uses<=1 "
+            "when route in [rotation]"
+        ),
     )
 
 

@@ -43,6 +43,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _secret(rotate)
     _key_source(rotate)
     rotate.add_argument("--access-key-id", default="", help="the public half of AWS's")
+    rotate.add_argument(
+        "--mint",
+        action="store_true",
+        help="let the gateway make the new key, where the provider lets it",
+    )
     revoke = _command(commands, "revoke", "never lend a key again, from this moment")
     _secret(revoke)
     revoke.add_argument(
@@ -83,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, path: Path) -> int:
     match args.action:
+        case "rotate" if args.mint:
+            post(path, "/vault/secrets/rotate", _named(args))
+            _tell(args, {"begun": True}, "its rotation begins; see `vault describe`")
         case "add" | "rotate":
             return _deliver(args, path, replace=args.action == "rotate")
         case "revoke":
@@ -99,8 +107,8 @@ def _run(args: argparse.Namespace, path: Path) -> int:
                 return REFUSED
         case "status":
             answer = get(path, "/vault")
-            lines = [f"{key.replace('_', ' ')}: {answer[key]}" for key in answer]
-            _tell(args, answer, "\n".join(map(plain, lines)))
+            shown = (f"{key.replace('_', ' ')}: {answer[key]}" for key in answer)
+            _tell(args, answer, "\n".join(map(plain, shown)))
         case "rotate-kek":
             answer = post(path, "/vault/keks/rotate", _tenant(args))
             _tell(args, answer, f"re-wrapped {answer['rewrapped']} record(s)")

@@ -477,6 +477,18 @@ class ProviderConfig:
         doc="Where its key is instead of key_env: `vault:NAME` is the one that "
         "`stagedoor vault add` took in under this provider and NAME.",
     )
+    rotation_key: str = setting(
+        VAULT_KEY,
+        default="",
+        doc="The key in the vault that may make new ones, as `vault:NAME`: an admin "
+        "key of OpenAI, a management key of OpenRouter, an IAM key of AWS. With it the "
+        "key is rotated every `vault.rotate_days`.",
+    )
+    rotation_account: str = setting(
+        PROJECT,
+        default="",
+        doc="Where its new keys belong: OpenAI's project, AWS's user.",
+    )
     models: tuple[str, ...] = setting(
         values.many(UPSTREAM_NAME),
         doc="The models it serves, by its own names.",
