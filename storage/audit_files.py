@@ -14,6 +14,7 @@ is there is whole. `open_log` decides whether this is the log that was acknowled
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -54,10 +55,14 @@ VKEY: Final = "vkey"
 
 
 class AuditFiles:
-    """Writes one log's folder; what blocks runs in a thread."""
+    """Writes one log's folder; what blocks runs in a thread.
 
-    def __init__(self, folder: Path, good_bytes: int) -> None:
+    `lock` is held as long as this is open: two writers would fork the log.
+    """
+
+    def __init__(self, folder: Path, good_bytes: int, lock: int = -1) -> None:
         self.folder = folder
+        self._lock = lock
         self._fd = os.open(folder / SEGMENT, os.O_RDWR | os.O_CLOEXEC)
         self._end = good_bytes
 
@@ -95,6 +100,9 @@ class AuditFiles:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _append(self, group: bytes) -> None:
         if self._end + len(group) > SEGMENT_BYTES_MAX:
@@ -143,6 +151,18 @@ def open_log(
         OSError: the folder cannot be read or written.
     """
     folder = log_folder(state_dir, origin)
+    make_folders(folder, below=state_dir)
+    lock = _lock(folder)
+    try:
+        return _open(state_dir, folder, origin, anchors, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _open(
+    state_dir: Path, folder: Path, origin: str, anchors: Iterable[Path], lock: int
+) -> tuple[AuditBook, AuditFiles]:
     gone = not (folder / SEGMENT).exists()
     fresh = gone and not (folder / CHECKPOINT).exists()
     signer = Signer.of(origin, _seed(state_dir / "audit.key", fresh=fresh))
@@ -155,13 +175,11 @@ def open_log(
     published = _published(folder, log_key)
     size = published[0].size if published else 0
     check_known(found, known, _tree(folder, size), log_key)
-    files = AuditFiles(folder, found.good_bytes)
-    try:
-        if found.torn_bytes:
-            files._mend(found.good_bytes)  # noqa: SLF001 - its own module
-    except OSError:
-        files.close()
-        raise
+    if found.torn_bytes:
+        with (folder / SEGMENT).open("r+b") as file:
+            file.truncate(found.good_bytes)
+            os.fsync(file.fileno())
+    files = AuditFiles(folder, found.good_bytes, lock)
     log = AuditLog.of(signer, secrets.token_hex(4), found, size)
     return AuditBook(log, files), files
 
@@ -234,10 +252,16 @@ def split_anchors(notes: bytes) -> list[bytes]:
     return found
 
 
-def origin_of(state_dir: Path, configured: str) -> str:
-    """The log's name: as configured, or made once and kept. Raises OSError."""
-    if configured:
-        return configured
+def origin_of(state_dir: Path, configured: str, worker: int = 0) -> str:
+    """The log's name: as configured, or made once and kept. Raises OSError.
+
+    Each worker of a gateway keeps a log of its own; the first has the bare name.
+    """
+    name = configured or _made_origin(state_dir)
+    return f"{name}/w{worker}" if worker else name
+
+
+def _made_origin(state_dir: Path) -> str:
     kept = state_dir / "audit" / "origin"
     name = read_file(kept, ORIGIN_BYTES_MAX)
     if name is None:
@@ -300,6 +324,19 @@ def make_folders(folder: Path, *, below: Path) -> None:
         sync_folder(one.parent)
 
 
+def _lock(folder: Path) -> int:
+    """Be the only writer, or say that there is one. Ends with the process."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise LogRefused(
+            f"another process writes to {folder}; each needs a state folder of its own"
+        ) from None
+    return fd
+
+
 def _create(folder: Path, signer: Signer, known: Sequence[Checkpoint]) -> None:
     """A new log, unless there was one."""
     largest = max((one.size for one in known), default=0)
@@ -308,7 +345,6 @@ def _create(folder: Path, signer: Signer, known: Sequence[Checkpoint]) -> None:
             f"the log of {signer.verifier.name} is gone, but a checkpoint of size "
             f"{largest} has been signed: restore {folder} from a copy"
         )
-    make_folders(folder, below=folder.parent.parent)
     write_file(folder / VKEY, f"{signer.verifier.vkey}\n".encode())
     write_file(folder / SEGMENT, AuditLog.new(signer, "").segment())
 

@@ -34,6 +34,7 @@ from storage.audit_files import (
     read_file,
     split_anchors,
 )
+from storage.audit_records import FOUND, KEPT
 
 PROBLEMS_MAX: Final = 20  # Beyond it the log is wrong in every way; enough said.
 
@@ -153,7 +154,7 @@ def _verify(
             report.problem(f"{where} knows another log at size {one.size}")
     _count_witnesses(folder, log, expected, report)
     if expected.records is not None:
-        report.batches = _check_records(expected.records, batches, report)
+        _check_records(expected.records, batches, report)
 
 
 def _known(
@@ -197,7 +198,7 @@ class _Look:
         if ts < self.ts:
             self.report.problem(f"entry {index} is older than the one before it")
         self.ts = max(self.ts, ts)
-        if fields.get("act") == "records.kept":
+        if fields.get("act") in (KEPT, FOUND):
             self.batches.append(fields)
 
 
@@ -277,10 +278,9 @@ def _count_witnesses(
 
 def _check_records(
     folder: Path, batches: Sequence[dict[str, str | int]], report: Report
-) -> int:
-    """Hash each batch where it is. A file that was pruned is no problem."""
-    checked = 0
-    covered: dict[str, int] = {}
+) -> None:
+    """Hash each batch where it is, one after another. Pruned files are no problem."""
+    ends: dict[str, int] = {}
     for batch in batches:
         name, offset, length = (
             batch.get("file"),
@@ -302,13 +302,16 @@ def _check_records(
             digest = sha256(file.read(length)).hexdigest()
         if digest != batch.get("sha256"):
             report.problem(f"{name}: the records at byte {offset} have been changed")
-        covered[name] = max(covered.get(name, 0), offset + length)
-        checked += 1
-    for name, end in covered.items():
-        beyond = (folder / Path(name).name).stat().st_size - end
+        if offset != ends.get(name, 0):
+            report.problem(
+                f"{name}: bytes {ends.get(name, 0)} to {offset} are in no log entry"
+            )
+        ends[name] = offset + length
+        report.batches += 1
+    for path in folder.glob("????-??-??.jsonl"):
+        beyond = path.stat().st_size - ends.get(path.name, 0)
         if beyond:
-            report.problem(f"{name}: the last {beyond} bytes are in no log entry")
-    return checked
+            report.problem(f"{path.name}: the last {beyond} bytes are in no log entry")
 
 
 def proved(

@@ -108,21 +108,21 @@ class Witnesses:
             response = await self._client.post(
                 f"{witness.url}/add-checkpoint", content=body
             )
-            if response.status_code == httpx.codes.OK:
-                witness.remembers = shown.size
-                return self._signatures(response.content, shown)
-            if response.status_code != httpx.codes.CONFLICT:
-                break
             told = _SIZE.fullmatch(response.content)
-            if told is None or not _is_size(response):
-                break
-            witness.remembers = int(told[1])
-            # It has signed a larger tree, or another of this size.
-            if witness.remembers > shown.size or attempt:
-                raise refusal
-        if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-            raise refusal
-        raise BadNote(f"{witness.url} answered {response.status_code}")
+            match response.status_code:
+                case 200:
+                    witness.remembers = shown.size
+                    return self._signatures(response.content, shown)
+                case 422:
+                    raise refusal
+                case 409 if told is not None and _is_size(response):
+                    witness.remembers = int(told[1])
+                    # It has signed a larger tree, or another of this size.
+                    if witness.remembers > shown.size or attempt:
+                        raise refusal
+                case status:
+                    raise BadNote(f"{witness.url} answered {status}")
+        raise refusal
 
     def _signatures(self, lines: bytes, shown: Publication) -> list[Signature]:
         """Those of known witnesses that verify. Raises BadNote at a false one."""

@@ -22,7 +22,7 @@ from actors.auditor.ports import AuditBook, WitnessRefused
 from runtime import Context, Deferred, Tripped
 
 FACTS_WAIT_S: Final = 0.1  # What nobody waits for is durable this much later.
-PUBLISH_S: Final = 1.0  # Readers are at most this far behind, and a witness's answer.
+PUBLISH_S: Final = 0.8  # With its syncs readers are at most a second behind.
 PUBLISH_RETRY_S: Final = 2.0
 REFUSED: Final = "denied"
 

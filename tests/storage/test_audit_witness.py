@@ -61,6 +61,8 @@ class MemoryWitness:
                 return httpx.Response(200, text="hello")
             case "says conflict":
                 return httpx.Response(409, text="no")
+            case _:
+                pass
         head, _, note = request.content.partition(b"\n\n")
         first, *proof = head.decode().split("\n")
         return self._judge(int(first.removeprefix("old ")), proof, note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from random import Random
@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.auditor import log as log_module
 from actors.auditor.actor import Auditor, AuditorCell
 from actors.auditor.entries import read
 from actors.auditor.log import Publication
@@ -245,7 +246,7 @@ class ScriptedWitness:
 
     async def cosign(
         self, shown: Publication, store: LogStore
-    ) -> Sequence[Signature] | Any:
+    ) -> tuple[Signature, ...]:
         await trio.lowlevel.checkpoint()
         if self.mood == "refuses":
             raise WitnessRefused("another history")
@@ -293,3 +294,24 @@ async def test_publishing_that_fails_is_told_and_tried_again(
         await trio.sleep(5)
         report = await desk.ref.ask(ReportLog())
         assert (report.published, report.trouble) == (1, "")
+
+
+async def test_a_long_segment_gives_way_to_a_short_one(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a start replays seconds of work, not years."""
+    monkeypatch.setattr(log_module, "SEGMENT_BYTES_MAX", 50_000)
+    async with auditor() as desk:
+        longest = 0
+        for _ in range(40):
+            desk.ref.offer(Noted((GRANT,) * 100))
+            await trio.sleep(1)
+            longest = max(longest, len(desk.store.segment))
+        receipt = await desk.ref.ask(Attest(GRANT))
+
+        assert receipt.seq == 4000
+        assert longest < 120_000
+        found = recover(bytes(desk.store.segment), desk.book.log.signer.verifier)
+        assert found.base > 3000
+        assert found.edge.root() == receipt.root
+        assert len(desk.acts()) == 4001
