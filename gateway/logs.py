@@ -30,6 +30,8 @@ import attrs
 import msgspec
 import structlog
 
+from runtime import CrashReport, Tripped
+
 LINES_MAX: Final = 10_000  # About two seconds of full load, and 4 MB.
 FLUSH_S: Final = 0.1  # Lines are grouped for this long; nobody reads them sooner.
 CLOSE_S: Final = 2.0  # How long a stop waits for the last lines to be taken.
@@ -96,6 +98,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
 
 HIDDEN: Final = "hidden"
 _EVENT: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+_NO_WORD: Final = re.compile(r"[^\w.:/-]+", re.ASCII)
 _WORD: Final = re.compile(r"[\w.:/@+<>()\[\],*-]{1,128}", re.ASCII)
 # How the keys of the common providers begin. A word that holds one is no name.
 _CREDENTIAL: Final = re.compile(
@@ -389,6 +392,23 @@ class LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line for the record, without its message."""
+        report = getattr(record, "report", None)
+        tripped = getattr(record, "tripped", None)
+        if isinstance(report, CrashReport):
+            self._log.error(
+                "actor.crashed",
+                actor=report.actor,
+                epoch=report.incarnation,
+                error_class=report.error,
+                where=report.trace[-1] if report.trace else None,
+            )
+            return
+        if isinstance(tripped, Tripped):
+            # Its text is for operators by contract, and by now without a cause.
+            reason = _NO_WORD.sub("_", str(tripped))[:WORD_CHARS_MAX]
+            actor = getattr(record, "actor", None)
+            self._log.warning("actor.tripped", actor=actor, reason=reason)
+            return
         self._log.log(
             record.levelno,
             "library",

@@ -276,6 +276,8 @@ class Cell(Debts):
         leaf = _crash.sole_leaf(exc)
         if isinstance(leaf, Tripped):
             _crash.strip(leaf)
+            if self.exit is None:
+                self.system.note_trip(self, leaf)
             self.end(leaf)
         else:
             self.end(Crashed(self.note_crash(exc, message)))

@@ -193,7 +193,12 @@ class System:
         """Keep and log a report: no crash is silent."""
         self.crashes_total += 1
         self._crashes.append(made)
-        log.error("%s", made, extra={"trace": made.trace})
+        log.error("%s", made, extra={"trace": made.trace, "report": made})
+
+    def note_trip(self, cell: Cell, ended: Tripped) -> None:
+        """Log it: somebody has to know why an actor is away."""
+        extra = {"actor": cell.id, "tripped": ended}
+        log.warning("%s #%d %s", cell.id, cell.incarnation, ended, extra=extra)
 
     def dead_letter(self, to: str, kind: type) -> None:
         """Count a message nobody will handle."""

@@ -424,10 +424,11 @@ class Stream(Actor):
         self.recorded = True
         if self.entered:
             self.peers.ledger.offer(Leave(self.ctx.id))
+        record = self._record()
         if self.slot is not None:
-            record = self._record()
             self.peers.auditor.offer(Record(self.slot, record))
-            self.peers.ended(record)
+        # Without a slot nothing was served; operators need to see that most of all.
+        self.peers.ended(record)
         self.channel.close(why)
 
     def _record(self) -> RequestRecord:

@@ -6,18 +6,23 @@ import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from gateway.logs import (
     FIELDS,
     HIDDEN,
+    LibraryHandler,
     Logs,
     LogStatistics,
     is_request_id,
     new_request_id,
 )
+from runtime import Actor, ChildSpec, Supervisor, Tripped, open_system
 
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 PROMPT = "Dear diary, my canary is dead"
@@ -286,3 +291,34 @@ def test_the_memory_of_known_names_is_bounded(
 
     assert len(pipe.logs._allow._known) <= 3
     assert len(pipe.lines()) == 10
+
+
+class Clerk(Actor):
+    """Fails as it is told."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def on_start(self) -> None:
+        raise self.error
+
+
+async def test_a_crash_and_a_trip_say_who_and_why(pipe: Pipe) -> None:
+    """An operator whose disk is full must find more in the log than a line number."""
+    handler = LibraryHandler(pipe.logs)
+    logging.getLogger("runtime").addHandler(handler)
+    children = [
+        ChildSpec("reader", partial(Clerk, ValueError(PROMPT)), restart="temporary"),
+        ChildSpec("writer", partial(Clerk, Tripped("no space", errno=28))),
+    ]
+    try:
+        async with open_system(ChildSpec("top", partial(Supervisor, children))):
+            await trio.testing.wait_all_tasks_blocked()
+    finally:
+        logging.getLogger("runtime").removeHandler(handler)
+
+    crashed, tripped = pipe.lines()
+    assert (crashed["event"], crashed["actor"]) == ("actor.crashed", "reader")
+    assert crashed["error_class"] == "ValueError"
+    assert (tripped["event"], tripped["actor"]) == ("actor.tripped", "writer")
+    assert tripped["reason"] == "tripped:_no_space:_errno_28"

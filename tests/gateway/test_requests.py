@@ -502,12 +502,15 @@ async def test_without_records_nothing_is_served(autojump_clock: MockClock) -> N
         answer = await gateway.post(CHAT, chat(), key=KEY)
         assert answer.status == 503
         assert len(main.requests) == 1
+        refused = answer.headers["x-request-id"]
         journal.broken = False
         await trio.sleep(10)
         answer = await gateway.post(CHAT, chat(), key=KEY)
         assert answer.status == 200
         # The record that met the broken disk was kept and is there exactly once.
         assert len(await gateway.records()) == 2
+        # Nothing was served then, but operators see that it was asked for.
+        assert refused.encode() in gateway.logged()
 
 
 async def test_no_prompt_and_no_key_in_the_log_or_the_records(
