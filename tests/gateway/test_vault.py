@@ -1,0 +1,155 @@
+"""Keys in the vault, through the whole gateway."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.vault.delivery import info, seal
+from gateway.embed import Embedded, Fails, FakeProvider, Says, embedded
+from gateway.vaultdesk import VaultDesk
+from tests.gateway.gateways import CHAT, KEY, chat, config, provider
+
+SECRET = "sk-stored-canary-0001"
+OPERATOR = "operator:control"
+MADE = config([provider("main", key_env="", key="vault:default")])
+
+
+def desk_of(gateway: Embedded) -> VaultDesk:
+    return VaultDesk(gateway.gateway.tree.vault, gateway.gateway.config)
+
+
+async def command(
+    gateway: Embedded, path: str, body: Any = None, method: str = "POST"
+) -> tuple[int, dict[str, Any]]:
+    data = b"" if body is None else json.dumps(body).encode()
+    return await desk_of(gateway).answer(method, path, data, OPERATOR)
+
+
+async def put(gateway: Embedded, key: str = SECRET, **more: Any) -> dict[str, Any]:
+    _, box = await command(gateway, "/vault/delivery-key", method="GET")
+    delivery = seal(
+        key.encode(),
+        base64.b64decode(box["public_key"]),
+        info("default", "default", "main", "default"),
+    )
+    text = base64.b64encode(delivery).decode()
+    status, facts = await command(
+        gateway, "/vault/secrets", {"provider": "main", "delivery": text, **more}
+    )
+    assert status == 200, facts
+    return facts
+
+
+async def test_a_stored_key_reaches_its_provider_and_nothing_else(
+    autojump_clock: MockClock,
+) -> None:
+    main = FakeProvider([Says()])
+    async with embedded(MADE, {"main": main}) as gateway:
+        facts = await put(gateway)
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+
+        assert answer.status == 200
+        assert list(facts["hosts"]) == ["main.example"]
+        assert main.authorizations == [f"Bearer {SECRET}"]
+        _, listed = await command(gateway, "/vault/secrets", method="GET")
+        seen = [
+            json.dumps(listed).encode(),
+            gateway.logged(),
+            answer.body,
+            b"".join(gateway.journal.lines),
+            gateway.gateway.tree.system.dump().encode(),
+        ]
+        assert not any(SECRET.encode() in text for text in seen)
+
+
+async def test_without_its_key_a_provider_is_not_asked(
+    autojump_clock: MockClock,
+) -> None:
+    main = FakeProvider([Says()])
+    async with embedded(MADE, {"main": main}) as gateway:
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+        assert answer.status >= 500
+        assert main.authorizations == []
+        assert b"vault add" not in answer.body  # That is for the operator.
+
+
+async def test_a_key_changed_under_load_loses_no_request(
+    autojump_clock: MockClock,
+) -> None:
+    """Each is answered with the old key or with the new one."""
+    main = FakeProvider([Says(delta_s=0.3)])
+    made = config([provider("main", key_env="", key="vault:default", queue_max=100)])
+    statuses: list[int] = []
+    async with embedded(made, {"main": main}) as gateway:
+        await put(gateway)
+
+        async def client() -> None:
+            for _ in range(10):
+                answer = await gateway.post(CHAT, chat(), key=KEY)
+                statuses.append(answer.status)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(client)
+            await trio.sleep(1)
+            await put(gateway, "sk-stored-second", replace=True)
+            await trio.sleep(1)
+            status, _ = await command(gateway, "/vault/keks/rotate", {})
+            assert status == 200
+    assert statuses == [200] * 40
+    used = set(main.authorizations)
+    assert used == {f"Bearer {SECRET}", "Bearer sk-stored-second"}
+    changed = main.authorizations.index("Bearer sk-stored-second")
+    assert f"Bearer {SECRET}" not in main.authorizations[changed:]
+
+
+async def test_a_revoked_key_serves_no_more_requests(
+    autojump_clock: MockClock,
+) -> None:
+    main = FakeProvider([Says()])
+    async with embedded(MADE, {"main": main}) as gateway:
+        await put(gateway)
+        assert (await gateway.post(CHAT, chat(), key=KEY)).status == 200
+        status, _ = await command(
+            gateway, "/vault/secrets/revoke", {"provider": "main"}
+        )
+        assert status == 200
+        assert (await gateway.post(CHAT, chat(), key=KEY)).status >= 500
+        assert len(main.requests) == 1
+
+
+async def test_a_providers_refusal_of_the_key_is_not_the_clients(
+    autojump_clock: MockClock,
+) -> None:
+    main = FakeProvider([Fails(401, message=f"bad key {SECRET}")])
+    async with embedded(MADE, {"main": main}) as gateway:
+        await put(gateway)
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+        assert answer.status not in (401, 403)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/vault/nothing", None, 404),
+        ("DELETE", "/vault/secrets", None, 404),
+        ("POST", "/vault/secrets", b"{", 400),
+        ("POST", "/vault/secrets", b'{"provider":"main","key":"sk-1"}', 400),
+        ("POST", "/vault/secrets", b'{"provider":"main","delivery":"!"}', 409),
+        ("POST", "/vault/secrets", b'{"provider":"x","delivery":"YQ=="}', 409),
+        ("POST", "/vault/secrets/rotate", b'{"provider":"main"}', 409),
+    ],
+)
+async def test_commands_that_cannot_be_are_refused_in_words(
+    autojump_clock: MockClock, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    async with embedded(MADE, {"main": FakeProvider()}) as gateway:
+        got, answer = await desk_of(gateway).answer(method, path, body or b"", OPERATOR)
+        assert got == status
+        assert answer["error"]["message"]
