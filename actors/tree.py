@@ -48,6 +48,7 @@ from actors.vault.policy import Rule
 from actors.vault.rotation import Timing
 from actors.vault.rotations import MakeMinter, MintSpec
 from actors.vault.safe import Safe
+from actors.vault.signatures import NonceStore
 from runtime import (
     Actor,
     ActorGone,
@@ -98,6 +99,7 @@ class TreeSpec:
     mints: Mapping[KeyScope, MintSpec]
     make_minter: MakeMinter | None
     rotate_s: float
+    nonces: NonceStore | None
     shelf: Shelf
     keep_s: float
     now: Callable[[], float]
@@ -190,6 +192,7 @@ class _Growing:
             spec.mints,
             spec.make_minter,
             Timing(period_s=spec.rotate_s),
+            spec.nonces,
         )
         accounts = open_accounts(spec.limits, spec.caps, spec.spends, spec.wall())
         self.ledger = LedgerCell(spec.wall, accounts, spec.alert)

@@ -30,6 +30,7 @@ from actors.vault.messages import SetKeys
 from actors.vault.rotation import DAY_S
 from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
+from actors.vault.signatures import NonceStore
 from gateway import assembly
 from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
@@ -173,6 +174,7 @@ async def open_core(
     book: AuditBook,
     safe: Safe,
     make_minter: MakeMinter | None = None,
+    nonces: NonceStore | None = None,
     shelf: Shelf | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
@@ -208,6 +210,7 @@ async def open_core(
         rules=rules_of(config.vault),
         mints=assembly.mints_of(config),
         make_minter=make_minter,
+        nonces=nonces,
         rotate_s=config.vault.rotate_days * DAY_S,
         strict_sites=assembly.strict_sites(config),
         shelf=shelf

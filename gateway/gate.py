@@ -75,6 +75,10 @@ class Gate:
         """What it leads to."""
         return f"<Gate {self.sites!r} draining={self.draining}>"
 
+    def lookup(self, name: str) -> Ref[Any] | None:
+        """An actor, if it lives."""
+        return self._lookup(name)
+
     def attach(self, lookup: Lookup) -> None:
         """Find the actors, once they run. Refs survive restarts, so once is enough."""
         self._lookup = lookup

@@ -60,6 +60,7 @@ from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
 from storage.records import RecordFiles, spends_since
 from storage.vault_files import VaultFiles
+from storage.vault_nonces import NonceFiles
 
 OnReady = Callable[[Sequence[str]], None]
 
@@ -145,6 +146,7 @@ async def open_gateway(
             journal=journal,
             book=audit.book,
             safe=safe,
+            nonces=NonceFiles(state_dir, time.time),
             make_minter=make_minters(safe, keys_transport, time.time),
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),

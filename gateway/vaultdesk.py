@@ -23,9 +23,11 @@ from actors.vault.messages import (
     RevokeSecret,
     RotateKek,
     RotateSecret,
+    SecretFacts,
     Shred,
     VaultRefused,
 )
+from actors.vault.verifier import NOWHERE, SIGNING
 from gateway.settings.config import Config
 from runtime import AskError, Ref
 
@@ -62,9 +64,18 @@ class TenantCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class VaultDesk:
     """Answers commands; one a request."""
 
-    def __init__(self, vault: Ref[Any], config: Config) -> None:
+    def __init__(
+        self,
+        vault: Ref[Any],
+        config: Config,
+        *,
+        within: tuple[str, str] | None = None,
+    ) -> None:
         self._vault = vault
         self._config = config
+        # Whoever signed for one tenant and environment stays in it.
+        self._within = within or (config.vault.tenant, config.vault.environment)
+        self._bound = within is not None
 
     def __repr__(self) -> str:
         return "<VaultDesk>"
@@ -93,14 +104,15 @@ class VaultDesk:
                 return _facts(await ask(ReportVault()))
             case "GET", "/vault/delivery-key":
                 key = await ask(DeliveryKey())
-                vault = self._config.vault
+                tenant, environment = self._within
                 return {
                     "public_key": base64.b64encode(key).decode(),
-                    "tenant": vault.tenant,
-                    "environment": vault.environment,
+                    "tenant": tenant,
+                    "environment": environment,
                 }
             case "GET", "/vault/secrets":
-                return {"secrets": _plain(await ask(ListSecrets(principal)))}
+                listed = await ask(ListSecrets(principal))
+                return {"secrets": [_plain(one) for one in listed if self._sees(one)]}
             case "POST", "/vault/secrets":
                 return _facts(await ask(self._deliver(body, principal)))
             case "POST", "/vault/secrets/revoke":
@@ -140,6 +152,8 @@ class VaultDesk:
 
     def _hosts(self, scope: KeyScope) -> tuple[str, ...]:
         """Where the provider is today: what the key may be sent to, from now on."""
+        if scope.provider == SIGNING:
+            return (NOWHERE,)
         for provider in self._config.providers:
             host = urlsplit(provider.base_url).hostname
             if provider.name == scope.provider and host:
@@ -149,21 +163,28 @@ class VaultDesk:
         )
 
     def _scope(self, command: SecretCommand) -> KeyScope:
-        vault = self._config.vault
         return KeyScope(
             command.provider,
             command.name,
-            command.tenant or vault.tenant,
-            command.environment or vault.environment,
+            *self._where(command.tenant, command.environment),
         )
+
+    def _where(self, tenant: str, environment: str) -> tuple[str, str]:
+        where = (tenant or self._within[0], environment or self._within[1])
+        if self._bound and where != self._within:
+            raise VaultRefused(
+                KeyScope("*", "*", *where),
+                "the request is signed for another tenant or environment",
+            )
+        return where
+
+    def _sees(self, facts: SecretFacts) -> bool:
+        """Whoever signed for one tenant and environment sees no other."""
+        return not self._bound or self._within == (facts.tenant, facts.environment)
 
     def _tenant(self, body: bytes) -> tuple[str, str]:
         command = _read(body, TenantCommand)
-        vault = self._config.vault
-        return (
-            command.tenant or vault.tenant,
-            command.environment or vault.environment,
-        )
+        return self._where(command.tenant, command.environment)
 
 
 class _Unknown(Exception):

@@ -40,8 +40,10 @@ from actors.vault.messages import (
     SecretFacts,
     SetKeys,
     Shred,
+    Signer,
     VaultRefused,
     VaultReport,
+    VerifySigned,
 )
 from actors.vault.policy import Rule, Wish, decide
 from actors.vault.ports import KekRow, KmsError
@@ -49,6 +51,8 @@ from actors.vault.rotation import Timing
 from actors.vault.rotations import MakeMinter, MintSpec, Rotations
 from actors.vault.safe import KekMissing, Opened, Safe, SealedFacts
 from actors.vault.secret import LeasedKey
+from actors.vault.signatures import MemoryNonces, NonceStore, Ratchet
+from actors.vault.verifier import Verifier
 from runtime import (
     Actor,
     ActorGone,
@@ -88,6 +92,7 @@ class VaultCell:
     mints: Mapping[KeyScope, MintSpec] = attrs.field(factory=dict[KeyScope, MintSpec])
     make_minter: MakeMinter | None = None
     timing: Timing = attrs.field(factory=Timing)
+    nonces: NonceStore | None = None  # None: of this process only.
     leases_granted: int = 0
 
     @property
@@ -129,6 +134,7 @@ class Vault(Actor):
         KeyRefused,
         RotationDue,
         Shred,
+        VerifySigned,
         ReportVault,
         TallyDue,
         SweepDue,
@@ -150,6 +156,13 @@ class Vault(Actor):
             attest=self._attest,
             now=lambda: self.ctx.now(),  # noqa: PLW0108 - ctx comes after __init__
             timing=cell.timing,
+        )
+        wall = Ratchet(cell.safe.wall)
+        self.verifier = Verifier(
+            cell.safe,
+            cell.nonces or MemoryNonces(wall),
+            now=lambda: self.ctx.now(),  # noqa: PLW0108 - ctx comes after __init__
+            attest=self._attest,
         )
         self.rotations: Rotations | None = None
         self.turning = False
@@ -490,6 +503,11 @@ class Vault(Actor):
         """Destroy a tenant's KEKs."""
         scope = KeyScope("*", "*", msg.tenant, msg.environment)
         return self._later(scope, lambda: self.desk.shred(msg))
+
+    @answers(VerifySigned)
+    def verify_signed(self, msg: VerifySigned) -> Deferred[Signer]:
+        """Say who signed a request."""
+        return self._later(KeyScope("signing", "?"), lambda: self.verifier.verify(msg))
 
     @answers(ReportVault)
     def report(self, _msg: ReportVault) -> Deferred[VaultReport]:

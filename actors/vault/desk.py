@@ -70,7 +70,9 @@ class Desk:
 
         async def take_in() -> SecretFacts:
             if self._safe.holdings.secrets.get(scope) and not msg.replace:
-                raise VaultRefused(scope, "is in the vault already; use `stagedoor vault rotate`")
+                raise VaultRefused(
+                    scope, "is in the vault already; use `stagedoor vault rotate`"
+                )
             digest = hashlib.sha256(msg.delivery).digest()
             if digest in self._delivered:
                 raise VaultRefused(scope, "this delivery was taken in already")

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from actors.vault.keyuse import KeyHandle
 from actors.vault.policy import Rule
+from actors.vault.signatures import SignedHeaders, SignedRequest
 from runtime import ControlTell, DomainError, Ref, Request
 
 if TYPE_CHECKING:
@@ -153,6 +154,23 @@ class KeyRefused(ControlTell["Vault"], frozen=True):
     """A provider answered that this key is not good: a rotation may have to go back."""
 
     scope: KeyScope
+
+
+class Signer(Struct, frozen=True):
+    """Who signed a request, and for which tenant and environment."""
+
+    principal: str
+    tenant: str
+    environment: str
+    base_hash: str
+
+
+class VerifySigned(Request["Vault", Signer], frozen=True):
+    """Say who signed this request. Raises VaultRefused; a request serves once."""
+
+    request: SignedRequest
+    headers: SignedHeaders
+    authorities: frozenset[str]
 
 
 class RotateKek(Request["Vault", int], frozen=True):

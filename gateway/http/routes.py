@@ -12,6 +12,7 @@ from gateway.http.models import Models
 from gateway.http.ops import Ops
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
+from gateway.signed import BASE, PATHS, SignedVault
 from wire.anthropic import MESSAGES
 from wire.gemini import GeminiClient, parse_path
 from wire.openai_chat import CHAT
@@ -64,7 +65,12 @@ def admin_app(gate: Gate, *, created: int) -> App:
     """What operators see on `admin_bind`."""
     del created
     ops = Ops(gate)
-    routes = {**_operations(ops), ("GET", explaining.PATH): ops.explain}
+    signed = SignedVault(gate).answer
+    routes = {
+        **_operations(ops),
+        ("GET", explaining.PATH): ops.explain,
+        **{(method, f"{BASE}{path}"): signed for method, path in PATHS},
+    }
     return App(gate, open_routes=routes, key_routes={}, endpoints={})
 
 

@@ -107,6 +107,12 @@ class VaultConfig:
         doc="Who may do what with which key; see docs/security.md. Without rules every "
         "site may use the keys of `tenant` and `environment`.",
     )
+    signed_for: tuple[str, ...] = setting(
+        values.many(values.text("host or host:port", r"[A-Za-z0-9._:\[\]-]{1,255}")),
+        default=(),
+        doc="The names, as in Host, for which clients of /admin/v1/vault sign their "
+        "requests; each instance its own. Without any, server.bind and admin_bind.",
+    )
     rotate_days: int = setting(
         values.integer(1, 3650),
         default=30,
