@@ -25,6 +25,7 @@ from wire.ratelimits import retry_after_s, server_now_s
 
 # Longer messages quote the request; nobody reads the rest.
 MESSAGE_CHARS_MAX: Final = 2000
+_CODE: Final = re.compile(r"[\w.:/ -]{1,96}")
 
 
 class Class(msgspec.Struct, frozen=True):
@@ -375,6 +376,9 @@ def _code(kind: FaultKind, said: Said) -> str | None:
     if kind == "throttle":
         return "rate_limit_exceeded"
     telling = next((word for word in said.words if word not in _FAMILIES), None)
+    if telling is not None:
+        # A code goes into records, logs and labels, so it is a word and not a text.
+        telling = _KEYS.sub("…", telling) if _CODE.fullmatch(telling) else None
     return "invalid_api_key" if kind == "key" and telling is None else telling
 
 

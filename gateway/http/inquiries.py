@@ -35,6 +35,9 @@ from wire.events import Fault
 REQUEST_ID_HEADERS: Final[dict[str, tuple[str, ...]]] = {"anthropic": ("request-id",)}
 
 
+MODEL_CHARS_MAX: Final = 512  # Names of fine-tuned and Bedrock models have some 150.
+
+
 class Tap(Protocol):
     """Hears what a client is sent, as it is sent."""
 
@@ -64,6 +67,7 @@ class Endpoint:
         try:
             body = await request.read()
             head = self.dialect.read_head(body, request.headers)
+            _check_name(head.model)
         except Disconnected:
             return
         except TooLarge as error:
@@ -157,7 +161,8 @@ class Endpoint:
                 if not pieces:
                     continue
             # With the channel closed well and empty, this is the last: one write.
-            more = bool(not channel.ended or channel.depth or channel.status)
+            over = channel.ended and channel.cancelled is None
+            more = bool(not over or channel.depth or channel.status)
             await send(
                 {
                     "type": "http.response.body",
@@ -167,6 +172,10 @@ class Endpoint:
             )
             if not more:
                 return
+        if channel.cancelled is not None:
+            # Left, or half of it: a client that will send no more is taken for gone.
+            # Whatever it may still read must not look like the end of an answer.
+            raise Disconnected(channel.cancelled)
         if begun:
             # A crash after the beginning: never an end that looks like a good one.
             last = self.dialect.error_event(CRASHED) if channel.status else b""
@@ -213,6 +222,18 @@ class Endpoint:
     async def refuse(self, request: Request, status: int, code: str, why: str) -> None:
         """Turn a request away in this dialect before anything is known of it."""
         await self._refuse(request, new_request_id(), None, fault_of(status, code, why))
+
+
+def _check_name(model: str) -> None:
+    """It goes into the record and into errors. Raises ClientError."""
+    if len(model) > MODEL_CHARS_MAX:
+        raise ClientError(
+            f"Invalid 'model': {len(model)} characters are no name of a model; the "
+            f"longest have {MODEL_CHARS_MAX}.",
+            param="model",
+            code="model_not_found",
+            status=404,
+        )
 
 
 def _start(begin: Begin, ids: tuple[tuple[str, str], ...]) -> dict[str, object]:

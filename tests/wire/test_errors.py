@@ -536,3 +536,16 @@ def test_after_the_first_content_nothing_is_tried_again(kind: FaultKind) -> None
 
     assert class_of(fault, content_sent=True) == AFTER_CONTENT
     assert class_of(fault, content_sent=False) == CLASSES[kind]
+
+
+@pytest.mark.parametrize("code", ["x\r\ny: z", "a" * 97, "", "quota\x00"])
+def test_a_code_that_is_no_word_is_none(code: str) -> None:
+    """It becomes a label, a field of the log and a part of the record."""
+    body = {"error": {"message": "no", "type": code, "code": code}}
+    fault = classify("openai", 500, {}, json.dumps(body).encode())
+    assert fault.code is None
+
+
+def test_a_code_that_quotes_a_key_does_not_keep_it() -> None:
+    body = {"error": {"message": "no", "code": "bad sk-abcdefghijklmnop0123456789"}}
+    assert "abcdefgh" not in str(classify("openai", 500, {}, json.dumps(body).encode()))
