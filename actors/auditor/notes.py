@@ -221,9 +221,8 @@ def open_checkpoint(note: bytes, log: Verifier) -> Checkpoint:
     checkpoint = Checkpoint.parse(text)
     if checkpoint.origin != log.name:
         raise BadNote(f"the checkpoint is of {checkpoint.origin}, not of {log.name}")
-    if not sum(
-        log.check(one, text) for one in signatures
-    ):  # All: one false is too many.
+    # All are checked, not just enough of them: one false is too many.
+    if not sum(log.check(one, text) for one in signatures):
         raise BadNote(f"{log.name} has not signed this checkpoint")
     return checkpoint
 

@@ -315,3 +315,35 @@ async def test_a_long_segment_gives_way_to_a_short_one(
         assert found.base > 3000
         assert found.edge.root() == receipt.root
         assert len(desk.acts()) == 4001
+
+
+class SlowStore(MemoryLogStore):
+    """A disk whose sync takes a second."""
+
+    async def append(self, group: bytes) -> None:
+        await trio.sleep(1)
+        await super().append(group)
+
+
+async def test_who_comes_during_a_sync_waits_for_the_next(
+    autojump_clock: MockClock,
+) -> None:
+    """Its entry is in no group yet: the sync that is under way does not cover it."""
+    book, memory = memory_book()
+    store = SlowStore(bytes(memory.segment))
+    book.store = store
+    async with auditor((book, store)) as desk:
+        done: list[tuple[int, int, float]] = []
+
+        async def ask(delay_s: float) -> None:
+            await trio.sleep(delay_s)
+            receipt = await desk.ref.ask(Attest(GRANT))
+            done.append((receipt.seq, receipt.size, trio.current_time()))
+
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for delay_s in (0.0, 0.5, 0.6):
+                nursery.start_soon(ask, delay_s)
+
+        times = [(seq, size, round(at - started, 3)) for seq, size, at in done]
+        assert sorted(times) == [(0, 1, 1.0), (1, 3, 2.0), (2, 3, 2.0)]
