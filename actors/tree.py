@@ -42,7 +42,8 @@ from actors.router.messages import RouteTable
 from actors.router.tokens.counter import Counter
 from actors.stream.actor import Peers, Streams
 from actors.tokens.actor import Tokens, TokensCell
-from actors.vault.actor import Vault, VaultCell
+from actors.vault.actor import Vault
+from actors.vault.cell import VaultCell
 from actors.vault.messages import KeyScope, KeySource
 from actors.vault.policy import Rule
 from actors.vault.rotation import Timing

@@ -19,7 +19,8 @@ from typing import Any
 import trio
 
 from actors.auditor.messages import Attest, Noted, Receipt
-from actors.vault.actor import Vault, VaultCell
+from actors.vault.actor import Vault
+from actors.vault.cell import VaultCell
 from actors.vault.delivery import info, seal
 from actors.vault.kms.local import LocalKms
 from actors.vault.locked import OS_ENTROPY, LockedMemory

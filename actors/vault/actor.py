@@ -9,28 +9,21 @@ Talks to: auditor; streams that used a key, when it is revoked with `revoke_open
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
-
-import attrs
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.auditor.messages import Attest, AuditEvent, AuditUnavailable, Noted
 from actors.stream.messages import EndStream
+from actors.vault.cell import VaultCell
 from actors.vault.desk import Desk
-from actors.vault.flights import Flights
-from actors.vault.grants import GRANT_S, TALLY_S, Book, Grant, GrantKey, event
-from actors.vault.lease import LeaseActor, LeaseEnded, Loan
-from actors.vault.locked import LockedMemory, LockedMemoryFull
+from actors.vault.lending import Lender
 from actors.vault.messages import (
     Acquire,
     Deliver,
     DeliveryKey,
     KeyRefused,
     KeyScope,
-    KeySource,
     Lease,
-    LeaseRefused,
     ListSecrets,
     ReportVault,
     Revoke,
@@ -45,19 +38,14 @@ from actors.vault.messages import (
     VaultReport,
     VerifySigned,
 )
-from actors.vault.policy import Rule, Wish, decide
-from actors.vault.ports import KekRow, KmsError
-from actors.vault.rotation import Timing
-from actors.vault.rotations import MakeMinter, MintSpec, Rotations
-from actors.vault.safe import KekMissing, Opened, Safe, SealedFacts
-from actors.vault.secret import LeasedKey
-from actors.vault.signatures import MemoryNonces, NonceStore, Ratchet
+from actors.vault.ports import KmsError
+from actors.vault.rotations import Rotations
+from actors.vault.signatures import MemoryNonces, Ratchet
 from actors.vault.verifier import Verifier
 from runtime import (
     Actor,
     ActorGone,
     AskError,
-    ChildSpec,
     ControlTell,
     Deferred,
     Down,
@@ -78,27 +66,6 @@ ASKS_QUEUED_MAX = 64  # A lease is worth waiting for, within the asker's deadlin
 LEASES_WAITING_MAX = 4096  # For a grant or a KEK: beyond it, the KMS or the disk hangs.
 CHANGES_WAITING_MAX = 64  # Operators' commands under way.
 FOLLOW_S = 2.0  # What another worker changed is known here after this long.
-
-
-@attrs.define
-class VaultCell:
-    """What outlives a crash: the keys, where they are, and who may borrow them."""
-
-    sources: dict[KeyScope, KeySource]
-    environ: Mapping[str, str] = attrs.field(repr=False)
-    safe: Safe
-    rules: Sequence[Rule]
-    strict_sites: frozenset[str] = frozenset()
-    mints: Mapping[KeyScope, MintSpec] = attrs.field(factory=dict[KeyScope, MintSpec])
-    make_minter: MakeMinter | None = None
-    timing: Timing = attrs.field(factory=Timing)
-    nonces: NonceStore | None = None  # None: of this process only.
-    leases_granted: int = 0
-
-    @property
-    def memory(self) -> LockedMemory:
-        """Where keys are while they are in use."""
-        return self.safe.memory
 
 
 class TallyDue(ControlTell["Vault"], frozen=True):
@@ -144,12 +111,15 @@ class Vault(Actor):
     def __init__(self, cell: VaultCell) -> None:
         self.cell = cell
         self.safe = cell.safe
-        self.loans: dict[str, list[Loan]] = {}  # By stream: what its end must wipe.
-        self.book = Book()
-        self.granting: Flights[GrantKey, Grant] = Flights()
-        self.fetching: Flights[tuple[str, int], None] = Flights()
-        self.waiting = 0
         self.changing = 0
+        self.lender = Lender(
+            cell,
+            self,
+            attest=self._attest,
+            note=self._note,
+            tally=TallyDue(),
+            sweep=SweepDue(),
+        )
         self.desk = Desk(
             cell.safe,
             rules=lambda: cell.rules,
@@ -170,8 +140,8 @@ class Vault(Actor):
     def __repr__(self) -> str:
         """As an operator wants it."""
         return (
-            f"<Vault keys={len(self.cell.sources)} streams={len(self.loans)} "
-            f"grants={len(self.book)} waiting={self.waiting}>"
+            f"<Vault keys={len(self.cell.sources)} streams={len(self.lender.loans)} "
+            f"grants={len(self.lender.book)} waiting={self.lender.waiting}>"
         )
 
     async def on_start(self) -> None:
@@ -197,233 +167,30 @@ class Vault(Actor):
         if self.safe.follows:
             self.ctx.tell_at(self.ctx.now() + FOLLOW_S, FollowDue())
 
-    def on_stop(self, _why: Exit) -> None:
-        """No KEK stays behind; what was done is recorded."""
+    def on_stop(self, why: Exit) -> None:
+        """No KEK stays behind; what was done is recorded, whatever the end was."""
+        del why
         self.safe.keks.clear()
-        self._note(*self.book.take_batch())
+        self._note(*self.lender.book.take_batch())
 
     def on_down(self, down: Down) -> None:
         """A stream ended: what it did not spend is wiped."""
-        for loan in self.loans.pop(down.id, ()):
-            loan.key.wipe("abandoned")
+        self.lender.ended(down.id)
 
     # -- leases ------------------------------------------------------------------
 
     @answers(Acquire)
     def acquire(self, msg: Acquire) -> Lease | Deferred[Lease]:
         """Lend a key for one request, bound to its hosts and a deadline."""
-        key = GrantKey(msg.site, msg.scope, msg.route)
-        now = self.ctx.now()
-        grant = self.book.get(key, now)
-        if grant is not None and msg.site not in self.cell.strict_sites:
-            found = self._find(msg.scope, key, now)
-            if not isinstance(found, KekMissing):
-                return self._lend(msg, grant, found)
-        if self.waiting >= LEASES_WAITING_MAX:
-            raise self._refused(key, "waits", f"{self.waiting} leases wait already")
-        deferred: Deferred[Lease] = Deferred()
-        self.ctx.start_soon(self._lend_later, msg, key, deferred, name="lease")
-        return deferred
-
-    async def _lend_later(
-        self, msg: Acquire, key: GrantKey, deferred: Deferred[Lease]
-    ) -> None:
-        self.waiting += 1
-        try:
-            grant = await self._grant(key, msg)
-            found = await self._fetch(msg.scope, key)
-            if deferred.abandoned:
-                found.memory.wipe()
-                return
-            lease = self._lend(msg, grant, found)
-            if msg.site in self.cell.strict_sites:
-                await self._attest_lease(key, grant, lease, msg)
-        except LeaseRefused as refused:
-            deferred.fail(refused)
-        else:
-            if not deferred.reply(lease):
-                _wipe(lease)
-        finally:
-            self.waiting -= 1
-
-    async def _grant(self, key: GrantKey, msg: Acquire) -> Grant:
-        """The grant, made durable first where there is none. Raises LeaseRefused."""
-        grant = self.book.get(key, self.ctx.now())
-        if grant is not None:
-            return grant
-        return await self.granting.together(key, lambda: self._new(key, msg))
-
-    async def _new(self, key: GrantKey, msg: Acquire) -> Grant:
-        scope = key.scope
-        verdict = decide(
-            self.cell.rules,
-            Wish(
-                "lease",
-                key.principal,
-                scope.tenant,
-                scope.environment,
-                scope.provider,
-                scope.name,
-                key.route,
-            ),
-        )
-        if not verdict.allowed:
-            raise self._refused(key, "denied", f"is denied to it: {verdict.rule}")
-        bounds = (("ttl_s", verdict.ttl_s), ("uses", verdict.uses))
-        await self._attest_for(
-            key, event("key.grant", key, request=msg.request_id, detail=bounds)
-        )
-        now = self.ctx.now()
-        grant = Grant(key, verdict.ttl_s, verdict.uses, now + GRANT_S, verdict.rule)
-        self.book.add(grant, now)
-        return grant
-
-    async def _attest_lease(
-        self, key: GrantKey, grant: Grant, lease: Lease, msg: Acquire
-    ) -> None:
-        """A strict site's lease is in the log before it can be used."""
-        try:
-            await self._attest_for(
-                key,
-                event(
-                    "key.lease",
-                    key,
-                    version=grant.version,
-                    lease=lease.id,
-                    request=msg.request_id,
-                ),
-            )
-        except BaseException:
-            _wipe(lease)
-            raise
-
-    async def _attest_for(self, key: GrantKey, fact: AuditEvent) -> None:
-        try:
-            await self._attest(fact)
-        except (AuditUnavailable, AskError) as error:
-            raise self._refused(
-                key, "unaudited", f"no key without its audit record: {error}"
-            ) from None
-
-    def _find(self, scope: KeyScope, key: GrantKey, now: float) -> Opened | KekMissing:
-        """The key in locked memory, or the KEK it waits for. Raises LeaseRefused."""
-        source = self.cell.sources.get(scope)
-        if source is None:
-            raise self._refused(key, "unknown", "is not in the vault; name its key_env")
-        try:
-            if not source.env:
-                return self._open(scope, now)
-            value = self.cell.environ.get(source.env)
-            if not value:
-                raise self._refused(key, "unset", f"is empty: {source.env} is not set")
-            memory = self.cell.memory.hold(value.encode())
-        except LockedMemoryFull as full:
-            raise self._refused(key, "full", str(full)) from None
-        except VaultRefused as refused:
-            raise self._refused(key, "unusable", refused.why) from None
-        facts = SealedFacts((), self.cell.environ.get(source.access_key_id_env, ""))
-        return Opened(memory, memory.view, facts, 0)
-
-    def _open(self, scope: KeyScope, now: float) -> Opened | KekMissing:
-        found = self.safe.open(scope, now)
-        row = self.safe.due_for_refresh(scope, now)
-        if row is not None:
-            self.ctx.start_soon(self._refresh, row, name="refresh")
-        return found
-
-    async def _fetch(self, scope: KeyScope, key: GrantKey) -> Opened:
-        """The key, its KEK unwrapped first where it is not. Raises LeaseRefused."""
-        while True:
-            found = self._find(scope, key, self.ctx.now())
-            if isinstance(found, Opened):
-                return found
-            row = found.row
-            try:
-                if self.safe.keks.limits.strict:
-                    # For this lease alone, which opens its key in the next step.
-                    await self._kek(row)
-                else:
-                    await self.fetching.together(
-                        (row.id, row.version), partial(self._kek, row)
-                    )
-            except KmsError as error:
-                raise self._refused(key, "kms", str(error)) from None
-
-    async def _kek(self, row: KekRow) -> None:
-        await self.safe.fetch_kek(row, self.ctx.now)
-        at = self.safe.keks.sweep(self.ctx.now())
-        if at is not None:
-            self.ctx.tell_at(at, SweepDue())
-
-    async def _refresh(self, row: KekRow) -> None:
-        """Ahead of its end. A KMS that is down is for the end itself to report."""
-        try:
-            await self._kek(row)
-        except KmsError as error:
-            self._note(
-                AuditEvent(
-                    act="kms.fault",
-                    actor="vault",
-                    out=type(error).__name__,
-                    tenant=row.tenant,
-                    env=row.environment,
-                )
-            )
-
-    def _lend(self, msg: Acquire, grant: Grant, found: Opened) -> Lease:
-        """Make the lease; what was opened is its own from here."""
-        cell = self.cell
-        source = cell.sources[msg.scope]
-        cell.leases_granted += 1
-        name = f"lease-{cell.leases_granted}"
-        expires_at = self.ctx.now() + min(msg.ttl_s, grant.ttl_s)
-        lease: Ref[LeaseActor]
-
-        def on_end(why: str) -> None:
-            grant.ended(why)
-            self._touch(grant)
-            lease.offer(LeaseEnded(why))
-
-        hosts = found.facts.hosts
-        key = LeasedKey(
-            msg.scope,
-            found.memory,
-            found.key,
-            hosts=source.hosts.intersection(hosts) if hosts else source.hosts,
-            plain_allowed=source.plain_allowed,
-            expires_at=expires_at,
-            now=self.ctx.now,
-            on_end=on_end,
-            uses=grant.uses,
-            access_key_id=found.facts.access_key_id,
-            session_token=cell.environ.get(source.session_token_env),
-        )
-        lease = self.ctx.spawn(
-            ChildSpec(name, lambda: LeaseActor(key, expires_at), restart="temporary")
-        )
-        loan = Loan(msg.scope, key, lease)
-        loans = self.loans.get(msg.stream.id)
-        if loans is None:
-            self.loans[msg.stream.id] = [loan]
-            self.ctx.monitor(msg.stream)
-        else:
-            loans.append(loan)
-        grant.lent(name, found.version)
-        self._touch(grant)
-        return Lease(name, expires_at, key)
+        return self.lender.acquire(msg)
 
     @handles(Revoke)
     def revoke(self, msg: Revoke) -> None:
         """Wipe every lease of this key now, in this very step."""
-        self.book.revoke(msg.scope)
-        for stream_id, loans in self.loans.items():
-            hit = [loan for loan in loans if loan.scope == msg.scope]
-            for loan in hit:
-                loan.key.wipe("revoked")
-            if hit and msg.revoke_open:
-                stream = self.ctx.lookup(stream_id)
-                if stream is not None:
-                    stream.offer(EndStream("its provider key was revoked"))
+        for stream_id in self.lender.revoke(msg.scope):
+            stream = self.ctx.lookup(stream_id) if msg.revoke_open else None
+            if stream is not None:
+                stream.offer(EndStream("its provider key was revoked"))
 
     @answers(SetKeys)
     def set_keys(self, msg: SetKeys) -> None:
@@ -433,7 +200,7 @@ class Vault(Actor):
             self.cell.rules = msg.rules
         if msg.strict_sites is not None:
             self.cell.strict_sites = msg.strict_sites
-        self.book.revoke()
+        self.lender.book.revoke()
 
     # -- operators ---------------------------------------------------------------
 
@@ -525,10 +292,8 @@ class Vault(Actor):
             seals_with=self.safe.seals_with,
             kms_fault=fault,
             secrets=len(self.safe.holdings.secrets),
-            leases=sum(
-                not loan.key.ended for loans in self.loans.values() for loan in loans
-            ),
-            grants=len(self.book),
+            leases=self.lender.live,
+            grants=len(self.lender.book),
         )
 
     def _later(self, scope: KeyScope, work: Callable[[], Awaitable[R]]) -> Deferred[R]:
@@ -555,7 +320,7 @@ class Vault(Actor):
     @handles(TallyDue)
     def tally(self, _msg: TallyDue) -> None:
         """One event a grant for all that was done under it."""
-        self._note(*self.book.take_batch())
+        self._note(*self.lender.book.take_batch())
 
     @handles(SweepDue)
     def sweep(self, _msg: SweepDue) -> None:
@@ -582,26 +347,13 @@ class Vault(Actor):
     async def _attest(self, fact: AuditEvent) -> None:
         await self._auditor().ask(Attest(fact))
 
-    def _touch(self, grant: Grant) -> None:
-        if self.book.touch(grant):
-            self.ctx.tell_at(self.ctx.now() + TALLY_S, TallyDue())
-
-    def _refused(self, key: GrantKey, word: str, why: str) -> LeaseRefused:
-        """The refusal to raise; it is counted for the log, many in one event."""
-        if self.book.refuse(key, word):
-            self.ctx.tell_at(self.ctx.now() + TALLY_S, TallyDue())
-        return LeaseRefused(key.scope, why)
-
     def _note(self, *events: AuditEvent) -> None:
-        if events:
-            self._auditor().offer(Noted(events))
+        auditor: Ref[Auditor] | None = self.ctx.lookup("auditor")
+        if events and auditor is not None:
+            auditor.offer(Noted(events))
 
     def _auditor(self) -> Ref[Auditor]:
         ref = self.ctx.lookup("auditor")
         if ref is None:
             raise ActorGone("auditor")
         return ref
-
-
-def _wipe(lease: Lease) -> None:
-    cast("LeasedKey", lease.handle).wipe("abandoned")

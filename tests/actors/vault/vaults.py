@@ -16,7 +16,8 @@ from actors.auditor.messages import (
     Noted,
     Receipt,
 )
-from actors.vault.actor import Vault, VaultCell
+from actors.vault.actor import Vault
+from actors.vault.cell import VaultCell
 from actors.vault.delivery import info, seal
 from actors.vault.keks import KekLimits
 from actors.vault.kms.local import LocalKms
