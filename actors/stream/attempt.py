@@ -35,7 +35,7 @@ from actors.stream import faults
 from actors.stream.prompt import Prompt
 from actors.stream.relay import Relayed, Sink, chunks, relay_stream, relay_whole
 from actors.vault.keyuse import KeyHandle
-from actors.vault.messages import Acquire, LeaseRefused
+from actors.vault.messages import Acquire, KeyRefused, LeaseRefused
 from runtime import ActorDown, AskError, Ref
 from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
@@ -210,7 +210,12 @@ class Attempt:
         self._arm("queue", self.began + wait_s)
         try:
             admitted = await provider.ask(
-                Admit(self.stream, self.candidate.deployment.model, self.length.tokens)
+                Admit(
+                    self.stream,
+                    self.candidate.deployment.model,
+                    self.length.tokens,
+                    self.inquiry.site,
+                )
             )
         except ActorDown as down:
             return faults.provider_open(down, self.peers.now())
@@ -440,6 +445,10 @@ class Attempt:
                     streamed=self.inquiry.head.stream,
                 )
             )
+        if kind == "key" and self.permit is not None:
+            scope = self.permit.upstream.key
+            if scope is not None:  # A rotation of this key may have to go back.
+                self.peers.vault.offer(KeyRefused(scope))
         if self.hold is not None:
             self._settle(self.hold)
         self.record = AttemptRecord(
