@@ -36,6 +36,7 @@ from storage.audit_files import (
 )
 from storage.audit_records import FOUND, KEPT
 
+LOOKS_MAX: Final = 5  # A checkpoint a second: two in one look are rare, five never.
 PROBLEMS_MAX: Final = 20  # Beyond it the log is wrong in every way; enough said.
 
 
@@ -99,14 +100,13 @@ def origin_in(folder: Path) -> str:
 
 def leaves(folder: Path, log: Verifier, first: int = 0) -> Iterator[tuple[int, bytes]]:
     """Entries from one on: those published, then those of the segment. Unverified."""
-    shown = read_file(folder / CHECKPOINT, NOTE_BYTES_MAX)
+    shown, segment = _both(folder)
     size = open_checkpoint(shown, log).size if shown is not None else 0
     tree = reader(folder, size)
     for index, _ in bundles(size, first // TILE_WIDTH):
         for at, leaf in enumerate(tree.entries(index), index * TILE_WIDTH):
             if at >= first:
                 yield at, leaf
-    segment = read_file(folder / SEGMENT)
     if segment is not None:
         found = recover(segment, log)
         for at, leaf in enumerate(found.entries, found.base):
@@ -123,8 +123,7 @@ def _verify(
     folder: Path, log: Verifier, expected: Expectations, report: Report
 ) -> None:
     notes = _known(folder, log, expected, report)
-    shown = read_file(folder / CHECKPOINT, NOTE_BYTES_MAX)
-    segment = read_file(folder / SEGMENT)
+    shown, segment = _both(folder)
     if shown is None and segment is None:
         report.problem(f"{folder} holds no log")
         return
@@ -155,6 +154,17 @@ def _verify(
     _count_witnesses(folder, log, expected, report)
     if expected.records is not None:
         _check_records(expected.records, batches, report)
+
+
+def _both(folder: Path) -> tuple[bytes | None, bytes | None]:
+    """The checkpoint and the segment of one moment, also while a gateway writes."""
+    shown = segment = None
+    for _ in range(LOOKS_MAX):
+        shown = read_file(folder / CHECKPOINT, NOTE_BYTES_MAX)
+        segment = read_file(folder / SEGMENT)
+        if read_file(folder / CHECKPOINT, NOTE_BYTES_MAX) == shown:
+            break
+    return shown, segment
 
 
 def _known(

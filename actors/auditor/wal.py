@@ -21,7 +21,13 @@ import attrs
 import msgspec
 
 from actors.auditor.merkle import leaf_hash
-from actors.auditor.notes import NOTE_BYTES_MAX, BadNote, Verifier, open_checkpoint
+from actors.auditor.notes import (
+    NOTE_BYTES_MAX,
+    BadNote,
+    Checkpoint,
+    Verifier,
+    open_checkpoint,
+)
 from actors.auditor.tiles import ENTRY_BYTES_MAX, TILE_WIDTH, BadTile, Edge
 
 START: Final = b"S"
@@ -148,7 +154,9 @@ def recover(segment: bytes, log: Verifier, wanted: Collection[int] = ()) -> Reco
             f"checkpoint of size {beyond}: what was durable has been changed. Keep "
             f"the folder as it is for an inquiry, and restore a copy"
         )
-    if begun.base and not found.note:
+    if found.note:
+        _check_last(found.note, log)
+    elif begun.base:
         raise LogRefused(
             f"the log of {log.name} begins at {begun.base} with no checkpoint"
         )
@@ -182,24 +190,31 @@ def _accept(
     log: Verifier,
     wanted: Collection[int],
 ) -> None:
-    """Take a group whose checkpoint is intact and true; refuse any other."""
-    try:
-        checkpoint = open_checkpoint(note, log)
-    except BadNote as error:
-        raise LogRefused(
-            f"a checkpoint in the log cannot be believed: {error}"
-        ) from None
+    """Take a group whose checkpoint is the one over it; refuse any other.
+
+    Its signature is not checked here: the last checkpoint's covers all before it.
+    """
     for entry in entries:
         found.edge.append(leaf_hash(entry))
         _remember(found, found.edge, wanted)
-    if (checkpoint.size, checkpoint.root) != (found.edge.size, found.edge.root()):
+    made = Checkpoint(log.name, found.edge.size, found.edge.root())
+    if not note.startswith(made.text().encode() + b"\n"):
         raise LogRefused(
-            f"the entries of {log.name} up to {found.edge.size} are not those that its "
-            f"checkpoint of size {checkpoint.size} covers: an entry has been changed. "
-            f"Keep the folder as it is for an inquiry, and restore a copy"
+            f"the entries of {log.name} up to {found.edge.size} are not those that "
+            f"their checkpoint covers: an entry has been changed. Keep the folder as "
+            f"it is for an inquiry, and restore a copy"
         )
     found.entries += entries
     found.note = note
+
+
+def _check_last(note: bytes, log: Verifier) -> None:
+    try:
+        open_checkpoint(note, log)
+    except BadNote as error:
+        raise LogRefused(
+            f"the last checkpoint in the log cannot be believed: {error}"
+        ) from None
 
 
 def _remember(found: Recovered, edge: Edge, wanted: Collection[int]) -> None:
