@@ -86,7 +86,9 @@ def _exchange(path: Path, method: str, target: str, given: bytes | None) -> Any:
     if len(body) > ANSWER_BYTES_MAX:
         raise ControlError(f"the answer to {target} exceeds {ANSWER_BYTES_MAX} bytes")
     if response.status in (400, 409, 503):
-        raise Refused(_reason(body) or f"the gateway answered {response.status}")
+        raise Refused(
+            _reason(body) or f"the gateway answered {response.status} to {target}"
+        )
     if response.status != 200:
         raise ControlError(f"the gateway answered {response.status} to {target}")
     try:
