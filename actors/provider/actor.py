@@ -7,12 +7,12 @@ verdicts, docs/supervision.md for what the supervisor does between two lives.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
 
 from actors.provider import admission, breaker
+from actors.provider.fair import FairQueue
 from actors.provider.limits import Allowances
 from actors.provider.messages import (
     Admit,
@@ -102,7 +102,7 @@ class Provider(Actor):
         self.cell = cell
         # A life after the first is on probation: whatever ended the last one may last.
         self.health = breaker.born(probation=cell.lives > 0)
-        self.queue: deque[tuple[Admit, Deferred[Permit | Refused]]] = deque()
+        self.queue: FairQueue[tuple[Admit, Deferred[Permit | Refused]]] = FairQueue()
         cell.lives += 1
 
     def __repr__(self) -> str:
@@ -171,16 +171,14 @@ class Provider(Actor):
             case "permit" | "probe":
                 return self._permit(msg, probe=decision == "probe")
             case "queue":
-                deferred: Deferred[Permit | Refused] = Deferred()
-                self.queue.append((msg, deferred))
-                self.cell.load.queued = len(self.queue)
-                return deferred
+                return self._wait(msg)
             case "busy":
-                return self._refuse(
-                    "busy",
-                    f"has all {self.cell.limits.in_flight_max} calls in flight and "
-                    f"{len(self.queue)} waiting",
-                )
+                last = self.queue.push_out(msg.site)
+                if last is None:
+                    return self._refuse_busy()
+                # Its site has more than its share of the queue; it waited the least.
+                last[1].reply(self._refuse_busy())
+                return self._wait(msg)
             case "probing":
                 return self._refuse(
                     "probing",
@@ -320,16 +318,29 @@ class Provider(Actor):
             load.tokens_left, load.tokens_reset_at = tokens
 
     def _serve_queue(self) -> None:
-        """Hand freed permits to those who wait, in order; skip who has given up."""
+        """Hand freed permits to those who wait, by turns of their sites."""
         while (
             self.queue
             and not self.health.probation
             and len(self.cell.grants) < self.cell.limits.in_flight_max
         ):
-            msg, deferred = self.queue.popleft()
-            if not deferred.abandoned:
+            msg, deferred = self.queue.pop()
+            if not deferred.abandoned:  # It may have given up.
                 deferred.reply(self._permit(msg, probe=False))
             self.cell.load.queued = len(self.queue)
+
+    def _wait(self, msg: Admit) -> Deferred[Permit | Refused]:
+        deferred: Deferred[Permit | Refused] = Deferred()
+        self.queue.push(msg.site, (msg, deferred))
+        self.cell.load.queued = len(self.queue)
+        return deferred
+
+    def _refuse_busy(self) -> Refused:
+        return self._refuse(
+            "busy",
+            f"has all {self.cell.limits.in_flight_max} calls in flight and "
+            f"{len(self.queue)} waiting",
+        )
 
     def _refuse(
         self, reason: RefusalReason, why: str, retry_at: float | None = None

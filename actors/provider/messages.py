@@ -106,6 +106,7 @@ class Admit(Request["Provider", "Permit | Refused"], frozen=True):
     stream: Ref[Stream]
     model: str
     prompt_tokens: int = 0
+    site: str = ""  # Sites take turns in the queue.
 
 
 class Load(Struct):
