@@ -43,6 +43,7 @@ EXPECTED_STEP: Final = 0.05
 TYPICAL_STEP: Final = 0.02
 
 PROBE_EVERY_S: Final = 12.0  # So that a recovery is known, and used, within a minute.
+REVISIT_EVERY_S: Final = 60.0  # For those that are merely not chosen.
 PROBES_SHARE: Final = 0.05  # Of requests: what learning may cost at the most,
 PROBES_SAVED_MAX: Final = 3.0  # and how many of them may come in a row.
 UNKNOWN_CALLS_MAX: Final = 2  # At once, until three have told how fast it is.
@@ -363,6 +364,8 @@ class Book:
                     doubt = 1
                 elif now - max(latency.heard_at, known.probed_at) > PROBE_EVERY_S:
                     doubt = 3
+            elif now - max(latency.heard_at, known.probed_at) > REVISIT_EVERY_S:
+                doubt = 3  # Nobody chose it for so long: is it still as it was?
             views.append(
                 View(
                     option.deployment,

@@ -5,8 +5,9 @@ A prediction for one request is
     first content   median of its prompt-size bucket   x spread x pace x load
     each token      median of the bucket               x spread x pace x load
 
-- The buckets hold what was seen, with the load of that moment taken out: they change
-  in minutes. A p95 over all sizes mixed is useless: long prompts are slow everywhere.
+- The buckets hold what was seen, with the load of that moment taken out, and nothing
+  of brownouts: they must not become what is usual, or their end would be no news. A
+  p95 over all sizes mixed is useless: long prompts are slow everywhere.
 - `spread` is the p95 of what was seen relative to its bucket's median, over all
   buckets: a bucket with ten values has a median, but no 95th percentile.
 - `pace` is the ratio of the last calls to the buckets' medians, whatever their size:
@@ -35,6 +36,7 @@ PACE_QUIET: Final = 0.25  # Up to a quarter (in logarithms) it is noise, not new
 PACE_FORGET_S: Final = 120.0  # Half-life of bad (or good) news that nobody confirms.
 PACE_LOG_MAX: Final = 4.0  # A factor of 55: worse than that is an outage.
 PACE_RATIO_MIN: Final = exp(-PACE_LOG_MAX)
+USUAL_AFTER_S: Final = 43_200.0  # Half a day of slowness is no brownout any more.
 SLOPE_HALF_LIFE_CALLS: Final = 200.0
 SLOPE_MAX: Final = 0.5
 SLOPE_RATIO_MAX: Final = 4.0  # One straggler must not bend the line.
@@ -75,6 +77,7 @@ class Latency:
         "_slope_nn",
         "_slope_ny",
         "_tokens",
+        "_well_at",
         "calls",
         "first_p95_s",
         "heard_at",
@@ -106,6 +109,7 @@ class Latency:
         self.slope = 0.0
         self._slope_ny = 0.0
         self._slope_nn = 0.0
+        self._well_at = 0.0
         self.calls = 0
         self.heard_at = float("-inf")
 
@@ -138,7 +142,8 @@ class Latency:
             ratio = seconds / self._firsts.p50_s[bucket]
             self._learn_pace(ratio / (1.0 + self.slope * in_flight), now)
             self._learn_slope(ratio, in_flight)
-        self._firsts.add(bucket, seconds / (1.0 + self.slope * in_flight), now)
+        if not self._is_ill(now) or not self._firsts.knows(bucket):
+            self._firsts.add(bucket, seconds / (1.0 + self.slope * in_flight), now)
         self.calls += 1
         self.heard_at = now
 
@@ -149,7 +154,8 @@ class Latency:
         bucket = bucket_of(prompt_tokens)
         if self.calls > SURE_WEIGHT and self._tokens.knows(bucket):
             self._learn_slope(per_token_s / self._tokens.p50_s[bucket], in_flight)
-        self._tokens.add(bucket, per_token_s / (1.0 + self.slope * in_flight), now)
+        if not self._is_ill(now) or not self._tokens.knows(bucket):
+            self._tokens.add(bucket, per_token_s / (1.0 + self.slope * in_flight), now)
         self.heard_at = now
 
     def whole(
@@ -173,6 +179,15 @@ class Latency:
     def renewed(self) -> None:
         """It came back from an outage: what was bad news is old news."""
         self.pace_log = min(0.0, self.pace_log)
+
+    def _is_ill(self, now: float) -> bool:
+        """Whether it is so slow that its medians should not learn from it.
+
+        Half a day later that is what is usual.
+        """
+        if self.pace_log <= 2 * PACE_QUIET:
+            self._well_at = now
+        return now - self._well_at < USUAL_AFTER_S and self._well_at < now
 
     def _learn_pace(self, ratio: float, now: float) -> None:
         faded = self.pace_log * exp((self.pace_at - now) / PACE_FORGET_S)

@@ -33,8 +33,9 @@ TRACES = ("long_context", "chat", "code")
 
 
 class Kept(msgspec.Struct):
-    """The figures of one trace."""
+    """The figures of one trace in one scenario."""
 
+    trace: str
     requests: int
     cpu_s: float
     figures: list[Figures]
@@ -54,9 +55,11 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="judge everything")
     parser.add_argument("--seeds", type=int, default=10, help="for --all")
     parser.add_argument("--traces", default=",".join(TRACES), help="for --all")
+    parser.add_argument("--only", help="for --all: scenarios by name; the rest stays")
     args = parser.parse_args()
     if args.all:
-        judge_all(args.traces.split(","), args.seeds, args.rate)
+        only = args.only.split(",") if args.only else []
+        judge_all(args.traces.split(","), args.seeds, args.rate, only)
         return
     if args.scenario is None:
         parser.error("name a scenario, or use --all")
@@ -79,46 +82,52 @@ def find_scenario(name: str) -> Scenario:
     return load_scenario(path)
 
 
-def judge_all(traces: list[str], seeds: int, rate: float | None) -> None:
+def judge_all(
+    traces: list[str], seeds: int, rate: float | None, only: list[str]
+) -> None:
     """Every scenario, every player, every seed; then the table and the plots."""
     FIGURES.mkdir(exist_ok=True)
     for name in traces:
         trace = read_trace(find_trace(name))
-        began, used, count = time.perf_counter(), time.process_time(), 0
-        figures: list[Figures] = []
         for path in all_scenarios():
             scenario = _rated(load_scenario(path), rate)
+            if only and scenario.name not in only:
+                continue
+            began, used, count = time.perf_counter(), time.process_time(), 0
+            figures: list[Figures] = []
             for seed in range(1, seeds + 1):
                 for player in PLAYERS:
                     figures.append(play(scenario, trace, name, player, seed))
                     count += figures[-1].requests
             print(f"{name} {scenario.name} {time.perf_counter() - began:.0f} s")
-        kept = Kept(count, time.process_time() - used, figures)
-        (FIGURES / f"{name}.json").write_bytes(msgspec.json.encode(kept))
+            kept = Kept(name, count, time.process_time() - used, figures)
+            file = FIGURES / f"{name}.{path.stem}.json"
+            file.write_bytes(msgspec.json.encode(kept))
     report()
 
 
 def report() -> None:
     """RESULTS.md and the plots, from the figures of the last runs."""
-    kept = {
-        path.stem: msgspec.json.decode(path.read_bytes(), type=Kept)
+    kept = [
+        msgspec.json.decode(path.read_bytes(), type=Kept)
         for path in sorted(FIGURES.glob("*.json"))
-    }
-    names = [name for name in TRACES if name in kept]
-    names += [name for name in kept if name not in names]
-    count = sum(one.requests for one in kept.values())
-    used = sum(one.cpu_s for one in kept.values())
+    ]
+    figures: dict[str, list[Figures]] = defaultdict(list)
+    for one in kept:
+        figures[one.trace] += one.figures
+    names = [name for name in TRACES if name in figures]
+    names += [name for name in figures if name not in names]
+    count = sum(one.requests for one in kept)
+    used = sum(one.cpu_s for one in kept)
     head = _PREFACE.format(
         machine=f"{platform.machine()}, Python {platform.python_version()}",
         count=count,
         used=used,
         rate=count / used * 60,
     )
-    OUT.write_text(
-        head + "\n".join(_section(name, kept[name].figures) for name in names)
-    )
+    OUT.write_text(head + "\n".join(_section(name, figures[name]) for name in names))
     DOCS.mkdir(parents=True, exist_ok=True)
-    plot_all([f for f in kept[names[0]].figures if f.seed == 1], DOCS)
+    plot_all([f for f in figures[names[0]] if f.seed == 1], DOCS)
     print(f"wrote {OUT}")
 
 

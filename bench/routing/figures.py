@@ -34,6 +34,7 @@ class Figures(Struct, frozen=True):
     p50_s: float
     p95_s: float
     band_p95_s: float
+    band_requests: int
     failed: int
     cut: int
     refused: int
@@ -84,6 +85,7 @@ def play(
         p50_s=quantile(latencies, 0.5),
         p95_s=quantile(latencies, 0.95),
         band_p95_s=quantile(band, 0.95),
+        band_requests=len(band),
         failed=results["failed"],
         cut=results["cut"],
         refused=results["refused"],

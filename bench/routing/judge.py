@@ -13,6 +13,7 @@ from bench.routing.figures import Figures
 
 LATENCY_SCENARIOS: Final = ("brownout", "outage", "rate_limited", "mixed_long")
 OTHERS: Final = ("random", "least_busy", "fastest_mean", "cheapest")
+BAND_REQUESTS_MIN: Final = 200  # Fewer have no 95th percentile; then all are judged.
 SUFFERS_S: Final = 1.5  # Times the best of the others: then (a) suffers.
 
 
@@ -40,7 +41,7 @@ def judge(figures: Sequence[Figures]) -> Iterator[Row]:
 def _scenario(
     scenario: str, ours: list[Figures], others: dict[str, list[Figures]]
 ) -> Iterator[Row]:
-    banded = ours[0].band_p95_s > 0
+    banded = ours[0].band_requests >= BAND_REQUESTS_MIN
     mean = {
         n: _mean(f.band_p95_s if banded else f.p95_s for f in fs)
         for n, fs in others.items()

@@ -119,3 +119,36 @@ def test_whole_answers_teach_both_parts() -> None:
 
     predicted = latency.first_p95_s[2] + 100 * latency.token_p95_s[2]
     assert 10.0 <= predicted <= 20.0
+
+
+def test_hours_of_brownout_do_not_become_what_is_usual() -> None:
+    """Or its end would be no news, and nobody would come back."""
+    latency = Latency()
+    now = 0.0
+    for _ in range(100):
+        now += 5
+        latency.first_content(500, 0, 0.5, now)
+        latency.tokens(500, 0, 0.02, now)
+    usual = latency.first_p95_s[1]
+    for _ in range(1800):  # Six hours of probes.
+        now += 12
+        latency.first_content(500, 0, 4.0, now)
+        latency.tokens(500, 0, 0.16, now)
+
+    assert latency.pace(now) > 3.0
+    assert latency.first_p95_s[1] <= 2 * usual
+    for _ in range(3):
+        now += 12
+        latency.first_content(500, 0, 0.5, now)
+    assert latency.pace(now) < 1.5
+
+
+def test_half_a_day_of_slowness_is_what_is_usual() -> None:
+    latency = Latency()
+    now = 0.0
+    for step in range(8000):
+        now += 12
+        latency.first_content(500, 0, 0.5 if step < 100 else 4.0, now)
+
+    assert latency.pace(now) < 1.5
+    assert latency.first_p95_s[1] > 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
 from random import Random
 
 from hypothesis import given
@@ -45,7 +46,7 @@ ONS = st.sampled_from(["any", "any", "context", "content"])
 
 @given(
     st.lists(ONS, min_size=0, max_size=5),
-    st.lists(FAULTS, min_size=40, max_size=40),
+    st.lists(FAULTS, min_size=1, max_size=4),
     st.booleans(),
     st.integers(0, 99),
 )
@@ -56,7 +57,7 @@ def test_a_stream_always_ends_and_keeps_to_its_bounds(
     failures: list[Failure] = []
     rng = Random(seed)
     retries = 0
-    for one in given_faults:
+    for one in islice(cycle(given_faults), 40):
         step = next_step(candidates, failures, rng, may_retry=may_retry)
         if isinstance(step, Final):
             break
