@@ -186,6 +186,7 @@ async def open_core(
 ) -> AsyncGenerator[Gateway]:
     """Run the tree around the body; leaving stops it and closes the pools."""
     gate.counter = counter
+    gate.book = book
     transports = {p.name: make_transport(p) for p in config.providers}
     spec = TreeSpec(
         providers=tuple(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from actors.auditor.messages import RequestRecord
+from actors.auditor.ports import AuditBook
 from actors.keeper.messages import Answered
 from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
 from actors.provider.messages import ReportVitals, Vitals
@@ -60,6 +61,7 @@ class Gate:
         self.config = config
         self.wall = wall
         self.counter: Counter | None = None
+        self.book: AuditBook | None = None
         self.sites = Sites(config)
         self.logs = logs
         self.metrics = metrics
@@ -202,6 +204,8 @@ class Gate:
             ref = self._lookup(name)
             if ref is None or ref.state != "running":
                 reasons.append(f"{name} is not running")
+        if self.book is not None and self.book.disowned:
+            reasons.append(f"the audit log is refused: {self.book.disowned}")
         providers = [p.name for p in self.config.providers]
         if providers and not any(self._is_up(name) for name in providers):
             reasons.append("no provider is in use: all have failed")
