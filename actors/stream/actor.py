@@ -202,6 +202,8 @@ class Stream(Actor):
                 self.ended_by = "client gone, drained"
                 self.sink.drained_tokens_from = attempt.meter.output_tokens
                 self.sink.drain_until = self.peers.now() + policy.DRAIN_S
+                # Chunks look at it as they come; where none comes, this does.
+                self.ctx.tell_at(self.sink.drain_until, EndStream(self.ended_by))
                 return
         self._end(f"client gone ({msg.why})")
 

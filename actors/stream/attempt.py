@@ -471,7 +471,9 @@ class Attempt:
 
     def _outcome(self, fault: Fault | None, finished: bool) -> OutcomeKind:
         if fault is None:
-            return "ok"
+            # Without a fault and unfinished: a crash of ours, or a stop. That must not
+            # close the breaker of a provider that has answered nothing.
+            return "ok" if finished else "cancelled"
         if not finished and not self.ended_by:
             # Waiting for a permit says nothing about the provider's speed.
             return "cancelled" if self.phase == "queue" else "slow"

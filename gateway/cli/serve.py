@@ -67,6 +67,9 @@ def serve(config: Config, *, source: Source | None, on_ready: OnReady) -> int:
         complain(error)
         return USAGE
     except OSError as error:
+        if error.filename:  # A file, then; addresses have none.
+            complain(f"cannot use {error.filename}: {error.strerror}")
+            return USAGE
         complain(f"cannot listen on {config.server.bind}: {error.strerror or error}")
         return UNREACHABLE
     return OK

@@ -17,6 +17,7 @@ from gateway import cli
 from gateway.cli import main
 from gateway.cli.demo import greeting
 from gateway.cli.models import listing
+from gateway.cli.serve import serve
 from gateway.cli.tree import line, render
 from gateway.settings import Bind, Config, ConfigError, Problem, SiteKey, Source
 from gateway.settings.checks import problems
@@ -597,3 +598,17 @@ def test_tree_of_a_wrong_file_says_what_is_wrong(good: Path, capsys: Output) -> 
 
     assert main(["tree", "--config", str(good)]) == cli.REFUSED
     assert "server.bind" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_used_is_not_called_an_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """Operators look at ports for an hour when the disk is what is wrong."""
+
+    def run(*_args: object, **_more: object) -> None:
+        raise NotADirectoryError(20, "Not a directory", "/state/records")
+
+    monkeypatch.setattr("gateway.serve.run", run)
+
+    assert serve(Config(), source=None, on_ready=lambda _: None) == cli.USAGE
+    assert "cannot use /state/records: Not a directory" in capsys.readouterr().err

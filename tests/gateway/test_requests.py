@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -311,6 +312,43 @@ async def test_a_drain_is_bounded(autojump_clock: MockClock) -> None:
         await trio.sleep(30)
 
         assert (main.open, main.cancelled) == (0, 1)
+        await assert_nothing_held(gateway)
+
+
+async def test_a_drain_ends_in_time_where_nothing_comes(
+    autojump_clock: MockClock,
+) -> None:
+    """Twenty seconds, not the idle deadline of a provider that has fallen silent."""
+    main = FakeProvider([PausesAfter()])
+    patient = attrs.evolve(DEADLINES, idle_s=500, total_s=1000)
+    made = config([provider("main", on_abort="drain", deadlines=patient)])
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+        async with gateway.open("POST", CHAT, chat(), key=KEY) as call:
+            assert await call.chunk()
+        await trio.sleep(19)
+        assert main.open == 1
+        await trio.sleep(2)
+        assert main.open == 0
+        [record] = await gateway.records()
+        assert record.outcome == "aborted"
+        await assert_nothing_held(gateway)
+
+
+async def test_a_crash_of_a_stream_says_nothing_good_of_its_provider(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-open breaker must not close because our own code failed."""
+
+    async def bug(*_args: object) -> None:
+        raise AssertionError("a bug of ours")
+
+    async with two([Says()]) as (gateway, _a, _b):
+        monkeypatch.setattr("actors.stream.attempt.relay_stream", bug)
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+        assert answer.status == 500
+        [record] = await gateway.records()
+        assert record.outcome == "crashed"
+        assert [attempt.outcome for attempt in record.attempts] == ["cancelled"]
         await assert_nothing_held(gateway)
 
 

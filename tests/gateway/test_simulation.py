@@ -24,6 +24,7 @@ from actors.auditor.actor import AuditorCell
 from actors.ledger.messages import ReportAccounts
 from actors.provider.actor import ProviderCell
 from actors.provider.messages import Vitals
+from actors.vault.messages import ReportVault
 from gateway.embed import (
     Behaviour,
     BreaksAfter,
@@ -293,7 +294,7 @@ async def check(seed: int, gateway: Embedded) -> None:
     if not faults(seed):
         assert account.spent_nanousd == sum(r.cost_nanousd for r in records)
         assert not [r for r in records if r.outcome == "crashed"]
-    assert living(tree.vault).loans == {}
+    assert (await tree.vault.ask(ReportVault())).leases == 0
 
 
 @pytest.mark.parametrize("batch", range(0, len(SEEDS), BATCH))
