@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from actors.auditor.messages import AuditEvent
 from gateway.cli import main
+from gateway.embed import FakeProvider, embedded
 from gateway.serve import _open_audit
 from gateway.settings.errors import ConfigError
 from gateway.settings.server import ServerConfig
 from storage.audit_files import log_folder
 from storage.audit_records import cover_rest, nonces_since
 from storage.records import RecordFiles
+from tests.gateway.gateways import CHAT, KEY, chat, config
 from tests.storage.audit_keeper import ORIGIN, Keeper
 
 LINE = b'{"request_id":"req_1"}\n'
@@ -127,3 +130,18 @@ def test_two_gateways_cannot_write_one_log(tmp_path: Path) -> None:
     again = _open_audit(server, tmp_path)
     assert again.book.log.origin == audit.book.log.origin
     trio.run(again.close)
+
+
+async def test_a_gateway_whose_log_is_disowned_is_not_ready(
+    autojump_clock: MockClock,
+) -> None:
+    providers = {"main": FakeProvider()}
+    async with embedded(config(), providers, environ={"PROVIDER_KEY": "k"}) as gateway:
+        assert (await gateway.request("GET", "/readyz")).status == 200
+        gateway.gateway.tree.spec.book.disowned = "a witness has seen another history"
+        answer = await gateway.request("GET", "/readyz")
+        refused = await gateway.post(CHAT, chat(), key=KEY)
+
+    assert answer.status == 503
+    assert "seen another history" in answer.json()["reasons"][0]
+    assert refused.status == 503
