@@ -1,6 +1,6 @@
 """Whose tokenizer a model has, and how far a count with OpenAI's is from it. Pure.
 
-Factors and errors were measured (docs/decisions/token-counting.md): on 795 texts in
+Factors and errors were measured (docs/decisions/0007-tokens-in-pieces.md): on 795 texts in
 eleven languages and code for the factors, on recorded requests with their reported
 usage for what chat templates and tools add. `error` is a bound, not a mean: of
 `tokens * (1 + error)` a hold must be able to live.
