@@ -1,3 +1,4 @@
+# ruff: noqa: PLR0917 - a rule's parameters are what its strategies draw
 """Any interleaving of what can happen to money, against a list of records.
 
 The model knows no windows, books or slots: it has every cost with the moment of its
@@ -13,7 +14,8 @@ from math import inf
 from zoneinfo import ZoneInfo
 
 import attrs
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -378,9 +380,7 @@ class Money(RuleBasedStateMachine):
         self.now_s -= step_s
 
     @rule(made=configs)
-    def the_config_is_reloaded(
-        self, made: tuple[SiteLimits, tuple[Cap, ...]]
-    ) -> None:
+    def the_config_is_reloaded(self, made: tuple[SiteLimits, tuple[Cap, ...]]) -> None:
         old = {cap.name: cap for cap in self.all_caps()}
         self.limits = (made[0], SiteLimits("blue"))
         self.caps = made[1]
