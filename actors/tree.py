@@ -44,7 +44,8 @@ from actors.stream.actor import Peers, Streams
 from actors.tokens.actor import Tokens, TokensCell
 from actors.vault.actor import Vault
 from actors.vault.cell import VaultCell
-from actors.vault.messages import KeyScope, KeySource
+from actors.vault.federation import Federated
+from actors.vault.messages import Federation, KeyScope, KeySource
 from actors.vault.policy import Rule
 from actors.vault.rotation import Timing
 from actors.vault.rotations import MakeMinter, MintSpec
@@ -100,6 +101,7 @@ class TreeSpec:
     mints: Mapping[KeyScope, MintSpec]
     make_minter: MakeMinter | None
     rotate_s: float
+    make_federated: Callable[[Federation], Federated] | None
     nonces: NonceStore | None
     shelf: Shelf
     keep_s: float
@@ -193,6 +195,7 @@ class _Growing:
             spec.mints,
             spec.make_minter,
             Timing(period_s=spec.rotate_s),
+            spec.make_federated,
             spec.nonces,
         )
         accounts = open_accounts(spec.limits, spec.caps, spec.spends, spec.wall())

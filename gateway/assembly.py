@@ -27,7 +27,7 @@ from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import RouteTable, SitePolicy
 from actors.tokens.messages import token_name
 from actors.tree import ProviderSpec
-from actors.vault.messages import KeyScope, KeySource
+from actors.vault.messages import Federation, KeyScope, KeySource
 from actors.vault.rotations import MintSpec
 from gateway.deployments import (
     NO_CATALOGUE,
@@ -40,6 +40,7 @@ from gateway.preferences import aliases_of, policies_of, wishes_of
 from gateway.settings.config import (
     VAULT_PREFIX,
     Config,
+    FederationConfig,
     ProviderConfig,
     SiteConfig,
 )
@@ -67,6 +68,8 @@ def scope_of(provider: ProviderConfig, vault: VaultConfig) -> KeyScope | None:
     """The key a provider needs; None for those without one."""
     if provider.key:
         name = provider.key.removeprefix(VAULT_PREFIX)
+    elif provider.federation.exchange:
+        name = "federated"
     elif provider.key_env or provider.service_account_file:
         name = "default"
     else:
@@ -158,6 +161,7 @@ def key_sources(config: Config) -> dict[KeyScope, KeySource]:
                 plain_allowed=provider.allow_plain_http,
                 access_key_id_env=provider.access_key_id_env,
                 session_token_env=provider.session_token_env,
+                federation=None if provider.key else _federation(provider.federation),
             )
     return sources
 
@@ -190,6 +194,21 @@ def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:
         facts=facts_of(config, catalogue),
         policies=policies_of(config),
         aliases=aliases_of(config),
+    )
+
+
+def _federation(given: FederationConfig) -> Federation | None:
+    if not given.exchange:
+        return None
+    fields = tuple(field.partition("=")[::2] for field in given.fields)
+    return Federation(
+        given.exchange,
+        given.url,
+        given.identity_file,
+        given.audience,
+        given.scope,
+        given.role_arn,
+        fields,
     )
 
 

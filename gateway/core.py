@@ -26,7 +26,8 @@ from actors.router.messages import SetRoutes
 from actors.router.tokens.counter import Counter
 from actors.tokens.messages import SetAccounts
 from actors.tree import Tree, TreeSpec, open_tree, provider_child
-from actors.vault.messages import SetKeys
+from actors.vault.federation import Federated
+from actors.vault.messages import Federation, SetKeys
 from actors.vault.rotation import DAY_S
 from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
@@ -174,6 +175,7 @@ async def open_core(
     book: AuditBook,
     safe: Safe,
     make_minter: MakeMinter | None = None,
+    make_federated: Callable[[Federation], Federated] | None = None,
     nonces: NonceStore | None = None,
     shelf: Shelf | None = None,
     make_transport: assembly.MakeTransport,
@@ -211,6 +213,7 @@ async def open_core(
         rules=rules_of(config.vault),
         mints=assembly.mints_of(config),
         make_minter=make_minter,
+        make_federated=make_federated,
         nonces=nonces,
         rotate_s=config.vault.rotate_days * DAY_S,
         strict_sites=assembly.strict_sites(config),

@@ -12,6 +12,7 @@ from typing import Final
 
 import httpx
 
+from actors.vault.federation import Federated
 from actors.vault.keks import KekLimits
 from actors.vault.kms.aws import AwsCredentials, AwsKms
 from actors.vault.kms.azure import AzureKms
@@ -19,6 +20,7 @@ from actors.vault.kms.gcp import GcpKms
 from actors.vault.kms.local import LocalKms, open_root
 from actors.vault.kms.transit import TransitKms
 from actors.vault.locked import LockedMemory
+from actors.vault.messages import Federation
 from actors.vault.mints import AwsMint, OpenAiMint, OpenRouterMint
 from actors.vault.policy import BadRule, Rule, default_rules, parse
 from actors.vault.ports import Kms, KmsError, Minter, VaultStore
@@ -91,6 +93,23 @@ def make_minters(
                 return OpenRouterMint(lend, transport, safe.memory)
             case "aws":
                 return AwsMint(spec.account, lend, transport, safe.memory, wall)
+
+    return make
+
+
+def make_federated(
+    safe: Safe, transport: httpx.AsyncBaseTransport, wall: Callable[[], float]
+) -> Callable[[Federation], Federated]:
+    """How identities are exchanged for credentials."""
+
+    def make(federation: Federation) -> Federated:
+        return Federated(
+            federation,
+            transport=transport,
+            memory=safe.memory,
+            wall=wall,
+            read=lambda path: Path(path).read_bytes(),
+        )
 
     return make
 

@@ -44,7 +44,7 @@ from gateway.http11_binding import bind, tls_context
 from gateway.http11_exchange import App
 from gateway.http11_parser import Http11Limits
 from gateway.http11_transport import EdgeDeadlines
-from gateway.keysafe import make_minters, open_safe
+from gateway.keysafe import make_federated, make_minters, open_safe
 from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.settings.config import Config, ProviderConfig
@@ -146,6 +146,7 @@ async def open_gateway(
             journal=journal,
             book=audit.book,
             safe=safe,
+            make_federated=make_federated(safe, keys_transport, time.time),
             nonces=NonceFiles(state_dir, time.time),
             make_minter=make_minters(safe, keys_transport, time.time),
             make_transport=_transports(),

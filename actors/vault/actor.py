@@ -171,6 +171,7 @@ class Vault(Actor):
         """No KEK stays behind; what was done is recorded, whatever the end was."""
         del why
         self.safe.keks.clear()
+        self.lender.credentials.clear()
         self._note(*self.lender.book.take_batch())
 
     def on_down(self, down: Down) -> None:
@@ -201,6 +202,7 @@ class Vault(Actor):
         if msg.strict_sites is not None:
             self.cell.strict_sites = msg.strict_sites
         self.lender.book.revoke()
+        self.lender.credentials.clear()  # They may be for other exchanges now.
 
     # -- operators ---------------------------------------------------------------
 

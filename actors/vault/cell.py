@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from actors.vault.federation import Federated
 from actors.vault.locked import LockedMemory
-from actors.vault.messages import KeyScope, KeySource
+from actors.vault.messages import Federation, KeyScope, KeySource
 from actors.vault.policy import Rule
 from actors.vault.rotation import Timing
 from actors.vault.rotations import MakeMinter, MintSpec
@@ -27,6 +28,7 @@ class VaultCell:
     mints: Mapping[KeyScope, MintSpec] = attrs.field(factory=dict[KeyScope, MintSpec])
     make_minter: MakeMinter | None = None
     timing: Timing = attrs.field(factory=Timing)
+    make_federated: Callable[[Federation], Federated] | None = None
     nonces: NonceStore | None = None  # None: of this process only.
     leases_granted: int = 0
 

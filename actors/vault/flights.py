@@ -36,6 +36,10 @@ class Flights(Generic[K, V]):
     def __repr__(self) -> str:
         return f"<Flights {len(self._flying)}>"
 
+    def under_way(self, key: K) -> bool:
+        """Whether somebody fetches it now."""
+        return key in self._flying
+
     async def together(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:
         """What `fetch` returns, or raises: ours, or that of one under way."""
         while True:

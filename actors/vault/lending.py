@@ -8,16 +8,25 @@ here awaits on the way of a lease whose grant and KEK are there.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 
 from actors.auditor.messages import AuditEvent, AuditUnavailable
 from actors.vault.cell import VaultCell
+from actors.vault.federation import Credentials, NotFederated
 from actors.vault.flights import Flights
 from actors.vault.grants import GRANT_S, TALLY_S, Book, Grant, GrantKey, event
 from actors.vault.lease import LeaseActor, LeaseEnded, Loan
 from actors.vault.locked import LockedMemoryFull
-from actors.vault.messages import Acquire, KeyScope, Lease, LeaseRefused, VaultRefused
+from actors.vault.messages import (
+    Acquire,
+    Federation,
+    KeyScope,
+    Lease,
+    LeaseRefused,
+    VaultRefused,
+)
 from actors.vault.policy import Wish, decide
 from actors.vault.ports import KekRow, KmsError
 from actors.vault.safe import KekMissing, Opened, SealedFacts
@@ -61,6 +70,8 @@ class Lender:
         self._sweep = sweep
         self._granting: Flights[GrantKey, Grant] = Flights()
         self._fetching: Flights[tuple[str, int], None] = Flights()
+        self._federating: Flights[KeyScope, None] = Flights()
+        self.credentials = Credentials(cell.safe.wall)
 
     def __repr__(self) -> str:
         """How much is out."""
@@ -102,7 +113,7 @@ class Lender:
         grant = self.book.get(key, now)
         if grant is not None and msg.site not in self.cell.strict_sites:
             found = self._find(msg.scope, key, now)
-            if not isinstance(found, KekMissing):
+            if isinstance(found, Opened):
                 return self._lend(msg, grant, found)
         if self.waiting >= LEASES_WAITING_MAX:
             raise self._refused(key, "waits", f"{self.waiting} leases wait already")
@@ -190,12 +201,16 @@ class Lender:
                 key, "unaudited", f"no key without its audit record: {error}"
             ) from None
 
-    def _find(self, scope: KeyScope, key: GrantKey, now: float) -> Opened | KekMissing:
-        """The key in locked memory, or the KEK it waits for. Raises LeaseRefused."""
+    def _find(
+        self, scope: KeyScope, key: GrantKey, now: float
+    ) -> Opened | KekMissing | Federation:
+        """The key in locked memory, or what it waits for. Raises LeaseRefused."""
         source = self.cell.sources.get(scope)
         if source is None:
             raise self._refused(key, "unknown", "is not in the vault; name its key_env")
         try:
+            if source.federation is not None:
+                return self._credential(scope, source.federation)
             if not source.env:
                 return self._open(scope, now)
             value = self.cell.environ.get(source.env)
@@ -222,6 +237,11 @@ class Lender:
             found = self._find(scope, key, self.ctx.now())
             if isinstance(found, Opened):
                 return found
+            if isinstance(found, Federation):
+                await self._federating.together(
+                    scope, partial(self._federate, scope, found, key)
+                )
+                continue
             row = found.row
             try:
                 if self.safe.keks.limits.strict:
@@ -233,6 +253,38 @@ class Lender:
                     )
             except KmsError as error:
                 raise self._refused(key, "kms", str(error)) from None
+
+    def _credential(
+        self, scope: KeyScope, federation: Federation
+    ) -> Opened | Federation:
+        """A credential's copy for one lease; a new one is fetched ahead of its end."""
+        held = self.credentials.get(scope)
+        if held is None:
+            return federation
+        if self.credentials.is_due(scope) and not self._federating.under_way(scope):
+            self.ctx.start_soon(self._renew, scope, federation, name="federation")
+        memory = self.cell.memory.hold(held.secret.view)
+        facts = SealedFacts((), held.access_key_id)
+        return Opened(memory, memory.view, facts, 0, held.session_token)
+
+    async def _federate(
+        self, scope: KeyScope, federation: Federation, key: GrantKey
+    ) -> None:
+        make = self.cell.make_federated
+        if make is None:
+            raise self._refused(key, "unset", "is federated, and nothing exchanges it")
+        try:
+            self.credentials.put(scope, await make(federation).fetch())
+        except NotFederated as error:
+            raise self._refused(key, "federation", str(error)) from None
+
+    async def _renew(self, scope: KeyScope, federation: Federation) -> None:
+        """Ahead of its end; a failure is for the end itself to report."""
+        key = GrantKey("", scope, "renewal")
+        with suppress(LeaseRefused):
+            await self._federating.together(
+                scope, partial(self._federate, scope, federation, key)
+            )
 
     async def _kek(self, row: KekRow) -> None:
         await self.safe.fetch_kek(row, self.ctx.now)
@@ -281,7 +333,8 @@ class Lender:
             on_end=on_end,
             uses=grant.uses,
             access_key_id=found.facts.access_key_id,
-            session_token=cell.environ.get(source.session_token_env),
+            session_token=found.session_token
+            or cell.environ.get(source.session_token_env),
         )
         lease = self.ctx.spawn(
             ChildSpec(name, lambda: LeaseActor(key, expires_at), restart="temporary")

@@ -7,7 +7,7 @@ their deadline, when spent, when their stream ends, or when revoked.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -30,6 +30,21 @@ class KeyScope(Struct, frozen=True):
     environment: str = "default"
 
 
+class Federation(Struct, frozen=True):
+    """How one provider's short-lived credentials are got; see federation.py.
+
+    `fields` is what a provider wants in the form besides.
+    """
+
+    exchange: Literal["token-exchange", "jwt-bearer", "aws"]
+    url: str
+    identity_file: str
+    audience: str = ""
+    scope: str = ""
+    role_arn: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
 class KeySource(Struct, frozen=True):
     """Where a key is found, and where it may be sent.
 
@@ -43,6 +58,7 @@ class KeySource(Struct, frozen=True):
     plain_allowed: bool
     access_key_id_env: str = ""
     session_token_env: str = ""
+    federation: Federation | None = None  # Then there is no key, only credentials.
 
 
 class Acquire(Request["Vault", "Lease"], frozen=True):

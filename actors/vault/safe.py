@@ -82,6 +82,7 @@ class Opened:
     key: memoryview
     facts: SealedFacts
     version: int
+    session_token: str | None = None
 
     def __repr__(self) -> str:
         return f"<Opened version={self.version}>"

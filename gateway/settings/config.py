@@ -65,6 +65,13 @@ TOKENIZER: Final = values.choice(
     "grok-4.3", "gemma", "command", "nova", "embedding", "unknown",
 )  # fmt: skip
 KIND: Final = values.choice(*KINDS)
+FederationExchange = Literal["", "token-exchange", "jwt-bearer", "aws"]
+FEDERATION: Final[values.Reader[FederationExchange]] = values.choice(
+    "", "token-exchange", "jwt-bearer", "aws"
+)
+FORM_FIELD: Final = values.text(
+    "NAME=VALUE", r"[A-Za-z0-9_.-]{1,64}=[\x20-\x7e]{0,512}"
+)
 ON_ABORT: Final[values.Reader[OnAbort]] = values.choice("cancel", "drain")
 COUNT_TOKENS: Final[values.Reader[CountTokens]] = values.choice("estimate", "exact")
 
@@ -384,6 +391,61 @@ class FactsConfig:
 
 
 @config
+class FederationConfig:
+    """Short-lived credentials for a workload's identity, in place of a key."""
+
+    exchange: FederationExchange = setting(
+        FEDERATION,
+        default="",
+        doc="How: `token-exchange` (RFC 8693), `jwt-bearer` (RFC 7523), or `aws` "
+        "(AssumeRoleWithWebIdentity). Empty: the provider has a key.",
+    )
+    url: str = setting(
+        values.URL, default="", doc="The token endpoint; for aws, that of STS."
+    )
+    identity_file: str = setting(
+        values.text("path", r"[^\x00]{0,4096}"),
+        default="",
+        doc="The file with this workload's token, which its platform renews.",
+    )
+    audience: str = setting(
+        values.text("audience", r"[\x21-\x7e]{0,512}"),
+        default="",
+        doc="For whom the credential is.",
+    )
+    scope: str = setting(
+        values.text("scope", r"[\x20-\x7e]{0,512}"),
+        default="",
+        doc="What the credential may do.",
+    )
+    role_arn: str = setting(
+        values.text("ARN", r"[A-Za-z0-9:/+=,.@_-]{0,512}"),
+        default="",
+        doc="The role to assume, for aws.",
+    )
+    fields: tuple[str, ...] = setting(
+        values.many(FORM_FIELD),
+        default=(),
+        doc="What else the endpoint wants in its form, each NAME=VALUE.",
+    )
+
+    def problems(self) -> Found:
+        """An exchange has an address and an identity."""
+        if not self.exchange:
+            return
+        if not self.url:
+            yield "url", "is missing; an exchange happens somewhere"
+        elif self.url.startswith("http://") and not values.is_loopback(
+            urlsplit(self.url).hostname or ""
+        ):
+            yield "url", "would send the identity unencrypted; use https://"
+        if not self.identity_file:
+            yield "identity_file", "is missing; an identity is what is exchanged"
+        if self.exchange == "aws" and not self.role_arn:
+            yield "role_arn", "is missing; aws needs it"
+
+
+@config
 class ProviderConfig:
     """One deployment: an account at a provider, or a server of one's own."""
 
@@ -521,6 +583,10 @@ class ProviderConfig:
         default_doc="the kind's own",
         doc="When the client leaves: `cancel` the call where that stops the bill, or "
         "`drain` it (bounded) for its usage where it does not.",
+    )
+    federation: FederationConfig = section(
+        default_factory=FederationConfig,
+        doc="Short-lived credentials for a workload's identity, in place of a key.",
     )
     breaker: BreakerConfig = section(
         default_factory=BreakerConfig,
