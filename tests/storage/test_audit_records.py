@@ -10,12 +10,13 @@ import trio
 from trio.testing import MockClock
 
 from actors.auditor.messages import AuditEvent
-from gateway.cli import main
+from gateway.cli import main as stagedoor
 from gateway.embed import FakeProvider, embedded
 from gateway.serve import _open_audit
 from gateway.settings.errors import ConfigError
 from gateway.settings.server import ServerConfig
 from storage.audit_files import log_folder
+from storage.audit_memory import MemoryLogStore
 from storage.audit_records import cover_rest, nonces_since
 from storage.records import RecordFiles
 from tests.gateway.gateways import CHAT, KEY, chat, config
@@ -47,7 +48,7 @@ def cover(state: Path) -> int:
 def verified(state: Path) -> int:
     command = ["audit", "verify", str(log_folder(state, ORIGIN))]
     command += ["--vkey", Keeper(state).key.vkey]
-    return main([*command, "--records", str(state / "records")])
+    return stagedoor([*command, "--records", str(state / "records")])
 
 
 def test_what_a_crash_left_uncovered_is_covered_at_the_next_start(
@@ -145,3 +146,27 @@ async def test_a_gateway_whose_log_is_disowned_is_not_ready(
     assert answer.status == 503
     assert "seen another history" in answer.json()["reasons"][0]
     assert refused.status == 503
+
+
+async def test_without_the_log_no_key_is_lent_and_with_it_again(
+    autojump_clock: MockClock,
+) -> None:
+    """No lease without audit: a clear 503 at once, no call upstream; then service."""
+    main = FakeProvider()
+    async with embedded(
+        config(), {"main": main}, environ={"PROVIDER_KEY": "k"}
+    ) as gateway:
+        store = gateway.gateway.tree.spec.book.store
+        assert isinstance(store, MemoryLogStore)
+        store.fails = True
+        started = trio.current_time()
+        for _ in range(3):
+            answer = await gateway.post(CHAT, chat(), key=KEY)
+            assert answer.status == 503
+        assert trio.current_time() - started < 1
+        assert main.requests == []
+        store.fails = False
+        await trio.sleep(6)
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+        assert answer.status == 200
+        assert len(main.requests) == 1
