@@ -42,6 +42,17 @@ FaultKind = Literal["client", "context", "key", "throttle", "transient", "ours"]
 """
 
 
+class Quiet(Struct, frozen=True):
+    """What holds a client's or a model's words: its repr says only what it is.
+
+    Reprs travel further than values: into exceptions, traces and debuggers.
+    """
+
+    def __repr__(self) -> str:
+        """Which kind, and none of it."""
+        return f"<{type(self).__name__}>"
+
+
 class ProviderState(Struct, frozen=True):
     """Opaque state that a provider wants back in the next turn, untouched.
 
@@ -73,7 +84,7 @@ class Start(Struct, frozen=True, tag_field="event", tag="start"):
     fingerprint: str | None = None
 
 
-class TextDelta(Struct, frozen=True, tag_field="event", tag="text"):
+class TextDelta(Quiet, frozen=True, tag_field="event", tag="text"):
     """Visible text."""
 
     text: str
@@ -81,7 +92,7 @@ class TextDelta(Struct, frozen=True, tag_field="event", tag="text"):
     block: int = 0
 
 
-class ReasoningDelta(Struct, frozen=True, tag_field="event", tag="reasoning"):
+class ReasoningDelta(Quiet, frozen=True, tag_field="event", tag="reasoning"):
     """Thoughts, or a summary of them where that is all the provider shows."""
 
     text: str
@@ -90,7 +101,7 @@ class ReasoningDelta(Struct, frozen=True, tag_field="event", tag="reasoning"):
     summary: bool = False
 
 
-class ReasoningState(Struct, frozen=True, tag_field="event", tag="reasoning_state"):
+class ReasoningState(Quiet, frozen=True, tag_field="event", tag="reasoning_state"):
     """The signature or encrypted body of the reasoning part `block`; ends that part.
 
     A redacted part is this event alone, with no `ReasoningDelta` before it.
@@ -101,7 +112,7 @@ class ReasoningState(Struct, frozen=True, tag_field="event", tag="reasoning_stat
     block: int = 0
 
 
-class RefusalDelta(Struct, frozen=True, tag_field="event", tag="refusal"):
+class RefusalDelta(Quiet, frozen=True, tag_field="event", tag="refusal"):
     """The model's words for declining, where the dialect keeps them apart from text."""
 
     text: str
@@ -109,7 +120,7 @@ class RefusalDelta(Struct, frozen=True, tag_field="event", tag="refusal"):
     block: int = 0
 
 
-class ToolCallStart(Struct, frozen=True, tag_field="event", tag="tool_start"):
+class ToolCallStart(Quiet, frozen=True, tag_field="event", tag="tool_start"):
     """The model calls a tool of the client. `custom` tools take text, not JSON."""
 
     index: int
@@ -120,7 +131,7 @@ class ToolCallStart(Struct, frozen=True, tag_field="event", tag="tool_start"):
     state: ProviderState | None = None  # Gemini: a thought signature rides on the call.
 
 
-class ToolArgsDelta(Struct, frozen=True, tag_field="event", tag="tool_args"):
+class ToolArgsDelta(Quiet, frozen=True, tag_field="event", tag="tool_args"):
     """A piece of the arguments, as JSON text."""
 
     index: int
@@ -135,7 +146,7 @@ class ToolCallEnd(Struct, frozen=True, tag_field="event", tag="tool_end"):
     choice: int = 0
 
 
-class ServerTool(Struct, frozen=True, tag_field="event", tag="server_tool"):
+class ServerTool(Quiet, frozen=True, tag_field="event", tag="server_tool"):
     """A step of a tool that the provider ran itself; `data` is the source's JSON."""
 
     source: str
@@ -146,7 +157,7 @@ class ServerTool(Struct, frozen=True, tag_field="event", tag="server_tool"):
     block: int = 0
 
 
-class Citation(Struct, frozen=True, tag_field="event", tag="citation"):
+class Citation(Quiet, frozen=True, tag_field="event", tag="citation"):
     """Where the text of `block` comes from. `start` and `end` are in characters.
 
     `data` is the source's own JSON, for an encoder of the same dialect.
@@ -163,7 +174,7 @@ class Citation(Struct, frozen=True, tag_field="event", tag="citation"):
     data: bytes = b""
 
 
-class Media(Struct, frozen=True, tag_field="event", tag="media"):
+class Media(Quiet, frozen=True, tag_field="event", tag="media"):
     """A piece of sound or a picture that the model made; `data` is base64."""
 
     media_type: str  # "image/png", "audio/pcm16", …
@@ -175,7 +186,7 @@ class Media(Struct, frozen=True, tag_field="event", tag="media"):
     block: int = 0
 
 
-class Logprobs(Struct, frozen=True, tag_field="event", tag="logprobs"):
+class Logprobs(Quiet, frozen=True, tag_field="event", tag="logprobs"):
     """Log probabilities of the text just sent: OpenAI's `logprobs` object as JSON."""
 
     data: bytes
@@ -254,7 +265,7 @@ class Fault(Struct, frozen=True, tag_field="event", tag="fault"):
         )
 
 
-class Opaque(Struct, frozen=True, tag_field="event", tag="opaque"):
+class Opaque(Quiet, frozen=True, tag_field="event", tag="opaque"):
     """An event that the vocabulary has no word for; `data` is the source's JSON."""
 
     source: str

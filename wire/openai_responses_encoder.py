@@ -61,6 +61,10 @@ class _Item(Struct):
     secret: str | None = None
     call: ToolCallStart | None = None
 
+    def __repr__(self) -> str:
+        """Which one, and how much of it."""
+        return f"<_Item {self.id} {self.kind} texts={len(self.texts)}>"
+
 
 class ResponsesEncoder:
     """`StreamEncoder` of OpenAI Responses."""

@@ -13,20 +13,20 @@ Never logged: every text here is a prompt. `ChatRequest.__repr__` shows sizes on
 
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import field
 
-from wire.events import ProviderState
+from wire.events import ProviderState, Quiet
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
-class CacheMark(Struct, frozen=True):
+class CacheMark(Quiet, frozen=True):
     """Cache the prompt up to here. `ttl` is "5m" or "1h"; None takes the default."""
 
     ttl: str | None = None
 
 
-class Text(Struct, frozen=True, tag="text"):
+class Text(Quiet, frozen=True, tag="text"):
     """Text of any role."""
 
     text: str
@@ -34,7 +34,7 @@ class Text(Struct, frozen=True, tag="text"):
     citations: bytes = b""  # The source's JSON list, on assistant texts sent back.
 
 
-class Image(Struct, frozen=True, tag="image"):
+class Image(Quiet, frozen=True, tag="image"):
     """A picture: either `url` or base64 `data` with its `media_type`."""
 
     url: str = ""
@@ -45,7 +45,7 @@ class Image(Struct, frozen=True, tag="image"):
     cache: CacheMark | None = None
 
 
-class File(Struct, frozen=True, tag="file"):
+class File(Quiet, frozen=True, tag="file"):
     """A document: one of `url`, base64 `data`, `file_id`, or plain `text`."""
 
     url: str = ""
@@ -58,7 +58,7 @@ class File(Struct, frozen=True, tag="file"):
     options: bytes = b""  # The source's JSON beside it (Anthropic: context, citations).
 
 
-class Audio(Struct, frozen=True, tag="audio"):
+class Audio(Quiet, frozen=True, tag="audio"):
     """Sound: base64 `data` in `format` ("wav", "mp3"), or the `id` of a former one."""
 
     data: str = ""
@@ -67,7 +67,7 @@ class Audio(Struct, frozen=True, tag="audio"):
     cache: CacheMark | None = None
 
 
-class ToolUse(Struct, frozen=True, tag="tool_use"):
+class ToolUse(Quiet, frozen=True, tag="tool_use"):
     """The assistant called a tool. `arguments` is JSON text (free text if `custom`)."""
 
     id: str
@@ -78,7 +78,7 @@ class ToolUse(Struct, frozen=True, tag="tool_use"):
     cache: CacheMark | None = None
 
 
-class ToolResult(Struct, frozen=True, tag="tool_result"):
+class ToolResult(Quiet, frozen=True, tag="tool_result"):
     """What the tool said. `name` is taken from the call where the dialect omits it."""
 
     tool_use_id: str
@@ -88,7 +88,7 @@ class ToolResult(Struct, frozen=True, tag="tool_result"):
     cache: CacheMark | None = None
 
 
-class Reasoning(Struct, frozen=True, tag="reasoning"):
+class Reasoning(Quiet, frozen=True, tag="reasoning"):
     """Earlier thoughts sent back; `state` is what proves or replaces them."""
 
     text: str = ""
@@ -96,13 +96,13 @@ class Reasoning(Struct, frozen=True, tag="reasoning"):
     summary: bool = False
 
 
-class Refusal(Struct, frozen=True, tag="refusal"):
+class Refusal(Quiet, frozen=True, tag="refusal"):
     """The assistant declined earlier, in these words."""
 
     text: str
 
 
-class OpaquePart(Struct, frozen=True, tag="opaque"):
+class OpaquePart(Quiet, frozen=True, tag="opaque"):
     """A part only `source` understands, as its JSON (server tool blocks and such)."""
 
     source: str
@@ -123,7 +123,7 @@ Part = (
 )
 
 
-class Message(Struct, frozen=True):
+class Message(Quiet, frozen=True):
     """One turn. A `tool` message holds `ToolResult` parts only.
 
     Client dialects put each tool result in a `tool` message, also where theirs has it
@@ -136,7 +136,7 @@ class Message(Struct, frozen=True):
     extra: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
 
-class Tool(Struct, frozen=True):
+class Tool(Quiet, frozen=True):
     """A tool on offer.
 
     `parameters` is a JSON schema as text. A server tool (run by the provider) has
@@ -153,7 +153,7 @@ class Tool(Struct, frozen=True):
     cache: CacheMark | None = None
 
 
-class ToolChoice(Struct, frozen=True):
+class ToolChoice(Quiet, frozen=True):
     """auto, none, required (any tool), or one tool by name.
 
     `allowed` narrows "auto" or "required" to these names (OpenAI's allowed_tools).
@@ -164,7 +164,7 @@ class ToolChoice(Struct, frozen=True):
     allowed: tuple[str, ...] = ()
 
 
-class ResponseFormat(Struct, frozen=True):
+class ResponseFormat(Quiet, frozen=True):
     """The shape the answer must have; `schema` is JSON text."""
 
     kind: Literal["text", "json_object", "json_schema"]
@@ -174,7 +174,7 @@ class ResponseFormat(Struct, frozen=True):
     description: str | None = None
 
 
-class ReasoningWish(Struct, frozen=True):
+class ReasoningWish(Quiet, frozen=True):
     """How much to think. Dialects that know only one of the two map it.
 
     `enabled` False switches thinking off; None leaves it to the model.
@@ -186,7 +186,7 @@ class ReasoningWish(Struct, frozen=True):
     summary: str | None = None  # "auto", "concise", "detailed", "omitted", …
 
 
-class ChatRequest(Struct, frozen=True):
+class ChatRequest(Quiet, frozen=True):
     """Everything a client asked for in one chat turn.
 
     Args:
