@@ -26,8 +26,10 @@ from wire.dialect import (
     Reply,
     Target,
     UpstreamRequest,
+    malformed,
 )
 from wire.events import Fault, is_content, output_chars
+from wire.jsontext import JSON_ERRORS
 from wire.relay import Translation
 from wire.request import ChatRequest
 
@@ -120,7 +122,13 @@ class Relayed:
         if not 200 <= status < 300:
             fault = self._provider.classify_error(status, headers, body, self._target)
             return Reading(fault=fault)
-        return self._dialect.relay_response(status, headers, body, model=self._model)
+        try:
+            return self._dialect.relay_response(
+                status, headers, body, model=self._model
+            )
+        except JSON_ERRORS:
+            fault = malformed(self._provider.name, "the answer is not JSON in UTF-8")
+            return Reading(fault=fault)
 
 
 class Translated:

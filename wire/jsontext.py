@@ -139,6 +139,12 @@ def decode_client(
     decoder: "msgspec.json.Decoder[T]", data: bytes | Raw, *, prefix: str = ""
 ) -> T:
     """Decode what a client sent. Raises ClientError with the path of the fault."""
+    if not isinstance(data, Raw) and not data.isascii():
+        # What a struct skips it does not check, and would raise when it is read later.
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise client_error(error) from None
     try:
         return decoder.decode(data)
     except JSON_ERRORS as error:

@@ -92,6 +92,13 @@ class ChunkReader:
     def read(self, data: bytes) -> list[Event]:
         """Events of one chunk or answer."""
         try:
+            return self._read(data)
+        except JSON_ERRORS:
+            # A field that was carried raw, and is not UTF-8 or too deep after all.
+            return [malformed(self.source, "a chunk is not JSON in UTF-8")]
+
+    def _read(self, data: bytes) -> list[Event]:
+        try:
             chunk = read_chunk(data)
         except JSON_ERRORS:
             return [malformed(self.source, "a chunk is not a JSON object")]

@@ -23,6 +23,7 @@ from wire.dialect import (
 )
 from wire.events import Event, Fault, Finish, FinishReason, Usage, is_content
 from wire.events import output_chars as chars_of
+from wire.jsontext import JSON_ERRORS
 from wire.sse import SseError, SseSplitter
 
 HELD_BYTES_MAX = 256 * 1024
@@ -92,6 +93,15 @@ class SseRelay:
             self.failed = True
             reading.fault = malformed(self.source, str(error))
             return reading
+        try:
+            return self._feed(run, reading)
+        except JSON_ERRORS:
+            # A field that was carried raw, and is not UTF-8 or too deep after all.
+            self.failed = True
+            self._held.clear()
+            return Reading(fault=malformed(self.source, "an event is not JSON"))
+
+    def _feed(self, run: bytes, reading: Reading) -> Reading:
         if not run:
             return reading
         events = run.split(b"\n\n")
