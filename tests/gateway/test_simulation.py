@@ -147,19 +147,18 @@ def asked(
 ) -> tuple[str, dict[str, Any], tuple[bytes, ...]]:
     """A path, a body, and what a stream may end with: well, or with an error."""
     tokens = rng.choice([5, 50])
+    spoken: dict[str, Any] = {**chat(stream=stream, max_tokens=tokens), "model": model}
     match rng.choice(["openai", "openai", "anthropic", "responses"]):
         case "openai":
-            ask = chat(stream=stream, max_tokens=tokens)
-            return CHAT, {**ask, "model": model}, (b"[DONE]", b'"error"')
+            return CHAT, spoken, (b"[DONE]", b'"error"')
         case "anthropic":
-            ask = chat(stream=stream, max_tokens=tokens)
-            body = {**ask, "model": model}
-            return "/v1/messages", body, (b"event: message_stop", b"event: error")
+            ends = (b"event: message_stop", b"event: error")
+            return "/v1/messages", spoken, ends
         case _:
-            ask = {"model": model, "stream": stream, "input": "hi"}
-            ask["max_output_tokens"] = tokens
-            ends = (b"response.completed", b"response.incomplete", b"response.failed")
-            return "/v1/responses", ask, (*ends, b"event: error")
+            asks = {"model": model, "stream": stream, "input": "hi"}
+            body: dict[str, Any] = {**asks, "max_output_tokens": tokens}
+            good = (b"response.completed", b"response.incomplete")
+            return "/v1/responses", body, (*good, b"response.failed", b"event: error")
 
 
 async def client(sim: Sim, gateway: Embedded, seen: Seen) -> None:
