@@ -9,8 +9,10 @@ SELF := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-de
 COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
+FUZZ_S ?= 60
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm clean distclean
+.PHONY: help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,13 +44,15 @@ fmt: $(VENV)/.dev ## Format, and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.runtime ## Write docs/settings.md anew from the definitions
+docs: $(VENV)/.runtime ## Write the generated pages of docs/ anew
 	$(BIN)/stagedoor settings --format markdown > docs/settings.md
+	$(BIN)/python -m wire.field_policies > docs/dialects-fields.md
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew
 	$(COMPILE) --upgrade --output-file=requirements/runtime.lock pyproject.toml
 	$(COMPILE) --upgrade --constraint=requirements/runtime.lock --output-file=requirements/dev.lock pyproject.toml requirements/dev.in
 	$(COMPILE) --upgrade --constraint=requirements/dev.lock --output-file=requirements/build.lock requirements/build.in
+	$(COMPILE) --upgrade --output-file=requirements/fuzz.lock requirements/fuzz.in
 
 bench: $(VENV)/.dev ## Measure against a stock gateway, in the same run
 	$(BIN)/python -m bench.unary
@@ -59,6 +63,9 @@ node-clients: ## Install the JavaScript clients that tests/recorded runs (needs 
 
 test-recorded: $(VENV)/.dev ## Every recording to every client it can be told to, no sampling
 	RECORDED_ALL=1 $(BIN)/python -m pytest -q tests/recorded
+
+fuzz: $(VENV)/.fuzz ## Fuzz every codec for FUZZ_S seconds together (60)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
 
 test-real-llm: $(VENV)/.dev ## Through the gateway to a real, small model (compiles it once)
 	tests/real_llm/run.sh
@@ -87,3 +94,8 @@ $(VENV)/.dev: requirements/dev.lock requirements/build.lock requirements/runtime
 	@$(PIP) -r requirements/dev.lock
 	@$(SELF)
 	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
+	@echo "Installing what requirements/fuzz.lock names into $(VENV)"
+	@$(PIP) -r requirements/fuzz.lock
+	@touch $@
