@@ -123,7 +123,7 @@ def spends_since(state_dir: Path, since_s: float) -> tuple[Spend, ...]:
                 key = (
                     record.site,
                     record.key_id,
-                    record.model,
+                    attempt.route,
                     attempt.provider,
                     quarter(attempt.held_at_ms / 1000),
                 )

@@ -34,6 +34,7 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     first_content_ms: int = 0
     total_ms: int = 0
     upstream_request_id: str = ""
+    route: str = ""  # The model that was asked for, by its name and not an alias.
     cost_nanousd: int = 0
     held_at_ms: int = 0  # Unix time: the cost belongs to the windows of this moment.
 

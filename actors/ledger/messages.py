@@ -200,7 +200,7 @@ class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
     """Reserve the worst case of one attempt, at every cap that it touches, or at none.
 
     Args:
-        model: the deployment's own name; `asked` is the client's.
+        model: the deployment's own name; `asked` is the route's, what clients ask for.
         output_tokens_max: of the whole answer; None is unbounded, which only a request
             without a hard cap may be.
         output_tokens_least: where this is less, and the site's ladder shortens answers,

@@ -245,7 +245,7 @@ class Attempt:
                 # No dialect writes it but where the client's own body has it.
                 cache_1h=b'"1h"' in self.inquiry.body,
                 key_id=self.inquiry.key_id,
-                asked=head.model,
+                asked=self.plan.model,
                 output_tokens_least=SHORT_ANSWER_TOKENS_MIN * head.n,
             )
         )
@@ -465,6 +465,7 @@ class Attempt:
             ),
             total_ms=round((now - self.began) * 1000),
             upstream_request_id=self.upstream_request_id,
+            route=self.plan.model,
             cost_nanousd=self.bill.nanousd,
             held_at_ms=0 if self.hold is None else self.hold.at_ms,
         )

@@ -15,6 +15,7 @@ from gateway.cli.source import add_flags, environment, given_flags, load_or_comp
 from gateway.settings.checks import notes
 from gateway.settings.config import Config, PriceConfig, ProviderConfig, SiteConfig
 from gateway.settings.load import Source, exposed
+from gateway.settings.money import CapConfig
 from gateway.settings.values import show_usd
 
 
@@ -52,6 +53,7 @@ def summary(config: Config) -> Iterator[str]:
         yield f"admin      {server.admin_bind}"
     yield f"state      {server.state_dir}"
     yield from _listed("sites", [_site(site) for site in config.sites])
+    yield from _listed("caps", [_cap(cap) for cap in config.caps])
     yield from _listed("providers", [_provider(one) for one in config.providers])
     yield from _listed(
         "models",
@@ -73,6 +75,14 @@ def _site(site: SiteConfig) -> tuple[str, str]:
         window = {"total": "in total"}.get(site.spend_window, f"a {site.spend_window}")
         about.append(f"at most ${show_usd(site.spend_max_nanousd)} {window}")
     return site.name, "; ".join(about)
+
+
+def _cap(cap: CapConfig) -> tuple[str, str]:
+    window = {"total": "in total"}.get(cap.window, f"a {cap.window}")
+    rolling = ", rolling" if cap.rolling else ""
+    whose = "for all together" if cap.per == "all" else f"for each {cap.per}"
+    spend = f"${show_usd(cap.spend_max_nanousd)} {window}{rolling}"
+    return cap.name, f"{cap.kind}; {spend}, {whose}"
 
 
 def _provider(provider: ProviderConfig) -> tuple[str, str]:

@@ -30,6 +30,8 @@ def problems(
     yield from _shares(config, where)
     yield from _fallbacks(config, where, declared.get("models", frozenset()))
     yield from _patterns(config, where, declared.get("models", frozenset()))
+    yield from _ladders(config, where, declared.get("models", frozenset()))
+    yield from _caps(config, where, declared)
 
 
 def _shared_keys(config: Config, where: Where) -> Found:
@@ -111,6 +113,44 @@ def _patterns(config: Config, where: Where, declared: AbstractSet[str]) -> Found
                 f"{where(site)}.models[{index}]",
                 f'"{pattern}" matches no model; models are {known}',
             )
+
+
+def _ladders(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
+    """A step's model is there, and its site may use it."""
+    names = {model.name for model in config.models} | set(declared)
+    for site in config.sites:
+        for rung in site.ladder:
+            here = f"{where(rung)}.model"
+            if not rung.model:
+                continue
+            if rung.model not in names:
+                yield here, f'"{rung.model}" names no model'
+            elif not any(fnmatchcase(rung.model, pattern) for pattern in site.models):
+                yield here, f'"{rung.model}" is not among the models of {site.name}'
+
+
+def _caps(
+    config: Config, where: Where, declared: Mapping[str, AbstractSet[str]]
+) -> Found:
+    """A cap that covers nothing protects nobody."""
+    known = {
+        "sites": {site.name for site in config.sites},
+        # Not aliases: what is asked for by one counts as its model.
+        "models": {model.name for model in config.models},
+        "providers": {provider.name for provider in config.providers},
+        "keys": {
+            f"{site.name}:{key.prefix}" for site in config.sites for key in site.keys
+        },
+    }
+    for cap in config.caps:
+        for part, names in known.items():
+            there = names | declared.get(part, frozenset())
+            for index, pattern in enumerate(getattr(cap, part)):
+                if not any(fnmatchcase(name, pattern) for name in there):
+                    yield (
+                        f"{where(cap)}.{part}[{index}]",
+                        f'"{pattern}" matches none of the {part}',
+                    )
 
 
 def notes(config: Config, env: Mapping[str, str]) -> Iterator[str]:

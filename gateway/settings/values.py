@@ -122,7 +122,10 @@ def integer(low: int, high: int) -> Reader[int]:
 def _read_seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise Unfit("is not a number of seconds; write 30 or 0.5")
-    seconds = float(value)  # Before the comparison: Decimal's NaN raises in it.
+    try:
+        seconds = float(value)  # Before the comparison: Decimal's NaN raises in it.
+    except (ValueError, OverflowError):  # A signalling NaN; an integer of 400 digits.
+        seconds = 0.0
     if not 0 < seconds <= SECONDS_MAX:
         raise Unfit(f"is out of range; write more than 0, at most {SECONDS_MAX}")
     return seconds

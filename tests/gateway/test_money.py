@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,7 +11,9 @@ import pytest
 from trio.testing import MockClock
 
 from actors.ledger.messages import Adjust, ResetCap
+from gateway.assembly import caps_of, site_limits
 from gateway.embed import Embedded, FakeProvider, Floods, Says, embedded, text_of
+from gateway.settings import ConfigError, load
 from gateway.settings.config import Candidate, Config, ModelConfig, PriceConfig
 from gateway.settings.money import CapConfig, KeyRatesConfig, RungConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
@@ -274,3 +277,74 @@ async def test_costs_in_records_are_the_attempts_own(autojump_clock: MockClock) 
         [attempt] = record.attempts
         assert attempt.cost_nanousd == record.cost_nanousd > 0
         assert attempt.held_at_ms >= record.opened_at_ms
+
+
+CAPS_TOML = """
+[[sites]]
+name = "acme"
+keys = ["sk-acme-dev-0001"]
+spend_usd_max = 5
+spend_window = "week"
+spend_time_zone = "Europe/Berlin"
+each_key = { requests_per_minute_max = 60 }
+
+[[sites.ladder]]
+name = "shorter"
+from_percent = 80
+output_tokens_max = 300
+
+[[sites.ladder]]
+name = "local"
+from_percent = 95
+model = "fast"
+
+[[caps]]
+name = "house"
+spend_usd_max = 100
+per = "all"
+rolling = true
+kind = "soft"
+
+[[providers]]
+name = "main"
+kind = "simulated"
+models = ["m"]
+
+[[models]]
+name = "fast"
+route = ["main/m"]
+"""
+
+
+def test_caps_and_ladders_are_read_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "stagedoor.toml"
+    path.write_text(CAPS_TOML)
+    made = load(path, {})
+
+    [site] = site_limits(made)
+    assert site.spend_zone == "Europe/Berlin"
+    assert [rung.name for rung in site.ladder] == ["shorter", "local"]
+    assert site.each_key.requests_per_minute_max == 60
+    [cap] = caps_of(made)
+    assert (cap.per, cap.rolling, cap.kind) == ("all", True, "soft")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "problem"),
+    [
+        ('"Europe/Berlin"', '"Middle/Earth"', "is no time zone"),
+        ('model = "fast"', 'model = "nobody"', "names no model"),
+        ('per = "all"', 'models = ["x*"]', "matches none of the models"),
+        ("rolling = true", 'rolling = true\nwindow = "total"', "has no meaning"),
+        ("output_tokens_max = 300", "", "changes nothing"),
+        ('model = "fast"\n', 'model = "fast"\nrefuse = true\n', "nothing for the step"),
+    ],
+)
+def test_money_that_makes_no_sense_is_refused_at_load(
+    tmp_path: Path, was: str, now: str, problem: str
+) -> None:
+    path = tmp_path / "stagedoor.toml"
+    path.write_text(CAPS_TOML.replace(was, now, 1))
+
+    with pytest.raises(ConfigError, match=problem):
+        load(path, {})
