@@ -6,6 +6,7 @@ app in the trio thread and reads the answer back as it comes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -73,23 +74,48 @@ class Bridge(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """One request; its answer is read as it comes."""
-        path = request.url.raw_path.partition(b"?")[0]
         call = Call(request.read())
-        scope = {
-            "type": "http",
-            "method": request.method,
-            "path": unquote(path.decode()),
-            "raw_path": path,
-            "query_string": request.url.query,
-            "headers": [(k.lower(), v) for k, v in request.headers.raw],
-            "extensions": {"stagedoor": call},
-        }
+        headers = [(k.lower(), v) for k, v in request.headers.raw]
+        scope = scope_of(call, request.method, request.url.raw_path, headers)
         status = trio.from_thread.run(self._start, call, scope)
         return httpx2.Response(status, headers=call.headers, stream=_Stream(call))
 
     async def _start(self, call: Call, scope: dict[str, Any]) -> int:
         self._nursery.start_soon(call.run, self._gateway.app, scope)
         return await call.head()
+
+
+def scope_of(
+    call: Call, method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+) -> dict[str, Any]:
+    """An ASGI scope, as the edge makes one of a request's head."""
+    path, _, query = target.partition(b"?")
+    return {
+        "type": "http",
+        "method": method,
+        "path": unquote(path.decode()),
+        "raw_path": path,
+        "query_string": query,
+        "headers": headers,
+        "extensions": {"stagedoor": call},
+    }
+
+
+@asynccontextmanager
+async def posted(gateway: Embedded, target: str, body: Any) -> AsyncGenerator[Call]:
+    """One POST without a client's help, to be read as it comes."""
+    call = Call(json.dumps(body).encode())
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"authorization", f"Bearer {KEY}".encode()),
+    ]
+    scope = scope_of(call, "POST", target.encode(), headers)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call.run, gateway.app, scope)
+        try:
+            yield call
+        finally:
+            call.leave()
 
 
 class _Stream(httpx2.SyncByteStream):

@@ -60,8 +60,8 @@ def sample(found: list[Pair], seed: int, each: int = 1) -> list[Pair]:
 def config_text(pairs: dict[str, Pair], upstream: LoopbackUpstream, state: Path) -> str:
     """One provider and one model for each pair."""
     tables = [
-        f'[server]\nbind = "127.0.0.1:0"\nstate_dir = "{state}"\n'
-        f'[[sites]]\nname = "acme"\nkeys = ["{KEY}"]\n'
+        f'[server]\nbind = "127.0.0.1:0"\nstate_dir = "{state}"',
+        f'[[sites]]\nname = "acme"\nkeys = ["{KEY}"]',
     ]
     for name, pair in pairs.items():
         place = place_of(pair.case, pair.client)
