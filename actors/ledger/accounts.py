@@ -310,7 +310,9 @@ class Accounts:
         degrade = ladder.percent_used(capped, "degrade")
         if degrade and not rungs:
             rungs = ladder.LADDER_DEFAULT
-        count = max(rung_min, ladder.in_force(rungs, hard=hard, degrade=degrade))
+        # Whoever goes down stops before a refusal: only a cap's use refuses.
+        down = min(rung_min, ladder.steps(rungs))
+        count = max(down, ladder.in_force(rungs, hard=hard, degrade=degrade))
         pressure = pacing.pressure(capped, now_s) if site.limits.pacing else 0.0
         standing = ladder.standing(rungs, count, pressure)
         if standing is None:

@@ -56,6 +56,11 @@ def in_force(rungs: Sequence[Rung], *, hard: int, degrade: int) -> int:
     return max(by_hard, by_degrade)
 
 
+def steps(rungs: Sequence[Rung]) -> int:
+    """How many rungs there are before the first that refuses."""
+    return next((n for n, rung in enumerate(rungs) if rung.refuse), len(rungs))
+
+
 def shortens(rungs: Iterable[Rung]) -> bool:
     """Whether answers may be made shorter than asked for."""
     return any(rung.output_tokens_max is not None for rung in rungs)

@@ -226,6 +226,16 @@ def test_a_part_of_the_answer_is_held_where_the_whole_does_not_fit() -> None:
     assert not isinstance(Accounts([short]).take("s", least, 0.0, 0.0), Hold)
 
 
+def test_going_down_ends_before_the_refusal() -> None:
+    """A reload may have taken away the step that was meant."""
+    accounts = Accounts([SiteLimits("acme", ladder=RUNGS)])
+    accounts.enter("s", enter(), 0.0, 0.0)
+    said = accounts.enter("s", enter(rung_min=6), 0.0, 0.0)
+
+    assert isinstance(said, Standing)
+    assert (said.degraded, said.lower) == ("local", False)
+
+
 def test_a_question_opens_no_book() -> None:
     """Its model is whatever a client wrote: memory must not grow with it."""
     accounts = Accounts([SiteLimits("acme")], [Cap("c", USD, per="model")])
