@@ -45,6 +45,37 @@ def open_safe(
 ) -> Safe:
     """The safe of a configuration. Raises ConfigError."""
     memory = memory or LockedMemory()
+    kms = open_kms(
+        vault,
+        state_dir=state_dir,
+        environ=environ,
+        wall=wall,
+        transport=transport,
+        memory=memory,
+    )
+    return Safe(
+        store,
+        kms,
+        memory,
+        seals_with=vault.kms,
+        wall=wall,
+        limits=KekLimits(ttl_s=float(vault.kek_cache_s)),
+    )
+
+
+def open_kms(
+    vault: VaultConfig,
+    *,
+    state_dir: Path,
+    environ: Mapping[str, str],
+    wall: Callable[[], float],
+    transport: Callable[[], httpx.AsyncBaseTransport],
+    memory: LockedMemory,
+) -> dict[str, Kms]:
+    """The KMS that is named, and the local one where it was used before.
+
+    Raises ConfigError.
+    """
     kms: dict[str, Kms] = {}
     try:
         if vault.kms != "local":
@@ -54,14 +85,17 @@ def open_safe(
             kms["local"] = local
     except KmsError as error:
         raise ConfigError((Problem("", "vault.kms", str(error)),)) from None
-    return Safe(
-        store,
-        kms,
-        memory,
-        seals_with=vault.kms,
-        wall=wall,
-        limits=KekLimits(ttl_s=float(vault.kek_cache_s)),
-    )
+    return kms
+
+
+async def try_kms(kms: Kms) -> None:
+    """Wrap and unwrap a key that nobody uses. Raises KmsError."""
+    context = {"tenant": "check", "env": "check", "kek": "check"}
+    made = await kms.generate(context)
+    try:
+        (await kms.unwrap(made.blob, context)).wipe()
+    finally:
+        made.key.wipe()
 
 
 def rules_of(vault: VaultConfig) -> tuple[Rule, ...]:

@@ -1,236 +1,62 @@
-"""The safe: opens sealed secrets for leases, seals new ones, re-wraps. No actor.
+"""The safe: what `Opener` reads, and all that changes it: seal, re-wrap, shred.
 
-Owns: the rows, the KEKs in use, the scratch buffer. A secret's plaintext is
-
-    u16 length ‖ facts as JSON (hosts, access key id) ‖ the key's bytes
-
-so that where a key may be sent is sealed with it: a changed base URL, or a changed row,
-moves no key. Talks to its ports only.
+Owns: the order in which rows change. Everything may be interrupted between two commits
+and run again. Talks to its ports only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
-import attrs
 import msgspec
 
 from actors.vault import delivery as hpke
 from actors.vault.holdings import (
-    Holdings,
     kek_id,
     kek_moved,
     moved,
     name_problem,
     scope_of,
 )
-from actors.vault.keks import KekCache, KekLimits
-from actors.vault.locked import OS_ENTROPY, LockedBytes, LockedMemory
+from actors.vault.locked import LockedBytes
 from actors.vault.messages import KeyScope, VaultRefused
+from actors.vault.opening import (
+    KekMissing,
+    Opened,
+    Opener,
+    SealedFacts,
+    context_of,
+    name_of,
+)
 from actors.vault.ports import (
-    Drop,
     KekRow,
-    Kms,
     KmsUnavailable,
     Put,
     SecretRow,
     SecretState,
     StaleRow,
-    VaultStore,
 )
 from actors.vault.sealing import (
     PLAIN_BYTES_MAX,
-    SCRATCH_BYTES,
-    Entropy,
     Kek,
     Record,
-    SecretName,
     Unsealable,
-    open_into,
-    parse,
-    plain_bytes,
     rewrap,
     seal,
 )
 
-RECORDS_PARSED_MAX: Final = 4096  # Sealed ones, 200 bytes each; then begin anew.
+__all__ = ["KekMissing", "Opened", "Safe", "SealedFacts", "name_of"]
+
 HOSTS_MAX: Final = 16
 KEY_BYTES_MAX: Final = PLAIN_BYTES_MAX - 2048
 STALE_RETRIES_MAX: Final = 8  # Each means that another worker got ahead.
 
-
-class SealedFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is sealed beside a key."""
-
-    hosts: tuple[str, ...]
-    access_key_id: str = ""
-
-
-@attrs.frozen
-class KekMissing:
-    """The lease must wait: this KEK has to be unwrapped first."""
-
-    row: KekRow
-
-
-@attrs.frozen(repr=False)
-class Opened:
-    """A secret in locked memory; whoever takes it wipes it."""
-
-    memory: LockedBytes
-    key: memoryview
-    facts: SealedFacts
-    version: int
-    session_token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"<Opened version={self.version}>"
-
-
 _encode: Final = msgspec.json.Encoder().encode
-_facts: Final = msgspec.json.Decoder(SealedFacts)
 
 
-class Safe:
+class Safe(Opener):
     """Rows, KEKs and the ports behind them."""
-
-    def __init__(
-        self,
-        store: VaultStore,
-        kms: Mapping[str, Kms],
-        memory: LockedMemory,
-        *,
-        seals_with: str,
-        wall: Callable[[], float],
-        limits: KekLimits | None = None,
-        entropy: Entropy = OS_ENTROPY,
-    ) -> None:
-        self.holdings = Holdings()
-        self.keks = KekCache(limits or KekLimits())
-        self.memory = memory
-        self.wall = wall
-        self._store = store
-        self._kms = dict(kms)
-        self._seals_with = seals_with
-        self._entropy = entropy
-        self._scratch = memory.take(SCRATCH_BYTES)
-        self._parsed: dict[bytes, tuple[Record, SealedFacts | None]] = {}
-        self._generation = -1
-
-    def __repr__(self) -> str:
-        return f"<Safe {self.holdings!r} {self.keks!r}>"
-
-    @property
-    def seals_with(self) -> str:
-        """The KMS that wraps new KEKs."""
-        return self._seals_with
-
-    @property
-    def follows(self) -> bool:
-        """Whether other processes may change the rows."""
-        return self._store.shared
-
-    @property
-    def outdated(self) -> bool:
-        """Whether another worker has changed the rows."""
-        return self._store.generation() != self._generation
-
-    async def load(self) -> None:
-        """Read the rows. Raises OSError."""
-        generation = self._store.generation()
-        self.holdings = Holdings.of(await self._store.load())
-        self._generation = generation
-
-    # -- opening -----------------------------------------------------------------
-
-    def open(self, scope: KeyScope, now: float) -> Opened | KekMissing:
-        """The active version of a secret, in locked memory.
-
-        Raises VaultRefused, LockedMemoryFull.
-        """
-        row = self.holdings.active(scope)
-        if row is None:
-            raise VaultRefused(scope, self._absent(scope))
-        return self.open_row(row, now)
-
-    def open_row(self, row: SecretRow, now: float) -> Opened | KekMissing:
-        """One version of a secret. Raises VaultRefused, LockedMemoryFull."""
-        scope = scope_of(row)
-        record, facts = self._parse(row)
-        kek = self.keks.get(record.kek_id, record.kek_ver, now)
-        if kek is None:
-            return KekMissing(self._kek_row(scope, record))
-        size = plain_bytes(record)
-        memory = self.memory.take(size)
-        try:
-            open_into(
-                record, name_of(row), kek, memory.view, scratch=self._scratch.view
-            )
-            head = 2 + int.from_bytes(memory.view[:2], "big")
-            if facts is None:
-                facts = _facts.decode(memory.view[2:head])
-                self._parsed[row.record] = (record, facts)
-        except (Unsealable, msgspec.MsgspecError):
-            memory.wipe()
-            raise VaultRefused(
-                scope, "its sealed record does not open; restore it or add it anew"
-            ) from None
-        return Opened(memory, memory.view[head:], facts, row.version)
-
-    def due_for_refresh(self, scope: KeyScope, now: float) -> KekRow | None:
-        """The KEK of a secret, when it ends soon and nobody fetches it yet."""
-        row = self.holdings.active(scope)
-        if row is None:
-            return None
-        record, _ = self._parse(row)
-        if not self.keks.wants_refresh(record.kek_id, record.kek_ver, now):
-            return None
-        return self._kek_row(scope, record)
-
-    async def fetch_kek(self, row: KekRow, now: Callable[[], float]) -> Kek:
-        """Unwrap a KEK and keep it. Raises KmsError."""
-        kms = self._kms.get(row.kms)
-        if kms is None:
-            raise KmsUnavailable(
-                row.kms, "sealed keys need it and it is not configured"
-            )
-        key = await kms.unwrap(row.blob, _context(row))
-        return self.keks.put(row.id, row.version, key, now())
-
-    def _kek_row(self, scope: KeyScope, record: Record) -> KekRow:
-        row = self.holdings.keks.get((record.kek_id, record.kek_ver))
-        # The KEK's own row says whose it is; the record's word alone is not enough.
-        if row is None or (row.tenant, row.environment) != (
-            scope.tenant,
-            scope.environment,
-        ):
-            raise VaultRefused(scope, "is sealed under a key that is not its tenant's")
-        if row.state == "destroyed":
-            raise VaultRefused(scope, "was shredded with its tenant's key")
-        return row
-
-    def _parse(self, row: SecretRow) -> tuple[Record, SealedFacts | None]:
-        found = self._parsed.get(row.record)
-        if found is None:
-            try:
-                found = (parse(row.record), None)
-            except Unsealable:
-                raise VaultRefused(
-                    scope_of(row), "its sealed record is damaged; restore it"
-                ) from None
-            if len(self._parsed) >= RECORDS_PARSED_MAX:
-                self._parsed.clear()
-            self._parsed[row.record] = found
-        return found
-
-    def _absent(self, scope: KeyScope) -> str:
-        versions = self.holdings.secrets.get(scope)
-        if not versions:
-            return f"is not in the vault; `stagedoor vault add` {_flags(scope)}"
-        if all(row.state == "revoked" for row in versions.values()):
-            return "was revoked; add a new one"
-        return "has no active version; finish or roll back its rotation"
 
     # -- sealing -----------------------------------------------------------------
 
@@ -358,7 +184,7 @@ class Safe:
             blob=b"",
             created_s=self.wall(),
         )
-        wrapped = await kms.generate(_context(row))
+        wrapped = await kms.generate(context_of(row))
         try:
             await self.commit(
                 Put(msgspec.structs.replace(row, blob=wrapped.blob)),
@@ -467,12 +293,6 @@ class Safe:
         await self.commit(Put(changed))
         return changed
 
-    async def commit(self, *changes: Put | Drop) -> None:
-        """Change rows, in the store and here. Raises StaleRow, OSError."""
-        await self._store.commit(*changes)
-        # Others may have committed before us: then these rows are not all there is.
-        self.holdings.apply(changes)
-
     async def health(self) -> None:
         """Raises KmsError when the KMS that seals would not serve."""
         await self._kms[self._seals_with].health()
@@ -497,26 +317,6 @@ class Safe:
         except hpke.BadDelivery as bad:
             raise VaultRefused(scope, str(bad)) from None
         return key
-
-
-def name_of(row: SecretRow) -> SecretName:
-    """What a row's record is bound to."""
-    return SecretName(row.tenant, row.environment, row.provider, row.name, row.version)
-
-
-def _context(row: KekRow) -> dict[str, str]:
-    return {
-        "tenant": row.tenant,
-        "env": row.environment,
-        "kek": f"{row.id}@{row.version}",
-    }
-
-
-def _flags(scope: KeyScope) -> str:
-    flags = f"--provider {scope.provider} {scope.name}"
-    if (scope.tenant, scope.environment) != ("default", "default"):
-        flags = f"--tenant {scope.tenant} --env {scope.environment} {flags}"
-    return flags
 
 
 def _key_problem(key: memoryview, hosts: tuple[str, ...]) -> str:

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "vault": ("vault", "keep provider keys: add, list, rotate, revoke"),
     "explain": ("explain", "say which candidate would serve a request, and why"),
     "audit": ("audit", "verify, prove, follow or export the audit log"),
+    "kms": ("kms", "make a root key file, or try the KMS"),
     "settings": ("settings", "print the reference of all settings"),
     "version": ("version", "print the version"),
 }

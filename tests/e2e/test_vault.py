@@ -119,3 +119,29 @@ def test_without_a_gateway_it_says_so(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 3
+
+
+def kms(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "kms", *words],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_root_key_is_made_once_and_tried(tmp_path: Path) -> None:
+    root, config = tmp_path / "gw.key", tmp_path / "stagedoor.toml"
+    config.write_text(f'[vault]\nroot_key_file = "{root}"\n')
+    assert "no root key" in kms("check", "--config", str(config)).stderr
+    short = kms("init", str(root), "--passphrase", given="short\n")
+    assert short.returncode == 2
+    made = kms("init", str(root))
+    assert made.returncode == 0, made.stderr
+    assert kms("init", str(root)).returncode == 1
+    tried = kms("check", "--config", str(config))
+    assert tried.stdout == "the KMS local wraps and unwraps\n"
+    root.chmod(0o644)
+    assert "chmod 600" in kms("check", "--config", str(config)).stderr
