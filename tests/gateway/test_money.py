@@ -8,13 +8,21 @@ from typing import Any
 import attrs
 import msgspec
 import pytest
+import trio
 from trio.testing import MockClock
 
 from actors.ledger.messages import Adjust, ResetCap
 from gateway.assembly import caps_of, site_limits
 from gateway.embed import Embedded, FakeProvider, Floods, Says, embedded, text_of
 from gateway.settings import ConfigError, load
-from gateway.settings.config import Candidate, Config, ModelConfig, PriceConfig
+from gateway.settings.config import (
+    Candidate,
+    Config,
+    ModelConfig,
+    PriceConfig,
+    SiteConfig,
+)
+from gateway.settings.keys import SiteKey
 from gateway.settings.money import CapConfig, KeyRatesConfig, RungConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 from tests.gateway.test_requests import ENV, assert_nothing_held
@@ -277,6 +285,31 @@ async def test_costs_in_records_are_the_attempts_own(autojump_clock: MockClock) 
         [attempt] = record.attempts
         assert attempt.cost_nanousd == record.cost_nanousd > 0
         assert attempt.held_at_ms >= record.opened_at_ms
+
+
+async def test_sites_take_turns_at_a_busy_provider(autojump_clock: MockClock) -> None:
+    """A site that floods the queue waits behind itself."""
+    made = config([provider("main", in_flight_max=1, queue_max=3)])
+    quiet = SiteConfig(name="blue", keys=(SiteKey.of("sk-blue-dev-0001"),))
+    made = attrs.evolve(made, sites=(*made.sites, quiet))  # type: ignore[misc]
+    main = FakeProvider([Says("a b", delta_s=0.5)])
+    done: list[tuple[str, int]] = []
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+
+        async def call(site: str, key: str) -> None:
+            answer = await gateway.post(CHAT, chat(), key=key)
+            done.append((site, answer.status))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):  # One runs, three fill the queue.
+                nursery.start_soon(call, "acme", KEY)
+                await trio.sleep(0.01)
+            nursery.start_soon(call, "blue", "sk-blue-dev-0001")
+
+        assert ("blue", 200) in done
+        assert done.index(("blue", 200)) < len(done) - 1
+        assert [site for site, status in done if status != 200] == ["acme"]
+        await assert_nothing_held(gateway)
 
 
 CAPS_TOML = """

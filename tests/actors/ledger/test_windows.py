@@ -160,3 +160,18 @@ def test_history_forgets_no_money_and_makes_it_no_older(
         since_s -= since_s % windows.QUARTER_S
         exact = sum(n for at, n in done if at >= since_s)
         assert sum(n for _, at, n in remembered if at >= since_s) >= exact
+
+
+@given(st.sampled_from(["day", "week", "month"]), moments)
+def test_money_leaves_a_rolling_window_when_its_quarter_has_left(
+    window: Window, at_s: float
+) -> None:
+    """Not a moment too soon; and not later than the quarter needs."""
+    length_s = windows.rolling_s(window)
+    book = Book(Cap("c", 100, window, rolling=True), "acme", at_s)
+    book.close(book.hold(60, at_s), 60, 60)
+
+    book.roll(at_s + length_s - 0.001)
+    assert book.spent_nanousd == 60
+    book.roll(at_s + length_s + windows.QUARTER_S)
+    assert book.spent_nanousd == 0
