@@ -20,6 +20,7 @@ from runtime import ReceiverGone, StreamChannel
 from wire.dialect import ClientDialect, Reader, Reading, Reply, truncated
 from wire.events import Fault, FinishReason, Usage
 from wire.exchange import Exchange
+from wire.relay import failure
 
 ANSWER_BYTES_MAX = 64 * 2**20  # A whole answer: 1M tokens of text is 5 MB, audio more.
 
@@ -85,6 +86,7 @@ class Sink:
     degraded: tuple[str, ...] = ()  # What the site's caps made of the request.
     routed: tuple[tuple[str, str], ...] = ()  # How it was routed, if the site wants it.
     owner: object = None  # The call whose content came first.
+    reader: Reader | None = None  # Its reader: the grammar of what was sent so far.
     on_claim: Callable[[object], None] | None = None
     committed: bool = False
     gone: bool = False  # The client left: nothing is sent, reading may go on.
@@ -157,8 +159,11 @@ class Sink:
         )
 
     async def break_off(self, fault: Fault) -> None:
-        """After the commit: end the stream with the dialect's own error event."""
-        await self.send(self.dialect.error_event(fault))
+        """After the commit: end the stream as its grammar ends a failed one."""
+        if self.reader is None:
+            await self.send(self.dialect.error_event(fault))
+        else:
+            await self.send(failure(self.reader, self.dialect, fault))
 
     async def _send(self, piece: Piece) -> None:
         try:
@@ -228,6 +233,7 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
             return faults.ended("another candidate answered first")
         if not sink.committed:
             call.first_content_at = now
+            sink.reader = reader
             await sink.begin()
         call.arm_idle(now)
         await sink.send(reading.out)
