@@ -59,7 +59,7 @@ from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
 from storage.records import RecordFiles, spends_since
-from storage.vault_files import VaultFiles
+from storage.vault_files import RotationTurn, VaultFiles
 from storage.vault_nonces import NonceFiles
 
 OnReady = Callable[[Sequence[str]], None]
@@ -130,6 +130,7 @@ async def open_gateway(
     audit: _Audit | None = None
     # For the KMS and for minting: apart from the providers' own pools.
     keys_transport = Transport(tls=ssl.create_default_context())
+    turn = RotationTurn(state_dir)
     try:
         audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
         spends = await trio.to_thread.run_sync(_spends, config, time.time())
@@ -148,7 +149,9 @@ async def open_gateway(
             safe=safe,
             make_federated=make_federated(safe, keys_transport, time.time),
             nonces=NonceFiles(state_dir, time.time),
-            make_minter=make_minters(safe, keys_transport, time.time),
+            make_minter=(
+                make_minters(safe, keys_transport, time.time) if turn.ours else None
+            ),
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),
             spends=spends,
@@ -164,6 +167,7 @@ async def open_gateway(
         journal.close()
         with trio.CancelScope(shield=True):
             await keys_transport.aclose()
+        turn.close()
         if audit is not None:
             await audit.close()
 

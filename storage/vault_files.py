@@ -120,6 +120,33 @@ class VaultFiles:
             os.close(fd)
 
 
+class RotationTurn:
+    """Which of a machine's workers rotates keys: the one that holds the lock.
+
+    Two that did would mint twice and end each other's new keys. The lock ends with its
+    process, so the worker that replaces a dead one takes over.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        folder = state_dir / FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._fd = os.open(
+            folder / "rotation.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.ours = True
+        except BlockingIOError:
+            self.ours = False
+
+    def __repr__(self) -> str:
+        return f"<RotationTurn ours={self.ours}>"
+
+    def close(self) -> None:
+        """Let another have it."""
+        os.close(self._fd)
+
+
 class VaultMemory:
     """Rows in memory: for tests, and for embedding without a disk."""
 

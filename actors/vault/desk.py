@@ -30,7 +30,7 @@ from actors.vault.messages import (
 from actors.vault.policy import Action, Rule, Wish, decide
 from actors.vault.ports import KmsError, RotationRow, SecretRow, StaleRow
 from actors.vault.rotation import ENDS, Timing, is_overdue
-from actors.vault.safe import Safe
+from actors.vault.safe import STALE_RETRIES_MAX, Safe
 from actors.vault.sealing import Unsealable, parse
 
 T = TypeVar("T")
@@ -208,12 +208,21 @@ class Desk:
         await self._attest(fact)
         try:
             async with self._turn:
-                return await work()
+                return await self._tried(work)
         except (KmsError, StaleRow, OSError, VaultRefused, LockedMemoryFull) as error:
             await self._attest(replace(fact, out=type(error).__name__))
             if isinstance(error, VaultRefused):
                 raise
             raise VaultRefused(scope, str(error)) from None
+
+    async def _tried(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it; again, on fresh rows, when another worker was first."""
+        for _ in range(STALE_RETRIES_MAX - 1):
+            try:
+                return await work()
+            except StaleRow:
+                await self._safe.load()
+        return await work()
 
     def _check(self, action: Action, principal: str, scope: KeyScope) -> None:
         verdict = decide(self._rules(), _wish(action, principal, scope))

@@ -105,34 +105,55 @@ class Safe(Opener):
         if problem:
             raise VaultRefused(scope, problem)
         for _ in range(STALE_RETRIES_MAX):
-            kek = await self._sealing_kek(scope.tenant, scope.environment, now)
-            version = self.holdings.newest_version(scope) + 1
-            row = SecretRow(
-                tenant=scope.tenant,
-                environment=scope.environment,
-                provider=scope.provider,
-                name=scope.name,
-                version=version,
-                state=state,
-                record=b"",
-                created_s=self.wall(),
-                created_by=principal,
-                hosts=facts.hosts,
-                provider_key_id=provider_key_id,
-            )
-            row = msgspec.structs.replace(row, record=self._seal(row, key, facts, kek))
-            older = [
-                moved(old, "retired", now_s=self.wall())
-                for old in self.holdings.secrets.get(scope, {}).values()
-                if old.state == "active" and state == "active"
-            ]
             try:
-                await self.commit(Put(row), *map(Put, older))
-            except StaleRow:
+                return await self._add_once(
+                    scope,
+                    key,
+                    facts,
+                    principal=principal,
+                    now=now,
+                    state=state,
+                    provider_key_id=provider_key_id,
+                )
+            except StaleRow:  # Another worker was first; its rows come before ours.
                 await self.load()
-                continue
-            return row
         raise VaultRefused(scope, "is being changed by others all the time; try again")
+
+    async def _add_once(
+        self,
+        scope: KeyScope,
+        key: LockedBytes,
+        facts: SealedFacts,
+        *,
+        principal: str,
+        now: Callable[[], float],
+        state: SecretState,
+        provider_key_id: str,
+    ) -> SecretRow:
+        """Raises StaleRow: nothing has happened."""
+        kek = await self._sealing_kek(scope.tenant, scope.environment, now)
+        version = self.holdings.newest_version(scope) + 1
+        row = SecretRow(
+            tenant=scope.tenant,
+            environment=scope.environment,
+            provider=scope.provider,
+            name=scope.name,
+            version=version,
+            state=state,
+            record=b"",
+            created_s=self.wall(),
+            created_by=principal,
+            hosts=facts.hosts,
+            provider_key_id=provider_key_id,
+        )
+        row = msgspec.structs.replace(row, record=self._seal(row, key, facts, kek))
+        older = [
+            moved(old, "retired", now_s=self.wall())
+            for old in self.holdings.secrets.get(scope, {}).values()
+            if old.state == "active" and state == "active"
+        ]
+        await self.commit(Put(row), *map(Put, older))
+        return row
 
     def _seal(
         self, row: SecretRow, key: LockedBytes, facts: SealedFacts, kek: Kek

@@ -9,7 +9,7 @@ import trio
 from msgspec.structs import replace
 
 from actors.vault.ports import Drop, KekRow, Put, Row, SecretRow, StaleRow, VaultStore
-from storage.vault_files import VaultFiles, VaultMemory
+from storage.vault_files import RotationTurn, VaultFiles, VaultMemory
 
 KEK = KekRow("t", "e", "t/e", 1, "active", "local", b"blob", 1.0)
 SECRET = SecretRow("t", "e", "p", "n", 1, "active", b"record", 1.0, "op", ("h",))
@@ -103,6 +103,16 @@ async def test_a_damaged_file_is_an_error_and_not_an_empty_vault(
         path.write_bytes(data[:size])
         with pytest.raises(OSError, match="damaged"):
             await store.load()
+
+
+def test_one_worker_rotates_and_another_takes_over(tmp_path: Path) -> None:
+    first, second = RotationTurn(tmp_path), RotationTurn(tmp_path)
+    assert (first.ours, second.ours) == (True, False)
+    first.close()
+    second.close()
+    third = RotationTurn(tmp_path)
+    assert third.ours
+    third.close()
 
 
 def test_rows_show_no_record() -> None:

@@ -21,6 +21,8 @@ from tests.actors.vault.kms_servers import ask, free_port, process, until_up, ve
 from wire.sigv4 import KeySigner, Unsigned
 from wire.sigv4 import sign as sign_aws
 
+# The first run makes the servers' environment, from the lock file.
+pytestmark = pytest.mark.timeout(900)
 MEMORY = LockedMemory()
 OPENED: list[Transport] = []
 
