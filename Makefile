@@ -44,9 +44,10 @@ fmt: $(VENV)/.dev ## Format, and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.runtime ## Write the generated pages of docs/ anew
+docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	$(BIN)/stagedoor settings --format markdown > docs/settings.md
 	$(BIN)/python -m wire.field_policies > docs/dialects-fields.md
+	$(BIN)/python -m tests.recorded.matrix > docs/dialects.md
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew
 	$(COMPILE) --upgrade --output-file=requirements/runtime.lock pyproject.toml

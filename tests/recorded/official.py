@@ -84,10 +84,13 @@ def ask(client: str, how: Ask, http: httpx2.Client) -> Told | Raised:
 def reading_of(family: str, held: Any) -> Reading:
     """Read what a client holds, as a recording of its dialect is read."""
     if isinstance(held, list):
-        file = "response.sse"
         body = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in held)
-    else:
-        file, body = "response.json", json.dumps(held).encode()
+        return reading_of_body(family, body, streamed=True)
+    return reading_of_body(family, json.dumps(held).encode(), streamed=False)
+
+
+def reading_of_body(family: str, body: bytes, streamed: bool) -> Reading:
+    """Read an answer of the gateway's as a recording of its dialect is read."""
     return read(
         Case(
             name="told/by-a-client",
@@ -98,7 +101,7 @@ def reading_of(family: str, held: Any) -> Reading:
             url=None,
             status=200,
             body=body,
-            response_file=file,
+            response_file="response.sse" if streamed else "response.json",
             request=None,
             request_headers={},
             response_headers={},
