@@ -37,7 +37,7 @@ def test_more_streams_than_files_is_an_error_that_says_what_to_do() -> None:
 
 
 def test_every_pair_of_dialects_is_measured() -> None:
-    """Whether a cell is over its bound depends on the machine: only the table counts."""
+    """Whether a cell is over its bound depends on the machine."""
     ran = run("bench.dialects", "--rounds", "1", "--json")
     cells: Any = msgspec.json.decode(ran.stdout)
     assert len({(cell["provider"], cell["client"]) for cell in cells}) == 50
