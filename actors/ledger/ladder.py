@@ -14,8 +14,6 @@ from typing import Final
 from actors.ledger.caps import Book
 from actors.ledger.messages import Rung, Standing, Thrift
 
-RUNGS_MAX: Final = 16  # Each may be tried by one request: a bound of its plans.
-
 # Of a site with a degrade cap and no ladder of its own.
 LADDER_DEFAULT: Final = (
     Rung("cheaper", 80, prefer_cheap=True),

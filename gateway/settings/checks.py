@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from gateway.settings.config import Config
 from gateway.settings.keys import SiteKey
+from gateway.settings.money import RUNGS_MAX
 from gateway.settings.server import Found
 
 Where = Callable[[object], str]
@@ -119,6 +120,8 @@ def _ladders(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
     """A step's model is there, and its site may use it."""
     names = {model.name for model in config.models} | set(declared)
     for site in config.sites:
+        if len(site.ladder) > RUNGS_MAX:
+            yield f"{where(site)}.ladder", f"has more than {RUNGS_MAX} steps"
         for rung in site.ladder:
             here = f"{where(rung)}.model"
             if not rung.model:

@@ -31,6 +31,7 @@ CAP_NAME: Final = values.text(
 COVERED: Final = values.text(
     "name or pattern with * and ?", r"[A-Za-z0-9._:/@*?-]{1,192}"
 )
+RUNGS_MAX: Final = 16  # One request may be planned once for each.
 PERCENT: Final = values.integer(1, 100)
 RATE: Final = values.integer(1, 1_000_000_000)
 TOKENS: Final = values.integer(1, 100_000_000)
