@@ -200,7 +200,8 @@ def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:
 def _federation(given: FederationConfig) -> Federation | None:
     if not given.exchange:
         return None
-    fields = tuple(field.partition("=")[::2] for field in given.fields)
+    pairs = (field.partition("=") for field in given.fields)
+    fields = tuple((name, value) for name, _, value in pairs)
     return Federation(
         given.exchange,
         given.url,

@@ -68,7 +68,7 @@ class System:
         self._failure: SystemFailed | None = None
         self._interrupt: BaseException | None = None
         self.timers = Timers(self)
-        # As trio.current_time(), without its three layers: it is read 20 times a request.
+        # As trio.current_time(), without its layers: it is read 20 times a request.
         self.clock: Callable[[], float] = trio.lowlevel.current_clock().current_time
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Whose tokenizer a model has, and how far a count with OpenAI's is from it. Pure.
 
-Factors and errors were measured (docs/decisions/0007-tokens-in-pieces.md): on 795 texts in
-eleven languages and code for the factors, on recorded requests with their reported
+Factors and errors were measured (docs/decisions/0007-tokens-in-pieces.md): on 795 texts
+in eleven languages and code for the factors, on recorded requests with their reported
 usage for what chat templates and tools add. `error` is a bound, not a mean: of
 `tokens * (1 + error)` a hold must be able to live.
 """
