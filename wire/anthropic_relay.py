@@ -152,6 +152,7 @@ class AnthropicRelay(SseRelay):
         if usage is not None:
             self._usage = merge_usage(self._usage, usage)
             reading.usage = usage_of(self._usage)
+            reading.service = usage.service_tier
 
     def at_end(self, tail: bytes, reading: Reading) -> bytes:
         """See `SseRelay.at_end`. A last event may lack its blank line."""
@@ -224,6 +225,7 @@ def relay_response(
         _start(block, reading)
     if seen.usage is not None:
         reading.usage = usage_of(seen.usage)
+        reading.service = seen.usage.service_tier
     if seen.stop_reason is not None:
         reading.finish = STOP_REASONS.get(seen.stop_reason, "stop")
     return reading

@@ -168,6 +168,7 @@ class Reading(Struct):
             stream; role-only chunks, empty deltas, pings and filter results do not.
         output_chars: model output relayed in `out`, for metering.
         usage: the last absolute usage seen, or None.
+        service: the service that the provider says it gave ("default", "flex", …).
         finish: the provider's answer ended for this reason (the last choice's).
         fault: an error event, or broken grammar. Its bytes are never in `out`: the
             caller decides between the next candidate and `wire.relay.failure`. Where
@@ -180,6 +181,7 @@ class Reading(Struct):
     content: bool = False
     output_chars: int = 0
     usage: Usage | None = None
+    service: str | None = None
     finish: FinishReason | None = None
     fault: Fault | None = None
     done: bool = False

@@ -177,6 +177,7 @@ class Translated:
             reading.output_chars += output_chars(event)
         completion = fold(events)
         reading.usage = completion.usage
+        reading.service = completion.start.service_tier
         for choice in completion.choices:
             if choice.finish is not None:
                 reading.finish = choice.finish.reason

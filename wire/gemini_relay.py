@@ -113,7 +113,9 @@ class _Seen:
         if feedback is not None and feedback.blockReason and not chunk.candidates:
             self.closed.add(0)
             reading.finish = "content_filter"
-        usage = usage_of(chunk.usageMetadata) if chunk.usageMetadata else None
+        counts = chunk.usageMetadata
+        usage = usage_of(counts) if counts else None
+        reading.service = counts.serviceTier if counts else None
         if usage is not None:
             self.usage = reading.usage = usage
         return True

@@ -173,7 +173,11 @@ def edit(fields: dict[str, Any], head: Head, row: Flavour, target: Target) -> No
     legacy = {"max_tokens", "max_completion_tokens"} - {row.max_tokens}
     for name in legacy & fields.keys():
         value = fields.pop(name)
-        fields.setdefault(row.max_tokens, value)
+        if row.max_tokens in fields and head.max_output_tokens is not None:
+            # Two bounds, or one and a null: the one that money was held for counts.
+            fields[row.max_tokens] = head.max_output_tokens
+        else:
+            fields.setdefault(row.max_tokens, value)
     choice = fields.get("tool_choice")
     if isinstance(choice, Raw) and bytes(choice) == b'"required"':
         fields["tool_choice"] = row.tool_choice_required

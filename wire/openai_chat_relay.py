@@ -86,6 +86,7 @@ class ChatRelay(SseRelay):
         if chunk.error != NULL and decode_any(chunk.error):
             reading.fault = classify_event(self._flavour.name, data, source=self.source)
             return b""
+        reading.service = chunk.service_tier
         choices = chunk.choices
         if choices:
             for choice in choices:
@@ -243,6 +244,7 @@ def relay_chat_response(
     if reading.fault is not None:
         reading.done = False
         return reading
+    reading.service = chunk.service_tier
     counts = decode_object(chunk.usage_anywhere())
     if counts:
         reading.usage = from_openai(counts)

@@ -120,6 +120,7 @@ class ResponsesRelay(SseRelay):
 
     def _end(self, snapshot: Snapshot, reading: Reading) -> None:
         reading.usage = usage_of(snapshot)
+        reading.service = snapshot.service_tier
         reading.finish = finish_of(snapshot, self._calls)[0]
         reading.done = True
 
@@ -200,6 +201,7 @@ def relay_response(body: bytes, source: str, *, model: str | None = None) -> Rea
     )
     reading = Reading(out=body, content=True, done=True, events=1)
     reading.usage = usage_of(snapshot)
+    reading.service = snapshot.service_tier
     # A background answer is not finished yet: it is fetched again later.
     if snapshot.status not in {"queued", "in_progress"}:
         reading.finish = finish_of(snapshot, calls)[0]

@@ -21,7 +21,7 @@ from wire.dialect import (
     malformed,
     truncated,
 )
-from wire.events import Event, Fault, Finish, FinishReason, Usage, is_content
+from wire.events import Event, Fault, Finish, FinishReason, Start, Usage, is_content
 from wire.events import output_chars as chars_of
 from wire.jsontext import JSON_ERRORS
 from wire.sse import SseError, SseSplitter
@@ -270,6 +270,8 @@ class Translation:
             elif isinstance(event, Finish):
                 reading.finish = event.reason
                 self._open.discard(event.choice)
+            elif isinstance(event, Start):
+                reading.service = event.service_tier
             elif isinstance(event, Fault):
                 reading.fault = event
                 self._ended = True

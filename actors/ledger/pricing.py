@@ -12,6 +12,9 @@ from actors.ledger.messages import Price
 from wire.events import Usage
 
 TOKENS_PER_MTOK: Final = 1_000_000
+UNTOLD: Final = frozenset(
+    {"", "auto", "unspecified"}
+)  # Says nothing of what was given.
 
 
 def for_service(price: Price, service: str | None) -> Price:
@@ -125,6 +128,18 @@ def to_hold(price: Price, service: str | None) -> Price:
     asked = for_service(price, service)
     dearer = asked.output_nanousd_per_mtok > price.output_nanousd_per_mtok
     return asked if dearer else price
+
+
+def served(price: Price, asked: str | None, told: str | None) -> Price:
+    """The price to charge: of the service that the provider says it gave.
+
+    What a client asks for is not always what it gets, and not everybody tells: then it
+    is charged as it was held. Nobody gets a cheaper service by asking for it.
+    """
+    service = "" if told is None else told.lower().removeprefix("service_tier_")
+    if service in UNTOLD:
+        return to_hold(price, asked)
+    return for_service(price, service)
 
 
 def _reachable(price: Price, prompt_tokens_max: int) -> Iterator[Price]:

@@ -437,7 +437,7 @@ class Stream(Actor):
         inquiry = self.inquiry
         bills = [attempt.bill for attempt in self.attempts]
         last = self.current  # Of two that raced: the one that answered.
-        usage = last.relayed.usage or last.bill.usage if last is not None else None
+        usage = last.bill.usage or last.relayed.usage if last is not None else None
         first_at = last.first_content_at if last is not None else None
         return RequestRecord(
             request_id=inquiry.request_id,

@@ -18,7 +18,7 @@ import trio
 
 from actors.auditor.messages import AttemptRecord
 from actors.ledger.messages import Hold, HoldRefused, Meter, Settle, TakeHold
-from actors.ledger.pricing import cost, for_service, to_hold
+from actors.ledger.pricing import cost, served, to_hold
 from actors.provider.messages import (
     OUTCOME_OF_FAULT,
     Admit,
@@ -480,24 +480,35 @@ class Attempt:
             return "cancelled" if self.phase == "queue" else "slow"
         return OUTCOME_OF_FAULT[fault.kind]
 
+    def _is_partial(self) -> bool:
+        """Whether a stream was left before its provider had told what it came to."""
+        relayed = self.relayed
+        return self.inquiry.head.stream and (relayed.finish is None or relayed.cut)
+
     def _settle(self, hold: Hold) -> None:
         bill = self.bill
         permit = self.permit
         assert permit is not None
         price = permit.upstream.price(self.candidate.deployment.model)
-        bill.usage = self.relayed.usage
+        relayed = self.relayed
+        bill.usage = relayed.usage
         if bill.usage is None and self.meter.accepted:
             bill.estimated = True
             bill.usage = Usage(
                 prompt=self.meter.prompt_tokens, completion=self.meter.output_tokens
             )
+        elif bill.usage is not None and self._is_partial():
+            # Some say at the start what the prompt was, and only at the end what the
+            # answer was: of one that was left early, what came of it was counted here.
+            counted = self.meter.output_tokens
+            if counted > bill.usage.completion:
+                bill.estimated = True
+                bill.usage = msgspec.structs.replace(bill.usage, completion=counted)
         elif bill.usage is not None:
-            self.prompt.learned(
-                self.candidate.deployment, bill.usage, self.relayed.chars
-            )
+            self.prompt.learned(self.candidate.deployment, bill.usage, relayed.chars)
         if price is not None and bill.usage is not None:
-            served = for_service(price, self.inquiry.head.service_tier)
-            bill.nanousd = cost(served, bill.usage)
+            service = self.inquiry.head.service_tier
+            bill.nanousd = cost(served(price, service, relayed.service), bill.usage)
             if hold.output_tokens_max is not None:
                 bill.overrun_nanousd = max(0, bill.nanousd - hold.nanousd)
         output_tokens = 0 if bill.usage is None else bill.usage.completion

@@ -36,6 +36,7 @@ class Relayed:
     """What came of an attempt so far."""
 
     usage: Usage | None = None
+    service: str | None = None  # As the provider told: what it charges for.
     finish: FinishReason | None = None
     chars: int = 0
     events: int = 0
@@ -218,6 +219,8 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
     relayed = call.relayed
     if reading.usage is not None:
         relayed.usage = reading.usage
+    if reading.service is not None:
+        relayed.service = reading.service
     if reading.finish is not None:
         relayed.finish = reading.finish
     relayed.events += reading.events
@@ -279,6 +282,7 @@ async def relay_whole(
         return reading.fault
     call.first_content_at = call.now()
     call.relayed.usage = reading.usage
+    call.relayed.service = reading.service
     call.relayed.finish = reading.finish
     call.relayed.chars = reading.output_chars
     call.meter.output_tokens = (
