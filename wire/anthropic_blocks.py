@@ -6,7 +6,6 @@ Anthropic client, so its blocks keep what only Anthropic understands.
 """
 
 import base64
-import binascii
 import re
 from typing import Any
 
@@ -142,7 +141,7 @@ def _plain_text(text: str) -> JSON:
 def _decoded(data: str, where: str) -> str:
     try:
         return base64.b64decode(data, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # Not ASCII, not base64, not UTF-8: all are one.
         raise ClientError(
             "The file is not base64 of UTF-8 text.", param=where
         ) from None

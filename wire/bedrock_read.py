@@ -9,7 +9,6 @@ Owns: the grammar. Never: HTTP, requests. Never raises on bytes from outside.
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -238,7 +237,7 @@ class ConverseReader:
             if self._state_source == CLAUDE_SOURCE:
                 return blob.decode("ascii")
             return base64.b64encode(blob).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # Not ASCII, not base64, not UTF-8: all are one.
             return "".join(pieces)
 
     def _message_stop(self, payload: Mapping[str, Any]) -> list[Event]:

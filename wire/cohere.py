@@ -6,7 +6,6 @@ that tool is then the only one on offer, and calling is required.
 """
 
 import base64
-import binascii
 from typing import Any, Final
 
 import msgspec
@@ -303,7 +302,7 @@ def _document(part: File, where: str, number: int) -> JSON:
     if not said and part.media_type.startswith("text/"):
         try:
             said = base64.b64decode(part.data, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # Not ASCII, not base64, not UTF-8: all are one.
             raise ClientError(
                 "The file is not base64 of UTF-8 text.", param=where
             ) from None

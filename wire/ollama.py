@@ -6,7 +6,6 @@ tool; a choice of one leaves that one on offer, "none" leaves none.
 """
 
 import base64
-import binascii
 from typing import Any, Final
 
 import msgspec
@@ -288,7 +287,7 @@ def _file(part: File, where: str) -> str:
     if not said and part.media_type.startswith("text/"):
         try:
             said = base64.b64decode(part.data, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # Not ASCII, not base64, not UTF-8: all are one.
             raise ClientError(
                 "The file is not base64 of UTF-8 text.", param=where
             ) from None

@@ -264,7 +264,11 @@ class ResponsesDecoder:
             else:
                 events.append(malformed(self._source, "an event has no type"))
             return
-        self._event(event, data, events)
+        try:
+            self._event(event, data, events)
+        except JSON_ERRORS:
+            # A field that was carried raw, and is not UTF-8 or too deep after all.
+            events.append(malformed(self._source, "an event is not JSON in UTF-8"))
 
     def _event(self, event: StreamEvent, data: bytes, events: list[Event]) -> None:
         place = event.output_index or 0

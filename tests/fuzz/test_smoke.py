@@ -33,3 +33,30 @@ def test_inputs_near_recorded_ones_hold(name: str) -> None:
             TARGETS[name](data)
         except Exception as error:
             raise AssertionError(f"replay with seed={name!r} {number}") from error
+
+
+FOUND = {
+    "a field that nobody knows is not UTF-8": (
+        "request-chat",
+        b'{"model":"m","messages":[{"role":"user","content":"hi"}],"\xe1":1}',
+    ),
+    "an error beside a chunk is not UTF-8": (
+        "answer-mistral",
+        b'{"id":"x","choices":[],"error":{"\xe1":1}}',
+    ),
+    "an item of a stream is not UTF-8": (
+        "stream-responses",
+        b'data: {"type":"response.output_item.added","item":{"\xd9":1}}\n\n',
+    ),
+    "base64 is not ASCII": (
+        "request-gemini",
+        b'{"contents":[{"role":"user","parts":[{"inlineData":{"mimeType":'
+        b'"text/plain","data":"\xc3\xa9"}}]}]}',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_fuzzing_found_holds(name: str) -> None:
+    target, data = FOUND[name]
+    TARGETS[target](data)
