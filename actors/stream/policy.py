@@ -111,8 +111,9 @@ def next_step(
         return Final(fault)
     tried = {failure.candidate for failure in failures}
     too_small = _largest_that_failed(candidates, failures)
+    refused_for = _refused_for(failures)
     for index, candidate in enumerate(candidates):
-        if index not in tried and _may_follow(candidate, fault, too_small):
+        if index not in tried and _may_follow(candidate, refused_for, too_small):
             return Step(index)
     if content:
         return Final(fault)
@@ -131,16 +132,25 @@ def next_step(
     return Final(tell_client(failures))
 
 
-def _may_follow(candidate: Candidate, fault: Fault, too_small: int) -> bool:
-    """Whether this candidate may try after that fault."""
-    if fault.code in CONTENT_CODES:
+def _refused_for(failures: Sequence[Failure]) -> Literal["content", "context", ""]:
+    """What is wrong with the request itself, for some: that does not pass again.
+
+    So when one of those that are kept for it is down, the others of them still follow.
+    """
+    if any(failure.fault.code in CONTENT_CODES for failure in failures):
+        return "content"
+    too_long = any(failure.fault.kind == "context" for failure in failures)
+    return "context" if too_long else ""
+
+
+def _may_follow(candidate: Candidate, refused_for: str, too_small: int) -> bool:
+    """Whether this candidate may try after what was said of the request so far."""
+    if refused_for == "content":
         return candidate.on == "content"
     window = candidate.window_tokens
     if too_small and window is not None and window <= too_small:
         return False
-    if candidate.on == "context":
-        return fault.kind == "context"
-    return candidate.on == "any"
+    return candidate.on in {"any", refused_for}
 
 
 def _largest_that_failed(

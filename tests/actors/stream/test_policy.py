@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import cycle, islice
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,8 +65,9 @@ def test_a_stream_always_ends_and_keeps_to_its_bounds(
         retries += step.retry
         chosen = candidates[step.candidate]
         if failures and chosen.on != "any":
-            last = failures[-1].fault
-            assert last.kind == "context" or last.code == "content_filter"
+            said = {failure.fault.code for failure in failures}
+            kinds = {failure.fault.kind for failure in failures}
+            assert "context" in kinds or "content_filter" in said
         assert 0.0 <= step.pause_s <= 20.0
         failures.append(Failure(step.candidate, one))
     else:
@@ -137,3 +139,21 @@ def test_retries_never_exceed_the_budget(steps: list[tuple[float, int]]) -> None
             taken += budget.take(now)
         allowed = SAVED_MAX + RETRY_SHARE * requests + TRICKLE_PER_S * now
         assert taken <= allowed + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("on", "refusal"),
+    [
+        ("content", fault("client", code="content_filter")),
+        ("context", fault("context")),
+    ],
+)
+@pytest.mark.parametrize("outage", ["throttle", "transient", "key"])
+def test_the_next_of_those_kept_for_a_refusal_follows_when_the_first_is_down(
+    on: str, refusal: Fault, outage: FaultKind
+) -> None:
+    """That one of them is down does not make the prompt shorter or tamer."""
+    candidates = [candidate(), candidate("1", on=on), candidate("2", on=on)]
+    failures = [Failure(0, refusal), Failure(1, fault(outage))]
+
+    assert next_step(candidates, failures, Random(1)) == Step(2)
