@@ -6,6 +6,7 @@ python -m tests.recorded.matrix > docs/dialects.md
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import attrs
@@ -89,13 +90,10 @@ def page() -> str:
     lines = [HEAD, _row("Provider", *CONVERSATIONS), _rule(len(CONVERSATIONS) + 1)]
     by = {(cell.kind, cell.client, cell.name): cell for cell in cells()}
     for kind in kinds():
-        marks = []
-        for name in CONVERSATIONS:
-            known = [by[kind, client, name].known for client in CLIENTS]
-            # The Responses alone may lack a word; the mark is that of the others.
-            said = [one for one in known if one != "not expressible"]
-            best: Known = "not expressible" if not said else said[0]
-            marks.append(MARKS["recorded" if "recorded" in said else best])
+        marks = [
+            MARKS[_best(by[kind, one, name].known for one in CLIENTS)]
+            for name in CONVERSATIONS
+        ]
         lines.append(_row(f"`{kind}`", *marks))
     lines += [PAIRS, _row("In \\ out", *[f"`{kind}`" for kind in kinds()])]
     lines.append(_rule(len(kinds()) + 1))
@@ -107,6 +105,12 @@ def page() -> str:
         lines.append(_row(NAMES[client], *counts))
     lines.append(TAIL)
     return "\n".join(lines)
+
+
+def _best(known: Iterable[Known]) -> Known:
+    """The best knowledge that any client's dialect leads to."""
+    found = set(known)
+    return next(one for one in MARKS if one in found)
 
 
 def _row(*values: str) -> str:

@@ -203,7 +203,7 @@ def ask_gemini(how: Ask, http: httpx2.Client) -> Told:
     """Google's."""
     options = types.HttpOptions(
         base_url=how.base_url,
-        httpx_client=http,  # type: ignore[arg-type]
+        httpx_client=http,
     )
     client = genai.Client(api_key=KEY, vertexai=False, http_options=options)
     try:

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -93,7 +93,7 @@ def _kind(kind: str, client: str) -> str:
 @contextmanager
 def serving(
     folder: Path, pairs: list[Pair], held: Pair | None = None
-) -> Iterator[Served]:
+) -> Generator[Served]:
     """Run both around the body. The pair `held` stops halfway, as model "held"."""
     named = {f"m{at}": pair for at, pair in enumerate(pairs)}
     if held is not None:

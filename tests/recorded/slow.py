@@ -68,7 +68,7 @@ def _data(body: Any) -> bytes:
 
 
 def _named(body: Any) -> bytes:
-    return b"event: " + body["type"].encode() + b"\n" + _data(body)
+    return f"event: {body['type']}\n".encode() + _data(body)
 
 
 def _chat() -> Spoken:
@@ -101,7 +101,7 @@ def _anthropic() -> Spoken:
         return _named({"type": "content_block_delta", "index": index, "delta": body})
 
     usage = {"input_tokens": 1, "output_tokens": 1}
-    message = {"id": "m", "type": "message", "role": "assistant", "model": "m",
+    message: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "m",
                "content": [], "stop_reason": None, "stop_sequence": None,
                "usage": usage}  # fmt: skip
     use = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}

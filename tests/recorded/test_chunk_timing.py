@@ -41,9 +41,8 @@ async def test_a_word_a_second_arrives_a_word_a_second(
         while piece := await call.chunk():
             arrived.append((round(trio.current_time() - started), piece))
 
-    expected = list(WORDS)
-    if spoken.has_call and client in TELLS_PIECES:
-        expected += ARGUMENTS
+    pieces = ARGUMENTS if spoken.has_call and client in TELLS_PIECES else ()
+    expected: list[str] = [*WORDS, *pieces]
     for second, word in enumerate(expected, start=1):
         if not word.isalpha():
             continue  # Quotes and braces are escaped, differently by dialect.

@@ -8,7 +8,7 @@ content type and framing; neither reads what it is asked, but they keep it for t
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def loopback(
     recordings: Mapping[str, Case], held: Iterable[str] = ()
-) -> Iterator[LoopbackUpstream]:
+) -> Generator[LoopbackUpstream]:
     """Serve recordings by slug: chunked, a write a piece, kept alive."""
     handler = type("Handler", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
