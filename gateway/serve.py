@@ -355,8 +355,19 @@ async def _sweep(gateway: Gateway) -> None:
 
 
 async def _follow(source: Source, reload: trio.MemorySendChannel[None]) -> None:
-    async for _ in changes(source.path):
-        _ask_for(reload)
+    async with trio.open_nursery() as nursery:
+        started = trio.Event()
+        nursery.start_soon(_look_again, started, reload)
+        async for _ in changes(source.path, started=started):
+            _ask_for(reload)
+
+
+async def _look_again(
+    started: trio.Event, reload: trio.MemorySendChannel[None]
+) -> None:
+    """What was written between the load and the watch is no event of the watch."""
+    await started.wait()
+    _ask_for(reload)
 
 
 def _ask_for(reload: trio.MemorySendChannel[None]) -> None:
