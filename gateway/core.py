@@ -15,6 +15,7 @@ import attrs
 import httpx
 import trio
 
+from actors.auditor.messages import Attest
 from actors.auditor.ports import AuditBook, Journal
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
@@ -33,6 +34,7 @@ from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
 from actors.vault.signatures import NonceStore
 from gateway import assembly
+from gateway.admin_events import reloaded
 from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
 from gateway.keysafe import rules_of
@@ -65,7 +67,8 @@ class Gateway:
 
         Requests under way finish as they began: with their plan, their upstream and
         their hold. Two at once take turns. Raises AskError when an actor could not be
-        told; the next reload then does what this one left.
+        told; the next reload then does what this one left. Raises AuditUnavailable,
+        and changes nothing, when the audit log cannot say that it happened.
         """
         async with self._turn:
             await self._reload(config)
@@ -86,6 +89,9 @@ class Gateway:
         log = self.gate.logs.log
         for change in changed.restart:
             log.warning("reload.needs_restart", setting=change.path)
+        # Before it is done, as all that must not happen unrecorded.
+        for event in reloaded(changed):
+            await self.tree.auditor.ask(Attest(event))
         if not changed.live:
             return
         old = {provider.name: provider for provider in self.config.providers}

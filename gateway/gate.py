@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from actors.auditor.messages import RequestRecord
@@ -18,8 +19,16 @@ from actors.keeper.messages import Answered
 from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
 from actors.provider.messages import ReportVitals, Vitals
 from actors.router.tokens.counter import Counter
+from actors.vault.messages import CountVault
 from gateway.logs import Logs
-from gateway.metrics import CapGauges, Gauges, Metrics, ProviderGauges
+from gateway.metrics import (
+    AuditGauges,
+    CapGauges,
+    Gauges,
+    Metrics,
+    ProviderGauges,
+    VaultGauges,
+)
 from gateway.settings.config import Config
 from gateway.sites import Sites
 from runtime import AskError, Ref
@@ -33,6 +42,8 @@ if TYPE_CHECKING:
     from actors.stream.actor import Streams
 
     Lookup = Callable[[str], Ref[Any] | None]
+
+SCRAPE_WAIT_S: Final = 1.0  # A scrape has about ten; the rest of it must fit too.
 
 OPERATION: Final = "chat"  # OpenTelemetry's gen_ai.operation.name.
 
@@ -246,6 +257,7 @@ class Gate:
             for name, vitals in (await self.vitals()).items()
         }
         accounts = await self.ledger.ask(ReportAccounts())
+        vault = await self._vault_gauges()
         self._gauges = Gauges(
             streams_open=sum(account.in_flight for account in accounts),
             sites_in_flight={a.site: a.in_flight for a in accounts},
@@ -262,5 +274,32 @@ class Gate:
                 )
                 for one in await self.ledger.ask(ReportCaps())
             ),
+            audit=self._audit_gauges(),
+            vault=vault,
         )
         return await self.metrics.scrape(accept)
+
+    def _audit_gauges(self) -> AuditGauges | None:
+        """From the book itself: it is there while its actor is not."""
+        book = self.book
+        if book is None:
+            return None
+        return AuditGauges(
+            entries=book.log.size,
+            published=book.log.published,
+            witnessed=book.witnessed,
+            waiting=len(book.log.pending),
+            troubled=bool(book.trouble or book.publish_trouble or book.disowned),
+            disowned=bool(book.disowned),
+        )
+
+    async def _vault_gauges(self) -> VaultGauges | None:
+        """None while it does not answer: a scrape must not wait for a restart."""
+        vault = self._lookup("vault")
+        if vault is None:
+            return None
+        try:
+            counts = await vault.ask(CountVault(), timeout_s=SCRAPE_WAIT_S)
+        except AskError:
+            return None
+        return VaultGauges(**msgspec.structs.asdict(counts))

@@ -19,6 +19,7 @@ from actors.vault.desk import Desk
 from actors.vault.lending import Lender
 from actors.vault.messages import (
     Acquire,
+    CountVault,
     Deliver,
     DeliveryKey,
     KeyRefused,
@@ -34,6 +35,7 @@ from actors.vault.messages import (
     SetKeys,
     Shred,
     Signer,
+    VaultCounts,
     VaultRefused,
     VaultReport,
     VerifySigned,
@@ -103,6 +105,7 @@ class Vault(Actor):
         Shred,
         VerifySigned,
         ReportVault,
+        CountVault,
         TallyDue,
         SweepDue,
         FollowDue,
@@ -282,6 +285,22 @@ class Vault(Actor):
     def report(self, _msg: ReportVault) -> Deferred[VaultReport]:
         """How it stands; asks the KMS how it is."""
         return self._later(KeyScope("*"), self._report)
+
+    @answers(CountVault)
+    def count(self, _msg: CountVault) -> VaultCounts:
+        """Its numbers."""
+        overdue, failing = self.desk.rotations()
+        return VaultCounts(
+            secrets=len(self.safe.holdings.secrets),
+            leases=self.lender.live,
+            grants=len(self.lender.book),
+            keks_cached=len(self.safe.keks),
+            rotation_overdue=overdue,
+            rotation_failing=failing,
+            locked_bytes=self.cell.memory.held_bytes,
+            leases_granted=self.cell.leases_granted,
+            leases_refused=self.cell.leases_refused,
+        )
 
     async def _report(self) -> VaultReport:
         fault = ""

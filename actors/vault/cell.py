@@ -31,6 +31,7 @@ class VaultCell:
     make_federated: Callable[[Federation], Federated] | None = None
     nonces: NonceStore | None = None  # None: of this process only.
     leases_granted: int = 0
+    leases_refused: int = 0
 
     @property
     def memory(self) -> LockedMemory:

@@ -169,6 +169,11 @@ class Desk:
             rotation=self._rotation(row, rotation),
         )
 
+    def rotations(self) -> tuple[int, int]:
+        """How many keys are overdue, and how many rotations fail."""
+        told = [self.facts(row).rotation for row in self._safe.holdings.live.values()]
+        return told.count("overdue"), sum("failing" in one for one in told)
+
     async def allow_rotation(self, msg: RotateSecret) -> None:
         """Whether this principal may begin a rotation. Raises VaultRefused."""
 

@@ -49,6 +49,10 @@ class KekCache:
     def __repr__(self) -> str:
         return f"<KekCache {len(self._held)} of {self.limits.ttl_s:g} s>"
 
+    def __len__(self) -> int:
+        """How many are held."""
+        return len(self._held)
+
     def get(self, kek_id: str, version: int, now: float) -> Kek | None:
         """One use of the KEK, if it still may be used."""
         held = self._held.get((kek_id, version))

@@ -356,6 +356,7 @@ class Lender:
 
     def _refused(self, key: GrantKey, word: str, why: str) -> LeaseRefused:
         """The refusal to raise; it is counted for the log, many in one event."""
+        self.cell.leases_refused += 1
         if self.book.refuse(key, word):
             self.ctx.tell_at(self.ctx.now() + TALLY_S, self._tally)
         return LeaseRefused(key.scope, why)

@@ -84,8 +84,12 @@ class LockedMemory:
         self.kind: Kind = "memfd_secret" if secret else "mlock"
 
     def __repr__(self) -> str:
-        held = len(self._chunks) * CHUNK_BYTES
-        return f"<LockedMemory {self.kind} {held}/{self._bytes_max} bytes>"
+        return f"<LockedMemory {self.kind} {self.held_bytes}/{self._bytes_max} bytes>"
+
+    @property
+    def held_bytes(self) -> int:
+        """What is mapped, in use or not."""
+        return len(self._chunks) * CHUNK_BYTES
 
     def take(self, size: int) -> LockedBytes:
         """A slot of zeros for `size` bytes. Raises LockedMemoryFull, ValueError."""

@@ -4,7 +4,22 @@ The hot path takes one handle (`Metrics.traffic`, a dict lookup) and records onc
 (`Traffic.record`): together under 1 µs.
 """
 
-from gateway.metrics.counts import CapGauges, Gauges, ProviderGauges, Traffic
+from gateway.metrics.counts import (
+    AuditGauges,
+    CapGauges,
+    Gauges,
+    ProviderGauges,
+    Traffic,
+    VaultGauges,
+)
 from gateway.metrics.registry import Metrics
 
-__all__ = ["CapGauges", "Gauges", "Metrics", "ProviderGauges", "Traffic"]
+__all__ = [
+    "AuditGauges",
+    "CapGauges",
+    "Gauges",
+    "Metrics",
+    "ProviderGauges",
+    "Traffic",
+    "VaultGauges",
+]

@@ -189,6 +189,33 @@ class CapGauges:
 
 
 @attrs.frozen
+class AuditGauges:
+    """The audit log as it is now."""
+
+    entries: int
+    published: int
+    witnessed: int
+    waiting: int
+    troubled: bool
+    disowned: bool
+
+
+@attrs.frozen
+class VaultGauges:
+    """The vault as it is now; the last three count since the process began."""
+
+    secrets: int
+    leases: int
+    grants: int
+    keks_cached: int
+    rotation_overdue: int
+    rotation_failing: int
+    locked_bytes: int
+    leases_granted: int
+    leases_refused: int
+
+
+@attrs.frozen
 class Gauges:
     """The gateway as it is now."""
 
@@ -200,3 +227,5 @@ class Gauges:
     )
     log: LogStatistics | None = None
     caps: tuple[CapGauges, ...] = ()
+    audit: AuditGauges | None = None
+    vault: VaultGauges | None = None  # None: it is not running now.

@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from gateway.logs import LogStatistics
+from gateway.metrics import keeping
 from gateway.metrics.counts import (
     PROVIDER_STATES,
     CapGauges,
@@ -62,6 +63,10 @@ class Snapshot(Collector):
         yield from self._now()
         if self.gauges.log is not None:
             yield from _log(self.gauges.log)
+        if self.gauges.audit is not None:
+            yield from keeping.audit(self.gauges.audit)
+        if self.gauges.vault is not None:
+            yield from keeping.vault(self.gauges.vault)
 
     def _histograms(self) -> Iterator[Metric]:
         names = (

@@ -1,0 +1,60 @@
+"""The families of what is kept: the audit log and the vault. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+)
+
+from gateway.metrics.counts import AuditGauges, VaultGauges
+
+
+def audit(now: AuditGauges) -> Iterator[Metric]:
+    """How the log stands. Alert on trouble, disowned, and a growing unpublished."""
+    for name, doc, value in (
+        (
+            "published_entries",
+            "Entries under the checkpoint readers see.",
+            now.published,
+        ),
+        ("witnessed_entries", "Entries under what a witness signed.", now.witnessed),
+        ("unpublished_entries", "Not there yet.", max(0, now.entries - now.published)),
+        ("waiting_entries", "Not on disk yet.", now.waiting),
+        ("trouble", "1 while the log cannot be written or published.", now.troubled),
+        ("disowned", "1 after a witness refused it: nothing is served.", now.disowned),
+    ):
+        yield GaugeMetricFamily(f"stagedoor_audit_{name}", doc, value=float(value))
+    yield CounterMetricFamily(
+        "stagedoor_audit_entries", "Entries of the audit log.", value=now.entries
+    )
+
+
+def vault(now: VaultGauges) -> Iterator[Metric]:
+    """How the vault stands. Alert on overdue, failing, and refused leases."""
+    for name, doc, value in (
+        ("secrets", "Keys in the vault, by name.", now.secrets),
+        ("leases", "Keys on loan.", now.leases),
+        ("grants", "Grants in force.", now.grants),
+        ("keks_cached", "Unwrapped keys of tenants.", now.keks_cached),
+        (
+            "rotation_overdue",
+            "Keys that are older than they may be.",
+            now.rotation_overdue,
+        ),
+        ("rotation_failing", "Rotations whose last step failed.", now.rotation_failing),
+        ("locked_bytes", "Locked memory.", now.locked_bytes),
+    ):
+        yield GaugeMetricFamily(f"stagedoor_vault_{name}", doc, value=value)
+    for name, doc, value in (
+        ("leases_granted", "Keys lent.", now.leases_granted),
+        (
+            "leases_refused",
+            "Keys not lent: denied, missing, or the KMS.",
+            now.leases_refused,
+        ),
+    ):
+        yield CounterMetricFamily(f"stagedoor_vault_{name}", doc, value=value)
