@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import attrs
 import msgspec
@@ -299,7 +300,7 @@ class Stream(Actor):
             output_tokens_max=bound,
             needs=inquiry.head.needs,
             stream=inquiry.head.stream,
-            affinity=hash(inquiry.head.prefix),
+            affinity=crc32(inquiry.head.prefix),
             thrift=standing.thrift,
         )
 

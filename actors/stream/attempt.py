@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import attrs
 import httpx
@@ -440,7 +441,7 @@ class Attempt:
                     total_s=now - self.sent_at,
                     cached_tokens=usage.cached if usage is not None else 0,
                     in_flight=self.candidate.in_flight,
-                    affinity=hash(self.inquiry.head.prefix),
+                    affinity=crc32(self.inquiry.head.prefix),
                     model=self.plan.model,
                     streamed=self.inquiry.head.stream,
                 )
