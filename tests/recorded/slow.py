@@ -101,9 +101,16 @@ def _anthropic() -> Spoken:
         return _named({"type": "content_block_delta", "index": index, "delta": body})
 
     usage = {"input_tokens": 1, "output_tokens": 1}
-    message: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "m",
-               "content": [], "stop_reason": None, "stop_sequence": None,
-               "usage": usage}  # fmt: skip
+    message: dict[str, Any] = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
     use = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
 
     def start(index: int, block: Any) -> bytes:
