@@ -12,8 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from random import Random
 from typing import Final, TypeVar
 
+import attrs
 import trio
 
 from actors.router.messages import Deployment
@@ -59,12 +61,15 @@ class Counter:
         routes: Mapping[str, tuple[Deployment, ...]] | None = None,
         *,
         clock: Callable[[], float] = time.perf_counter,
+        rng: Random | None = None,
     ) -> None:
         assert encodings, "a counter needs an encoding"
         self._encodings = dict(encodings)
         self._yardsticks = dict(yardsticks or {})
         self._routes = dict(routes or {})
         self._clock = clock
+        self._rng = rng or Random()  # noqa: S311 - where to sample, no secret
+        self._needs: dict[str, _Need] = {}
         self._corrections: dict[Deployment, Correction] = {}
         self._chars_per_token: dict[Deployment, float] = {}
         self._limiter: trio.CapacityLimiter | None = None
@@ -82,6 +87,7 @@ class Counter:
         """Count for these deployments from now on. What was learned stays."""
         self._yardsticks = dict(yardsticks)
         self._routes = dict(routes)
+        self._needs.clear()
 
     # -- counting --------------------------------------------------------------
 
@@ -89,21 +95,24 @@ class Counter:
         self, dialect: ClientDialect, body: bytes, headers: Headers, model: str
     ) -> Tally | None:
         """Count a client's request for this model; None where it cannot be read."""
-        names = self._needed(model)
+        need = self._needed(model)
         if len(body) > BODY_INLINE_BYTES_MAX:
             return await self._in_thread(
-                partial(self._tally_body, dialect, body, headers, names)
+                partial(self._tally_body, dialect, body, headers, need)
             )
         content = content_of(dialect, body, headers)
-        return None if content is None else await self._tally(content, names)
+        return None if content is None else await self._tally(content, need)
 
     async def tally_request(self, request: ChatRequest) -> Tally:
         """Count a parsed request with every encoding there is."""
-        return await self._tally(of_request(request), self._all)
+        return await self._tally(of_request(request), _Need(self._all))
 
-    async def _tally(self, content: Content, names: frozenset[EncodingName]) -> Tally:
+    async def _tally(self, content: Content, need: _Need) -> Tally:
+        names = need.encodings
         if content.chars <= text.PIECE_CHARS_MAX:
             return tally(content, self._counts(names))
+        if not need.exact and _is_sampled(content):
+            return self._sampled(content, names)
         if len(names) == 1:
             (name,) = names
             return await self._tally_in_turns(content, name)
@@ -125,24 +134,55 @@ class Counter:
         dialect: ClientDialect,
         body: bytes,
         headers: Headers,
-        names: frozenset[EncodingName],
+        need: _Need,
     ) -> Tally | None:
         content = content_of(dialect, body, headers)
-        return None if content is None else tally(content, self._counts(names))
+        if content is None:
+            return None
+        if not need.exact and _is_sampled(content):
+            return self._sampled(content, need.encodings)
+        return tally(content, self._counts(need.encodings))
+
+    def _sampled(self, content: Content, names: frozenset[EncodingName]) -> Tally:
+        """An estimate of what could only be estimated: in samples, whatever its size.
+
+        Tools are few and read whole: their samples would be too short.
+        """
+        found = {
+            name: text.sampled(self._encodings[name], content.texts, self._rng)
+            for name in names
+        }
+        schemas = self._counts(names)
+        return tallied(
+            content,
+            text={name: tokens for name, (tokens, _) in found.items()},
+            tools={
+                name: sum(map(count_of, content.tools))
+                for name, count_of in schemas.items()
+            },
+            sampled_error=max(error for _, error in found.values()),
+        )
 
     def _counts(
         self, names: Iterable[EncodingName]
     ) -> dict[EncodingName, Callable[[str], int]]:
         return {name: partial(text.count, self._encodings[name]) for name in names}
 
-    def _needed(self, model: str) -> frozenset[EncodingName]:
-        """The encodings that this model's deployments count with."""
-        found = {
-            self._yardsticks.get(one, DEFAULT).family.encoding
-            for one in self._routes.get(model, ())
-        }
-        loaded = self._all & found
-        return loaded or self._all & {BASE} or self._all
+    def _needed(self, model: str) -> _Need:
+        """What this model's deployments count with."""
+        need = self._needs.get(model)
+        if need is not None:
+            return need
+        routes = self._routes.get(model, ())
+        families = [self._yardsticks.get(one, DEFAULT).family for one in routes]
+        loaded = self._all & {family.encoding for family in families}
+        need = _Need(
+            loaded or self._all & {BASE} or self._all,
+            exact=any(family.exact for family in families),
+        )
+        if routes:  # Not what clients make up: those names have no bound.
+            self._needs[model] = need
+        return need
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._limiter is None:
@@ -216,6 +256,14 @@ class Counter:
         return self._corrections.get(deployment, NOTHING)
 
 
+@attrs.frozen
+class _Need:
+    """The encodings to count with; `exact` where somebody's count is no estimate."""
+
+    encodings: frozenset[EncodingName]
+    exact: bool = True
+
+
 class _Work:
     """A count that can be left off and gone on with, here or in a thread."""
 
@@ -248,6 +296,15 @@ def _pieces(content: Content) -> Iterator[tuple[str, bool]]:
         for one in texts:
             for piece in text.pieces(one):
                 yield piece, is_tool
+
+
+def _is_sampled(content: Content) -> bool:
+    """Long texts are; tools have to be few enough to be read whole, here and now."""
+    tools = sum(map(len, content.tools))
+    return (
+        content.chars - tools >= text.SAMPLED_CHARS_MIN
+        and tools <= text.PIECE_CHARS_MAX
+    )
 
 
 def content_of(dialect: ClientDialect, body: bytes, headers: Headers) -> Content | None:

@@ -62,6 +62,7 @@ class Tally(Struct, frozen=True):
     audio_bytes: int = 0
     opaque_bytes: int = 0
     servers: int = 0
+    sampled_error: float = 0.0  # Where the texts were sampled: how much more they hold.
 
 
 class Yardstick(Struct, frozen=True):
@@ -89,7 +90,11 @@ def tally(
 
 
 def tallied(
-    content: Content, *, text: dict[EncodingName, int], tools: dict[EncodingName, int]
+    content: Content,
+    *,
+    text: dict[EncodingName, int],
+    tools: dict[EncodingName, int],
+    sampled_error: float = 0.0,
 ) -> Tally:
     """A tally of a content whose texts were counted elsewhere."""
     return Tally(
@@ -104,6 +109,7 @@ def tallied(
         audio_bytes=content.audio_bytes,
         opaque_bytes=content.opaque_bytes,
         servers=content.servers,
+        sampled_error=sampled_error,
     )
 
 
@@ -144,6 +150,9 @@ def count(
         most += family.hidden + 2 * counted.messages
     tokens = max(1, ceil(likely * correction.ratio))
     error = correction.error(max(0.0, most / max(1.0, likely) - 1))
+    if counted.sampled_error:
+        # On top of what was learned: that is of other prompts.
+        error = (1 + error) * (1 + counted.sampled_error) - 1
     return Count(tokens, error)
 
 

@@ -25,7 +25,12 @@ YARDSTICKS = {
     OLD: Yardstick(FAMILIES["cl100k"]),
     CLAUDE: Yardstick(FAMILIES["claude"]),
 }
-ROUTES = {"fast": (GPT,), "old": (OLD,), "both": (GPT, CLAUDE)}
+ROUTES = {
+    "fast": (GPT,),
+    "old": (OLD,),
+    "both": (GPT, CLAUDE),
+    "claude": (CLAUDE,),
+}
 PROSE = "The quick brown fox jumps over the lazy dog. "
 
 
@@ -102,6 +107,43 @@ async def test_a_long_prompt_counts_alike_here_and_in_a_thread(
         encoding("o200k_base").encode_ordinary(words)
     )
     assert threads == int(step)
+
+
+@pytest.mark.parametrize("times", [1_000, 10_000])
+async def test_a_long_prompt_for_estimated_families_is_sampled(times: int) -> None:
+    """Counting all of it would not say more than the family's factor lets it."""
+    words = PROSE * times
+    exact = len(encoding("o200k_base").encode_ordinary(words))
+    made = counter()
+    found = await tallied(words, "claude", made)
+    assert found.text["o200k_base"] == pytest.approx(exact, rel=found.sampled_error)
+    estimated = made.count(found, CLAUDE)
+    counted = made.count(await tallied(words, "both", made), CLAUDE)
+    assert estimated.bound > counted.bound * 0.95
+    assert estimated.error > counted.error
+
+
+async def test_a_long_prompt_that_somebody_counts_exactly_is_counted() -> None:
+    words = PROSE * 1_000
+    found = await tallied(words, "both")
+    exact = len(encoding("o200k_base").encode_ordinary(words))
+    assert (found.text["o200k_base"], found.sampled_error) == (exact, 0.0)
+
+
+async def test_what_was_learned_does_not_narrow_a_sample() -> None:
+    made = counter()
+    found = await tallied(PROSE * 1_000, "claude", made)
+    for _ in range(40):
+        made.learned_prompt(found, CLAUDE, made.count(found, CLAUDE).tokens)
+    assert made.count(found, CLAUDE).error >= found.sampled_error
+
+
+async def test_a_reload_decides_anew_what_is_counted() -> None:
+    made = counter()
+    words = PROSE * 1_000
+    assert (await tallied(words, "claude", made)).sampled_error
+    made.follow(YARDSTICKS, {"claude": (CLAUDE, GPT)})
+    assert not (await tallied(words, "claude", made)).sampled_error
 
 
 async def test_a_large_body_is_read_in_a_thread() -> None:

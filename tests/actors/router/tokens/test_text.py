@@ -121,5 +121,47 @@ def test_prose_is_counted_exactly_at_any_length() -> None:
     assert text.count(O200K, words) == len(O200K.encode_ordinary(words))
 
 
+PROSE = "The stream owns the request, and asks actors (whose handlers never wait). "
+THAI = "สวัสดีครับ วันนี้อากาศดีมาก เราจะไปเที่ยวทะเลกัน "
+CODE = "for (let i = 0; i < items.length; i++) { total += items[i].price_usd; }\n"
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [PROSE * 900],
+        [CODE * 900],
+        [PROSE * 600, THAI * 200],
+        [PROSE * 300 + THAI * 40 + PROSE * 300],
+        [PROSE] * 500,
+        ["", "a", CODE * 400, " ", THAI * 400, "b"],
+        ["x" * 60_000],
+    ],
+)
+def test_a_sampled_text_has_no_more_tokens_than_its_bound(
+    texts: list[str], seed: int
+) -> None:
+    """Whatever a prompt is made of; a mixture of two languages has a wider bound."""
+    true = sum(text.count(O200K, one) for one in texts)
+    likely, error = text.sampled(O200K, texts, random.Random(seed))
+    assert true <= likely * (1 + error)
+    assert likely <= true * (1 + error) + text.SAMPLES
+
+
+def test_sampling_reads_a_bounded_share_of_any_text() -> None:
+    read = 0
+
+    class Reads:
+        def encode_ordinary(self, one: str) -> list[int]:
+            nonlocal read
+            read += len(one)
+            return O200K.encode_ordinary(one)
+
+    text.sampled(Reads(), [PROSE * 50_000], random.Random(1))
+    longest = text.SAMPLE_CHARS + text.BLANK_SEARCHED_CHARS
+    assert read <= text.SAMPLES * longest
+
+
 def _pairs(found: list[str]) -> list[tuple[str, str]]:
     return list(pairwise(found))
