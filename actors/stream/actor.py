@@ -355,10 +355,15 @@ class Stream(Actor):
             patience_s=self._patience_s(plan, place, failures),
         )
         self.attempts.append(attempt)
-        self.current = attempt
-        if plan.explain:
-            self.sink.routed = policy.routed(plan.candidates[place], len(self.attempts))
+        self._answers(plan, attempt)
         return attempt
+
+    def _answers(self, plan: Plan, attempt: Attempt) -> None:
+        """This one is whom the client hears; of a race, once that is known."""
+        self.current = attempt
+        self.sink.passed = attempt.passed
+        if plan.explain:
+            self.sink.routed = policy.routed(attempt.candidate, len(self.attempts))
 
     async def _hedged(
         self, plan: Plan, first: Attempt, place: int, failures: list[Failure]
@@ -373,7 +378,13 @@ class Stream(Actor):
             return self._attempt(plan, place, failures)
 
         late_s = max(policy.HEDGE_AFTER_MIN_S, first.candidate.first_content_s)
-        results = await race(first, second, late_s=late_s, sink=self.sink)
+        results = await race(
+            first,
+            second,
+            late_s=late_s,
+            sink=self.sink,
+            on_winner=lambda winner: self._answers(plan, winner),
+        )
         for attempt, fault in results.items():
             if attempt is self.sink.owner:
                 # Its bill, its finish and its headers are the request's.

@@ -111,6 +111,7 @@ class Attempt:
         self.meter = Meter(prompt_tokens=self.length.tokens)
         self.relayed = Relayed()
         self.bill = Bill()
+        self.passed: tuple[tuple[str, str], ...] = ()  # What its head says to clients.
         self.status = 0
         self.upstream_request_id = ""
         self.ended_by = ""  # Set by `end`: the scope was cancelled on purpose.
@@ -307,9 +308,9 @@ class Attempt:
                     response.status_code, response.headers, body
                 ).fault
             self.meter.accepted = True
-            self.sink.passed = passed_on(
-                self.inquiry.dialect.name, response.headers.raw
-            )
+            self.passed = passed_on(self.inquiry.dialect.name, response.headers.raw)
+            if self.sink.on_claim is None:  # Nobody else may answer instead.
+                self.sink.passed = self.passed
             if self.inquiry.head.stream:
                 return await relay_stream(self, exchange.reader(), response)
             return await relay_whole(self, exchange, response)

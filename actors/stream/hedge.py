@@ -24,10 +24,12 @@ async def race(
     *,
     late_s: float,
     sink: Sink,
+    on_winner: Callable[[Attempt], None],
 ) -> dict[Attempt, Fault | None]:
     """Run the first; after `late_s` without news of it, the second beside it.
 
-    Returns what each that ran came to; the winner, if there is one, owns the sink.
+    `on_winner` hears who answers, before a byte of the answer goes out. Returns what
+    each that ran came to; the winner, if there is one, owns the sink.
     """
     results: dict[Attempt, Fault | None] = {}
     running = [first]
@@ -36,7 +38,9 @@ async def race(
     def claimed(winner: object) -> None:
         news.set()
         for attempt in running:
-            if attempt is not winner and attempt.record is None:
+            if attempt is winner:
+                on_winner(attempt)
+            elif attempt.record is None:
                 attempt.end(LOST)
 
     async def run(attempt: Attempt) -> None:

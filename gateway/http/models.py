@@ -32,7 +32,8 @@ LISTS: Final = ("/v1/models", "/v1beta/models", "/v1alpha/models")
 
 def client_of(request: Request) -> ClientDialect:
     """Who asks, where the path alone does not say: for errors, and for lists."""
-    if request.path.startswith(GOOGLE_PATHS):
+    # Google's own client asks at /v1/models too, where the version is left to it.
+    if request.path.startswith(GOOGLE_PATHS) or "x-goog-api-key" in request.headers:
         return GEMINI
     if "anthropic-version" in request.headers or request.path.startswith(
         "/v1/messages"

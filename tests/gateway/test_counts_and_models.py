@@ -170,6 +170,7 @@ async def test_one_model_is_told_and_a_missing_one_is_missed_in_its_dialect(
         for base, headers, name in [
             ("/v1/models", {}, "id"),
             ("/v1/models", ANTHROPIC, "id"),
+            ("/v1/models", {"x-goog-api-key": KEY}, "name"),
             ("/v1beta/models", {}, "name"),
         ]:
             there = await gateway.request(
@@ -181,9 +182,9 @@ async def test_one_model_is_told_and_a_missing_one_is_missed_in_its_dialect(
             )
             assert gone.status == 404
             error = gone.json()["error"]
-            if headers:
+            if headers is ANTHROPIC:
                 assert error["type"] == "not_found_error"
-            elif "beta" in base:
+            elif headers or "beta" in base:
                 assert error["status"] == "NOT_FOUND"
             else:
                 assert (error["code"], error["param"]) == ("model_not_found", "model")

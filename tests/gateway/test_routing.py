@@ -216,13 +216,15 @@ async def test_a_first_that_comes_through_wins_against_its_hedge(
 ) -> None:
     a = FakeProvider([Says(), Says(), Says(), Says(), Says("late a", delta_s=1.5)])
     b = FakeProvider([Mute()])
-    made = changed(config([provider("a"), provider("b")]), **HEDGED)
+    both = config([provider("a"), provider("b")], routing_headers=True)
+    made = changed(both, **HEDGED)
     async with embedded(made, {"a": a, "b": b}, environ=ENV) as gateway:
         for _ in range(4):
             await gateway.post(CHAT, chat(), key=KEY)
         answer = await gateway.post(CHAT, chat(), key=KEY)
 
         assert text_of(answer.body) == "late a"
+        assert answer.headers["x-stagedoor-route"] == "a/m"
         record = (await gateway.records())[-1]
         assert [x.outcome for x in record.attempts] == ["ok", "cancelled"]
         assert record.output_tokens == 2
