@@ -125,6 +125,8 @@ class ChunkReader:
         if usage != NULL:
             counts = decode_object(usage)
             if counts:
+                if not self._started:
+                    self._start(chunk, events)
                 events.append(from_openai(counts))
         return events
 
@@ -168,9 +170,9 @@ class ChunkReader:
                 self._delta(delta, index, state, events)
             if delta.audio != NULL or delta.images != NULL or delta.annotations != NULL:
                 self._extras(delta, index, events)
-        if choice.text:
+        if choice.text and not state.finished:
             self._text(choice.text, index, state, events)
-        if choice.logprobs != NULL:
+        if choice.logprobs != NULL and not state.finished:
             events.append(Logprobs(bytes(choice.logprobs), index))
         raw = choice.finish_reason or (
             choice.finish_details.type if choice.finish_details else None
@@ -265,7 +267,7 @@ class ChunkReader:
 
     def _top_citations(self, citations: Raw, events: list[Event]) -> None:
         for url in _items(citations):
-            if isinstance(url, str):
+            if isinstance(url, str) and self._started:
                 self._cited = True
                 events.append(Citation(url=url, source=self.source))
 

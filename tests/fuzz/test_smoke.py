@@ -35,7 +35,7 @@ def test_inputs_near_recorded_ones_hold(name: str) -> None:
             raise AssertionError(f"replay with seed={name!r} {number}") from error
 
 
-FOUND = {
+FOUND: dict[str, tuple[str, bytes]] = {
     "a field that nobody knows is not UTF-8": (
         "request-chat",
         b'{"model":"m","messages":[{"role":"user","content":"hi"}],"\xe1":1}',
@@ -50,8 +50,21 @@ FOUND = {
     ),
     "base64 is not ASCII": (
         "request-gemini",
-        b'{"contents":[{"role":"user","parts":[{"inlineData":{"mimeType":'
-        b'"text/plain","data":"\xc3\xa9"}}]}]}',
+        (
+            b'{"contents":[{"parts":[{"inlineData":{"mimeType":"text/plain",'
+            b'"data":"\xc3\xa9"}}]}]}'
+        ),
+    ),
+    "text after a choice's end": (
+        "stream-completions",
+        (
+            b'data: {"id":"x","choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
+            b'data: {"id":"x","choices":[{"text":"b"}]}\n\n'
+        ),
+    ),
+    "usage before anything else": (
+        "stream-mistral",
+        b'data: {"usage":{"total_tokens":3,"prompt_tokens":2}}\n\n',
     ),
 }
 
