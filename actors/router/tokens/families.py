@@ -40,6 +40,11 @@ class Family(Struct, frozen=True):
     tools_error: float = 0.6
     hidden: int = 16
 
+    @property
+    def exact(self) -> bool:
+        """Whether its tokens are counted, and not estimated by another's."""
+        return self.error == 0.0
+
 
 _ALL: Final = (
     Family("o200k", error=0.0, request=3, tools_factor=0.9, tools_error=0.25),
