@@ -195,9 +195,7 @@ class Stream(Actor):
         # Of two that race nobody has answered: there is nothing to read on for.
         if attempt is not None and attempt.permit is not None and running == 1:
             choice = policy.on_client_gone(
-                attempt.permit.upstream.on_abort,
-                accepted=attempt.meter.accepted,
-                streamed=self.inquiry.head.stream,
+                attempt.permit.upstream.on_abort, sent=attempt.is_sent
             )
             if choice == "drain":
                 self.ended_by = "client gone, drained"

@@ -332,6 +332,11 @@ class Attempt:
         bound = self.bound
         return None if bound is None else bound * self.inquiry.head.n
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether the provider has the request."""
+        return self.phase not in {"queue", "connect"}
+
     def now(self) -> float:
         """The runtime's clock."""
         return self.peers.now()
@@ -482,6 +487,13 @@ class Attempt:
             return "cancelled" if self.phase == "queue" else "slow"
         return OUTCOME_OF_FAULT[fault.kind]
 
+    def _is_billed_unheard(self) -> bool:
+        """Whether we left before a word came, where that does not stop the bill."""
+        permit = self.permit
+        assert permit is not None
+        left = self.scope.cancelled_caught and self.is_sent
+        return left and permit.upstream.on_abort == "drain"
+
     def _is_partial(self) -> bool:
         """Whether a stream was left before its provider had told what it came to."""
         relayed = self.relayed
@@ -494,7 +506,7 @@ class Attempt:
         price = permit.upstream.price(self.candidate.deployment.model)
         relayed = self.relayed
         bill.usage = relayed.usage
-        if bill.usage is None and self.meter.accepted:
+        if bill.usage is None and (self.meter.accepted or self._is_billed_unheard()):
             bill.estimated = True
             bill.usage = Usage(
                 prompt=self.meter.prompt_tokens, completion=self.meter.output_tokens

@@ -277,9 +277,12 @@ def routed(candidate: Candidate, attempts: int) -> tuple[tuple[str, str], ...]:
 Abort = Literal["cancel", "drain"]
 
 
-def on_client_gone(on_abort: OnAbort, *, accepted: bool, streamed: bool) -> Abort:
-    """Drain only where cancelling would not stop the bill and usage would come."""
-    return "drain" if on_abort == "drain" and accepted and streamed else "cancel"
+def on_client_gone(on_abort: OnAbort, *, sent: bool) -> Abort:
+    """Drain only where cancelling would not stop the bill: once the request is out.
+
+    Whole answers too: leaving before the end of one must not make it free.
+    """
+    return "drain" if on_abort == "drain" and sent else "cancel"
 
 
 def drained_enough(tokens_since: int, seconds_since: float) -> bool:

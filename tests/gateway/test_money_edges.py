@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from actors.ledger.messages import Price
 from actors.ledger.pricing import served
-from gateway.embed import FakeProvider, Says, embedded
+from gateway.embed import Behaviour, FakeProvider, Says, Silent, embedded
 from gateway.settings.config import PriceConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 from tests.gateway.test_requests import ENV, assert_nothing_held
@@ -138,3 +138,46 @@ async def test_the_record_tells_the_service_that_was_given(
         await gateway.post(CHAT, chat(service_tier="flex"), key=KEY)
         record = (await gateway.records())[-1]
         assert record.cost_nanousd == 7 * 1000 + 2 * 2000
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "output_tokens", "estimated"),
+    [(Says("one two three", delta_s=5), 3, False), (Silent(), 0, True)],
+)
+async def test_a_whole_answer_that_nobody_waits_for_is_paid_where_it_is_billed(
+    autojump_clock: MockClock,
+    behaviour: Behaviour,
+    output_tokens: int,
+    estimated: bool,
+) -> None:
+    """Else a client that leaves at the last moment would never spend anything."""
+    made = config([provider("main", on_abort="drain")])
+    main = FakeProvider([behaviour])
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+        body = chat(stream=False)
+        async with gateway.open("POST", CHAT, body, key=KEY):
+            await trio.sleep(1)
+        await trio.sleep(30)
+
+        [record] = await gateway.records()
+        assert record.outcome == "aborted"
+        assert record.output_tokens == output_tokens
+        assert record.usage_estimated == estimated
+        assert record.cost_nanousd >= 7 * 1000 + output_tokens * 2000
+        assert main.open == 0
+        await assert_nothing_held(gateway)
+
+
+async def test_a_whole_answer_that_was_cancelled_costs_nothing_where_that_is_so(
+    autojump_clock: MockClock,
+) -> None:
+    main = FakeProvider([Silent()])
+    async with embedded(config(), {"main": main}, environ=ENV) as gateway:
+        async with gateway.open("POST", CHAT, chat(stream=False), key=KEY):
+            await trio.sleep(1)
+        await trio.sleep(1)
+
+        [record] = await gateway.records()
+        assert (record.outcome, record.cost_nanousd) == ("aborted", 0)
+        assert (main.open, main.cancelled) == (0, 1)
+        await assert_nothing_held(gateway)
