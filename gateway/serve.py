@@ -32,7 +32,7 @@ from actors.router.catalogue import files as catalogue_files
 from actors.router.catalogue.lookup import Lookup
 from actors.vault.locked import harden_process
 from actors.vault.safe import Safe
-from gateway import assembly
+from gateway import assembly, collector
 from gateway.control import Control
 from gateway.core import Gateway, open_core
 from gateway.deployments import open_counter
@@ -95,6 +95,7 @@ async def serve(
             async with open_gateway(
                 config, environ=os.environ, logs=logs, urls=urls
             ) as gateway:
+                collector.settle()
                 if on_ready is not None:
                     on_ready(urls)
                 async with trio.open_nursery() as nursery:
@@ -407,9 +408,14 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
+def files_wanted(server: ServerConfig) -> int:
+    """How many files the configured connections need."""
+    return server.limits.connections_max * FILES_PER_CONNECTION + FILES_SPARE
+
+
 def raise_file_limit(server: ServerConfig) -> None:
     """Allow as many open files as the connections need, if the system lets us."""
-    wanted = server.limits.connections_max * FILES_PER_CONNECTION + FILES_SPARE
+    wanted = files_wanted(server)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:
         best = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
