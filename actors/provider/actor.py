@@ -277,6 +277,9 @@ class Provider(Actor):
         )
 
     def _probing(self) -> int:
+        """How many calls are testing this life; a closed breaker need not count."""
+        if not self.health.probation:
+            return 0
         epoch = self.ctx.epoch
         return sum(g.probe and g.epoch == epoch for g in self.cell.grants.values())
 
@@ -308,7 +311,7 @@ class Provider(Actor):
         load = self.cell.load
         load.in_flight = len(self.cell.grants)
         load.queued = len(self.queue)
-        load.probing = self.health.probation and self._probing() > 0
+        load.probing = self._probing() > 0
 
     def _show_allowance(self) -> None:
         load, now = self.cell.load, self.ctx.now()
