@@ -52,6 +52,7 @@ def open_safe(
         wall=wall,
         transport=transport,
         memory=memory,
+        has_rows=store.generation() != 0,
     )
     return Safe(
         store,
@@ -71,8 +72,11 @@ def open_kms(
     wall: Callable[[], float],
     transport: Callable[[], httpx.AsyncBaseTransport],
     memory: LockedMemory,
+    has_rows: bool = False,
 ) -> dict[str, Kms]:
     """The KMS that is named, and the local one where it was used before.
+
+    `has_rows`: the vault is not new, so a root key that is missing was lost.
 
     Raises ConfigError.
     """
@@ -80,7 +84,7 @@ def open_kms(
     try:
         if vault.kms != "local":
             kms[vault.kms] = _remote(vault, environ, memory, wall, transport())
-        local = _local(vault, state_dir, environ, memory)
+        local = _local(vault, state_dir, environ, memory, has_rows)
         if local is not None:
             kms["local"] = local
     except KmsError as error:
@@ -158,6 +162,7 @@ def _local(
     state_dir: Path,
     environ: Mapping[str, str],
     memory: LockedMemory,
+    has_rows: bool,
 ) -> LocalKms | None:
     """The local KMS; beside another one only where it has a root key already."""
     path = root_key_path(vault, state_dir)
@@ -171,6 +176,14 @@ def _local(
             raise ConfigError((Problem("", "vault.passphrase_env", what),))
         passphrase = text.encode()
     make = vault.kms == "local" and vault.root_key_file is None
+    if make and has_rows and not path.exists():
+        # A new one would open none of the rows, and hide that the old one is lost.
+        what = (
+            f"there is no root key at {path}, and the vault holds keys: restore the "
+            "file from its copy; if it is lost, move state_dir/vault aside and add the "
+            "keys anew"
+        )
+        raise ConfigError((Problem("", "vault.root_key_file", what),))
     root = open_root(path, memory, passphrase=passphrase, make=make)
     return LocalKms(root, memory)
 

@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "explain": ("explain", "say which candidate would serve a request, and why"),
     "audit": ("audit", "verify, prove, follow or export the audit log"),
     "kms": ("kms", "make a root key file, or try the KMS"),
+    "doctor": ("doctor", "look at this machine as a start would, and say what to do"),
     "settings": ("settings", "print the reference of all settings"),
     "version": ("version", "print the version"),
 }

@@ -102,7 +102,7 @@ def _check(args: argparse.Namespace) -> int:
         return config
     import trio  # noqa: PLC0415 - slow to import
 
-    fault = trio.run(_fault, config, dict(env))
+    fault = trio.run(fault_of, config, dict(env))
     if fault:
         complain(fault)
         return REFUSED
@@ -110,7 +110,7 @@ def _check(args: argparse.Namespace) -> int:
     return OK
 
 
-async def _fault(config: Config, env: dict[str, str]) -> str:
+async def fault_of(config: Config, env: dict[str, str]) -> str:
     """What is wrong with the KMS; empty when nothing is."""
     from actors.provider.transport import Transport  # noqa: PLC0415
     from actors.vault.locked import LockedMemory  # noqa: PLC0415

@@ -1,0 +1,121 @@
+"""What `stagedoor doctor` finds, and that it changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from actors.vault.locked import LockedMemory
+from gateway import checkup
+from gateway.cli import main
+from gateway.keysafe import open_safe
+from gateway.settings.errors import ConfigError
+from gateway.settings.server import ServerConfig
+from gateway.settings.vault import VaultConfig
+from storage.vault_files import VaultFiles
+
+TEXT = """
+[server]
+state_dir = "{state}"
+[[sites]]
+name = "acme"
+keys = ["sk-acme-made-up-0001"]
+[[providers]]
+name = "mock"
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+key_env = "DOCTOR_KEY"
+models = ["m"]
+[[models]]
+name = "fast"
+route = ["mock/m"]
+"""
+
+
+def examined(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[dict[str, str]]]:
+    file = folder / "stagedoor.toml"
+    file.write_text(TEXT.format(state=folder / "state"))
+    file.chmod(0o600)
+    code = main(["doctor", "--config", str(file), "--json"])
+    return code, json.loads(capsys.readouterr().out)["findings"]
+
+
+def failing(findings: list[dict[str, str]]) -> list[str]:
+    return [one["what"] for one in findings if one["level"] == "fail"]
+
+
+def test_a_new_machine_passes_and_nothing_is_made(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCTOR_KEY", "sk-doctor-canary")
+    code, findings = examined(tmp_path, capsys)
+    assert (code, failing(findings)) == (0, [])
+    told = json.dumps(findings)
+    assert "its key is the variable DOCTOR_KEY" in told
+    assert "it is no HSM" in told
+    assert "sk-doctor-canary" not in told
+    assert "sk-acme-made-up" not in told
+    assert not (tmp_path / "state").exists()
+
+
+def test_each_failure_comes_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    (state / "root.key").write_text("no key")
+    os.utime(state / "root.key", (time.time() + 9_999,) * 2)
+    code, findings = examined(tmp_path, capsys)
+    told = " ".join(failing(findings))
+    assert code == 1
+    assert "mode 0755" in told
+    assert "in the future" in told
+    assert "the KMS" in told
+    assert all(one["todo"] for one in findings if one["level"] == "fail")
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"), [("memfd_secret", "ok"), ("mlock", "warn"), ("unlocked", "fail")]
+)
+def test_memory_is_told_by_what_it_protects(kind: str, level: str) -> None:
+    assert [one.level for one in checkup.memory(kind)] == [level]
+
+
+def test_a_state_folder_that_is_none_fails(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    file.write_text("")
+    found = list(checkup.state_folder(ServerConfig(state_dir=file), time.time()))
+    assert [one.level for one in found] == ["fail"]
+
+
+async def test_a_lost_root_key_is_not_replaced_by_another(tmp_path: Path) -> None:
+    """A new one would open nothing, and hide that the old one is gone."""
+
+    def opened() -> object:
+        return open_safe(
+            VaultConfig(),
+            store=VaultFiles(tmp_path),
+            state_dir=tmp_path,
+            environ={},
+            wall=time.time,
+            transport=lambda: pytest.fail("the local KMS asks nobody"),
+            memory=LockedMemory(secret=False),
+        )
+
+    opened()
+    root = tmp_path / "root.key"
+    root.unlink()
+    opened()  # Nothing was sealed yet: a new one does no harm.
+    await VaultFiles(tmp_path).commit()
+    root.unlink()
+    with pytest.raises(ConfigError, match="restore the file from its copy"):
+        opened()
+    assert not root.exists()
