@@ -231,8 +231,12 @@ class Ours:
             case "queue":
                 provider.queue.append(request)
                 going.queued_at = now
+                deadlines = self.engine.scenario.deadlines
+                # As a stream does: with others left, a queue is worth a moment.
+                last = going.candidate == len(going.plan.candidates) - 1
+                wait_s = deadlines.first_content_s if last else deadlines.connect_s
                 self.engine.at(
-                    now + self.engine.scenario.deadlines.connect_s,
+                    now + wait_s,
                     self._waited_enough,
                     request,
                     now,
