@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -20,7 +21,6 @@ from bench.routing.judge import Row, judge
 from bench.routing.load import find_trace, read_trace
 from bench.routing.plots import plot_all
 from bench.routing.scenario import (
-    SCENARIOS,
     Scenario,
     all_scenarios,
     load_scenario,
@@ -78,7 +78,9 @@ def find_scenario(name: str) -> Scenario:
     path = Path(name)
     if not path.exists():
         shipped = {p.stem.partition("_")[2]: p for p in all_scenarios()}
-        path = shipped.get(name, SCENARIOS / f"{name}.toml")
+        if name not in shipped:
+            sys.exit(f"there is no scenario {name}; shipped: {', '.join(shipped)}")
+        path = shipped[name]
     return load_scenario(path)
 
 
