@@ -36,6 +36,7 @@ from actors.router.tokens.counter import Counter
 from actors.vault.kms.local import LocalKms
 from actors.vault.locked import OS_ENTROPY, LockedMemory
 from actors.vault.ports import VaultStore
+from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
 from actors.vault.sealing import KEY_BYTES
 from gateway.core import Gateway, open_core
@@ -602,6 +603,7 @@ async def embedded(
     safe: Safe | None = None,
     catalogue: Lookup = NO_CATALOGUE,
     counter: Counter | None = None,
+    make_minter: MakeMinter | None = None,
 ) -> AsyncGenerator[Embedded]:
     """Run a gateway around the body."""
     log_fd = os.memfd_create("log")
@@ -625,6 +627,7 @@ async def embedded(
             rng=Random(seed),  # noqa: S311 - a test's chance, from its seed
             catalogue=catalogue,
             counter=counter,
+            make_minter=make_minter,
         ) as gateway:
             app = client_app(gate, created=int(EPOCH_S), with_operations=True)
             yield Embedded(gateway, app, kept, log_fd)

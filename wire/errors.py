@@ -260,6 +260,19 @@ _KEYS: Final = re.compile(
 )
 
 
+_REQUEST_ID: Final = re.compile(r"[\w.:/=+-]{1,128}", re.ASCII)
+
+
+def plain_request_id(text: str) -> str:
+    """A provider's id of an exchange; empty where it is none.
+
+    It is kept and shown, so a header that quotes the key it was sent is no id.
+    """
+    if _REQUEST_ID.fullmatch(text) and not _KEYS.search(text):
+        return text
+    return ""
+
+
 def classify(
     provider: str,
     status: int,
@@ -307,7 +320,7 @@ def judge(
         param=said.param,
         retry_after_s=retry_after_s(status, headers, said.body, server_now_s(headers)),
         source=source,
-        request_id=_request_id(headers) or said.request_id,
+        request_id=plain_request_id(_request_id(headers) or said.request_id),
     )
 
 

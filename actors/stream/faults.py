@@ -10,6 +10,7 @@ from actors.ledger.messages import HoldRefused
 from actors.provider.messages import Deadlines, Refused
 from actors.router.messages import Deployment, NoRoute
 from runtime import ActorDown, MailboxFull
+from wire.errors import plain_request_id
 from wire.events import Fault
 
 REQUEST_ID_HEADERS = frozenset(
@@ -22,7 +23,6 @@ REQUEST_ID_HEADERS = frozenset(
         b"x-generation-id",
     }
 )
-REQUEST_ID_CHARS_MAX = 128
 
 
 def ours(
@@ -236,5 +236,5 @@ def request_id(response: httpx.Response) -> str:
     )
     for name, value in raw:
         if name.lower() in REQUEST_ID_HEADERS:
-            return value[:REQUEST_ID_CHARS_MAX].decode("ascii", "replace")
+            return plain_request_id(value.decode("ascii", "replace"))
     return ""

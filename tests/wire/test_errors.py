@@ -549,3 +549,20 @@ def test_a_code_that_is_no_word_is_none(code: str) -> None:
 def test_a_code_that_quotes_a_key_does_not_keep_it() -> None:
     body = {"error": {"message": "no", "code": "bad sk-abcdefghijklmnop0123456789"}}
     assert "abcdefgh" not in str(classify("openai", 500, {}, json.dumps(body).encode()))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("req_011CSHoEeqs5C35K2UUqR7Fy", "req_011CSHoEeqs5C35K2UUqR7Fy"),
+        ("a1b2-c3/d4=:e5", "a1b2-c3/d4=:e5"),
+        ("Bearer sk-made-up-0001", ""),
+        ("sk-made-up-0001", ""),
+        ("what the user said", ""),
+        ("x" * 129, ""),
+    ],
+)
+def test_a_request_id_that_quotes_a_key_is_none(given: str, kept: str) -> None:
+    """It is kept in records; a provider that reflects headers puts anything there."""
+    fault = classify("openai", 500, {"x-request-id": given}, b"")
+    assert fault.request_id == kept
