@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 # A hold for less than this is no hold; OpenAI's Responses take no smaller bound.
 SHORT_ANSWER_TOKENS_MIN = 16
 SHORT_ANSWER = "short-hold"  # In x-stagedoor-degraded: as long as there was money for.
+# The word itself, and the escapes that every other spelling of it in JSON needs.
+CACHE_1H_SIGNS = (b'"1h"', b"\\u0031", b"\\u0068")
 ERROR_BYTES_MAX = 64 * 1024  # Every error body recorded is under 4 kB.
 
 
@@ -245,7 +247,7 @@ class Attempt:
                 meter=self.meter,
                 audio="audio" in head.needs,
                 # No dialect writes it but where the client's own body has it.
-                cache_1h=b'"1h"' in self.inquiry.body,
+                cache_1h=any(sign in self.inquiry.body for sign in CACHE_1H_SIGNS),
                 key_id=self.inquiry.key_id,
                 asked=self.plan.model,
                 output_tokens_least=SHORT_ANSWER_TOKENS_MIN * head.n,

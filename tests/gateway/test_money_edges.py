@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import attrs
 import httpx
 import msgspec
 import pytest
@@ -181,3 +182,28 @@ async def test_a_whole_answer_that_was_cancelled_costs_nothing_where_that_is_so(
         assert (record.outcome, record.cost_nanousd) == ("aborted", 0)
         assert (main.open, main.cancelled) == (0, 1)
         await assert_nothing_held(gateway)
+
+
+@pytest.mark.parametrize(
+    "ttl", ['"1h"', '"\\u0031h"', '"1\\u0068"', '"\\u0031\\u0068"']
+)
+async def test_a_dearer_cache_is_held_for_however_it_is_spelt(
+    autojump_clock: MockClock, ttl: str
+) -> None:
+    """Bytes pass to the provider as they are, and it reads escapes too."""
+    prices = {"m": attrs.evolve(PRICES["m"], cache_write_1h_nanousd_per_mtok=10**13)}
+    claude = provider(
+        "main", kind="anthropic", base_url="https://main.example", prices=prices
+    )
+    made = config([claude], spend_max_nanousd=10**9)
+    main = LongClaude()
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+        body = (
+            '{"model":"fast","max_tokens":9,"messages":[{"role":"user","content":'
+            '[{"type":"text","text":"' + "many words " * 90 + '",'
+            '"cache_control":{"type":"ephemeral","ttl":' + ttl + "}}]}]}"
+        )
+        answer = await gateway.post("/v1/messages", body.encode(), key=KEY)
+
+        assert answer.status == 429
+        assert not main.requests
