@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import attrs
 import httpx
 import msgspec
 import pytest
@@ -191,7 +190,13 @@ async def test_a_dearer_cache_is_held_for_however_it_is_spelt(
     autojump_clock: MockClock, ttl: str
 ) -> None:
     """Bytes pass to the provider as they are, and it reads escapes too."""
-    prices = {"m": attrs.evolve(PRICES["m"], cache_write_1h_nanousd_per_mtok=10**13)}
+    prices = {
+        "m": PriceConfig(
+            input_nanousd_per_mtok=1_000_000_000,
+            output_nanousd_per_mtok=2_000_000_000,
+            cache_write_1h_nanousd_per_mtok=10**13,
+        )
+    }
     claude = provider(
         "main", kind="anthropic", base_url="https://main.example", prices=prices
     )
