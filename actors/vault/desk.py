@@ -154,7 +154,7 @@ class Desk:
             record = parse(row.record)
             kek = f"{record.kek_id}@{record.kek_ver}"
         except Unsealable:
-            kek = "damaged"
+            kek = "damaged" if row.record else "none"
         return SecretFacts(
             tenant=row.tenant,
             environment=row.environment,

@@ -69,10 +69,10 @@ class Holdings:
         return sorted(found, key=lambda row: -row.version)
 
     def rows_of(self, tenant: str, environment: str) -> Iterator[SecretRow]:
-        """Every sealed row of a tenant and environment, revoked ones too."""
+        """Every row of a tenant and environment that has a sealed record."""
         for scope, versions in self.secrets.items():
             if (scope.tenant, scope.environment) == (tenant, environment):
-                yield from versions.values()
+                yield from (row for row in versions.values() if row.record)
 
     def apply(self, changes: Iterable[Put | Drop]) -> None:
         """Follow what was committed."""
@@ -124,10 +124,15 @@ def kek_id(tenant: str, environment: str) -> str:
 
 
 def moved(row: SecretRow, state: SecretState, *, now_s: float = 0.0) -> SecretRow:
-    """The row in another state; `retired_s` is when it left service."""
+    """The row in another state; `retired_s` is when it left service.
+
+    A revoked one loses its record: whoever can change the row's state in the store
+    still brings no revoked key back.
+    """
     return replace(
         row,
         state=state,
+        record=b"" if state == "revoked" else row.record,
         revision=row.revision + 1,
         retired_s=now_s if state in ("retired", "revoked") else 0.0,
     )

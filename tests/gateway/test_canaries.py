@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import trio.testing
@@ -13,6 +14,7 @@ from trio.testing import MockClock
 
 from gateway.embed import FakeProvider, PausesAfter, embedded
 from tests.gateway.gateways import CHAT, KEY, chat, config
+from tests.support_canary import traces
 
 UPSTREAM_KEY = "sk-upstream-canary-42"
 CANARIES = ("canary-prompt", "canary-answer", UPSTREAM_KEY, KEY)
@@ -60,3 +62,39 @@ async def test_no_repr_and_no_report_shows_what_is_secret(
             if canary in text
         }
         assert telling == set()
+
+
+class CrashesTelling(FakeProvider):
+    """A bug that puts key and prompt into an exception, in the middle of a call."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Say all that it knows, and die of it."""
+        body = await request.aread()
+        self._take_key(request)
+        raise RuntimeError(f"{self.authorizations[-1]} said {body.decode()}")
+
+
+async def test_a_crash_tells_nothing_of_what_it_was_about(
+    autojump_clock: MockClock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exceptions of bugs carry anything; logs, records and answers carry none of it."""
+    env = {"PROVIDER_KEY": UPSTREAM_KEY}
+    main = CrashesTelling()
+    async with embedded(config(), {"main": main}, environ=env) as gateway:
+        body = {**chat("canary-prompt"), "user": "canary-answer"}
+        answer = await gateway.post(CHAT, body, key=KEY)
+        await gateway.records()
+        book = gateway.gateway.gate.book
+        assert book is not None
+        told = [
+            answer.body,
+            b"".join(gateway.journal.lines),
+            gateway.gateway.tree.system.dump().encode(),
+            repr(book.store).encode() + bytes(getattr(book.store, "segment", b"")),
+            (await gateway.gateway.gate.render_metrics(""))[1],
+            gateway.logged(),
+            "".join(capfd.readouterr()).encode(),
+        ]
+    assert answer.status == 500
+    secrets = {canary: canary.encode() for canary in CANARIES}
+    assert [traces(text, secrets) for text in told] == [set()] * len(told)

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from actors.vault.actor import FOLLOW_S
@@ -23,7 +24,7 @@ from actors.vault.messages import (
     VaultRefused,
 )
 from actors.vault.policy import default_rules, parse
-from actors.vault.ports import KekRow, SecretRow
+from actors.vault.ports import KekRow, Put, SecretRow
 from runtime import Spawn
 from storage.vault_files import VaultMemory
 from tests.actors.vault.vaults import (
@@ -502,3 +503,31 @@ async def test_two_workers_that_make_the_first_kek_at_once_end_with_one(
         assert [kek.version for kek in keks] == [1]
         await trio.sleep(FOLLOW_S + 2)
         assert written(await one.lend()) == KEY
+
+
+async def test_a_revoked_key_that_is_made_active_in_the_store_stays_ended(
+    autojump_clock: MockClock,
+) -> None:
+    """The state of a row is not sealed; so the key itself is gone from it."""
+    async with running() as bench:
+        await bench.put()
+        await bench.vault.ask(RevokeSecret(SCOPE, OPERATOR))
+        [row] = [r for r in bench.store.rows.values() if isinstance(r, SecretRow)]
+        assert row.record == b""
+        await bench.store.commit(
+            Put(replace(row, state="active", revision=row.revision + 1))
+        )
+        await bench.safe.load()
+        with pytest.raises(LeaseRefused, match="damaged"):
+            await bench.lend()
+
+
+async def test_a_tenant_with_a_revoked_key_is_still_re_wrapped(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as bench:
+        await bench.put()
+        await bench.vault.ask(RevokeSecret(SCOPE, OPERATOR))
+        await bench.put(b"sk-another-key", replace=True)
+        assert await bench.vault.ask(RotateKek("default", "default", OPERATOR)) == 1
+        assert written(await bench.lend()) == b"sk-another-key"
