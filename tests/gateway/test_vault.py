@@ -11,8 +11,12 @@ import trio
 from trio.testing import MockClock
 
 from actors.vault.delivery import info, seal
+from actors.vault.locked import LockedMemory
+from actors.vault.safe import Safe
 from gateway.embed import Embedded, Fails, FakeProvider, Says, embedded
 from gateway.vaultdesk import VaultDesk
+from storage.vault_files import VaultMemory
+from tests.actors.vault.vaults import FlakyKms
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 
 SECRET = "sk-stored-canary-0001"
@@ -153,3 +157,58 @@ async def test_commands_that_cannot_be_are_refused_in_words(
         got, answer = await desk_of(gateway).answer(method, path, body or b"", OPERATOR)
         assert got == status
         assert answer["error"]["message"]
+
+
+async def test_a_redirect_takes_no_key_elsewhere(autojump_clock: MockClock) -> None:
+    """Neither followed nor handed to the client, who would be asked for it."""
+    away = {"location": "https://elsewhere.example/v1/chat/completions"}
+    main = FakeProvider([Fails(307, headers=away)])
+    async with embedded(MADE, {"main": main}) as gateway:
+        await put(gateway)
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+        assert answer.status >= 500
+        assert "location" not in answer.headers
+        assert set(main.authorizations) == {f"Bearer {SECRET}"}
+
+
+async def test_a_base_url_that_a_reload_moves_gets_no_stored_key(
+    autojump_clock: MockClock,
+) -> None:
+    main = FakeProvider([Says()])
+    moved = provider(
+        "main", key_env="", key="vault:default", base_url="https://thief.example/v1"
+    )
+    async with embedded(MADE, {"main": main}) as gateway:
+        await put(gateway)
+        assert (await gateway.post(CHAT, chat(), key=KEY)).status == 200
+        await gateway.gateway.reload(config([moved]))
+        answer = await gateway.post(CHAT, chat(), key=KEY)
+        assert answer.status >= 500
+        assert main.authorizations == [f"Bearer {SECRET}"]
+
+
+async def test_a_kms_that_dies_under_load_is_noticed_when_the_kek_ends(
+    autojump_clock: MockClock,
+) -> None:
+    """Until then nobody notices; after it a 5xx that says so, and no other key."""
+    kms = FlakyKms()
+    memory = LockedMemory(secret=False)
+    safe = Safe(
+        VaultMemory(), {"local": kms}, memory, seals_with="local", wall=lambda: 1e9
+    )
+    main = FakeProvider([Says()])
+    seen: list[tuple[float, int]] = []
+    async with embedded(MADE, {"main": main}, safe=safe) as gateway:
+        await put(gateway)
+        began = trio.current_time()
+        while trio.current_time() < began + 1200:
+            if trio.current_time() > began + 100:
+                kms.down = True
+            if trio.current_time() > began + 900:
+                kms.down = False
+            answer = await gateway.post(CHAT, chat(), key=KEY)
+            seen.append((trio.current_time() - began, answer.status))
+            await trio.sleep(10)
+    assert {status for at, status in seen if at < 280} == {200}
+    assert all(status >= 500 for at, status in seen if 420 < at < 880)
+    assert seen[-1][1] == 200
