@@ -132,8 +132,10 @@ class Gate:
         if last is not None and record.dialect == KEPT_DIALECT:
             # Before the stream's channel ends: its reader finishes the recording.
             self.keeper.offer(Answered(record.request_id, last.provider))
-        fallbacks = len({(a.provider, a.model) for a in attempts}) - 1
-        retries = max(0, len(attempts) - 1 - max(0, fallbacks))
+        fallbacks = retries = 0
+        if len(attempts) > 1:
+            fallbacks = len({(a.provider, a.model) for a in attempts}) - 1
+            retries = len(attempts) - 1 - fallbacks
         first_ms = record.first_content_ms
         if attempts:
             self.metrics.traffic(
@@ -147,7 +149,7 @@ class Gate:
                 tokens_cached=record.cached_tokens,
                 spend_nanousd=record.cost_nanousd,
                 retries=retries,
-                fallbacks=max(0, fallbacks),
+                fallbacks=fallbacks,
             )
             if len(attempts) > 1 or record.outcome != "ok":
                 for attempt in attempts:

@@ -53,24 +53,21 @@ def read_head(body: bytes) -> Head:
     n = 1 if top.n is None else checks.integer(top.n, "n", 1, checks.N_MAX)
     tools = given(top.tools) or given(top.functions)
     schema = given(top.response_format)
-    sizes = [len(bytes(message)) for message in top.messages]
+    messages = [bytes(message) for message in top.messages]
     media = [
-        bytes(message)
-        for message in top.messages
-        if any(
-            word in bytes(message) for word in (b'"image_url"', b'"file"', b'"data"')
-        )
+        one
+        for one in messages
+        if b'"image_url"' in one or b'"file"' in one or b'"data"' in one
     ]
-    media_bytes = sum(map(media_sizes, media))
     return Head(
         model=top.model,
         stream=bool(top.stream),
         include_usage=bool(top.stream_options and top.stream_options.include_usage),
         max_output_tokens=bound,
         n=n,
-        prompt_bytes=sum(sizes) + len(tools) + len(schema),
-        media_bytes=media_bytes,
-        prefix=b"".join((tools, *map(bytes, top.messages[:2])))[:PREFIX_BYTES_MAX],
+        prompt_bytes=sum(map(len, messages)) + len(tools) + len(schema),
+        media_bytes=sum(map(media_sizes, media)),
+        prefix=b"".join((tools, *messages[:2]))[:PREFIX_BYTES_MAX],
         needs=_needs(top, tools, schema, media),
         user=top.user,
         service_tier=top.service_tier,

@@ -31,7 +31,7 @@ from actors.auditor.messages import (
 from actors.ledger.messages import Enter, HoldRefused, Leave, Standing
 from actors.router.messages import MakePlan, NoRoute, Plan
 from actors.stream import faults, policy
-from actors.stream.attempt import Attempt
+from actors.stream.attempt import Attempt, Bill
 from actors.stream.budget import HEDGE_SHARE, Budget
 from actors.stream.hedge import race
 from actors.stream.messages import (
@@ -445,7 +445,9 @@ class Stream(Actor):
 
     def _record(self) -> RequestRecord:
         inquiry = self.inquiry
-        bills = [attempt.bill for attempt in self.attempts]
+        bill = Bill()
+        for attempt in self.attempts:
+            bill.add(attempt.bill)
         last = self.current  # Of two that raced: the one that answered.
         usage = last.bill.usage or last.relayed.usage if last is not None else None
         first_at = last.first_content_at if last is not None else None
@@ -467,10 +469,10 @@ class Stream(Actor):
             cached_tokens=usage.cached if usage is not None else 0,
             output_tokens=usage.completion if usage is not None else 0,
             reasoning_tokens=usage.reasoning if usage is not None else 0,
-            usage_estimated=any(bill.estimated for bill in bills),
-            cost_nanousd=sum(bill.nanousd for bill in bills),
-            priced=all(bill.priced for bill in bills),
-            overrun_nanousd=sum(bill.overrun_nanousd for bill in bills),
+            usage_estimated=bill.estimated,
+            cost_nanousd=bill.nanousd,
+            priced=bill.priced,
+            overrun_nanousd=bill.overrun_nanousd,
             finish=(last.relayed.finish or "") if last is not None else "",
             code=(self.fault.code or self.fault.kind) if self.fault is not None else "",
             degraded=", ".join(self.sink.degraded),

@@ -60,13 +60,20 @@ ERROR_BYTES_MAX = 64 * 1024  # Every error body recorded is under 4 kB.
 
 @attrs.define
 class Bill:
-    """What an attempt cost, as far as is known."""
+    """What an attempt cost, or all of a request's, as far as is known."""
 
     usage: Usage | None = None
     estimated: bool = False
     nanousd: int = 0
     priced: bool = True
     overrun_nanousd: int = 0
+
+    def add(self, other: Bill) -> None:
+        """Sum up another one; whose usage it is stays open."""
+        self.estimated = self.estimated or other.estimated
+        self.nanousd += other.nanousd
+        self.priced = self.priced and other.priced
+        self.overrun_nanousd += other.overrun_nanousd
 
 
 class Attempt:
@@ -211,7 +218,9 @@ class Attempt:
         wait_s = (
             self.deadlines.first_content_s if self.last else self.deadlines.connect_s
         )
-        self._arm("queue", self.began + wait_s)
+        # The next phase is due sooner as a rule: the first alarm serves both.
+        connect_at = self.began + self.deadlines.connect_s
+        self._arm("queue", self.began + wait_s, look_at=connect_at)
         try:
             admitted = await provider.ask(
                 Admit(
@@ -385,18 +394,20 @@ class Attempt:
             if provider is not None:
                 provider.offer(Proven(permit.id, permit.epoch))
 
-    def _arm(self, phase: str, deadline: float) -> None:
+    def _arm(self, phase: str, deadline: float, *, look_at: float = math.inf) -> None:
         """Set the time by which this phase must be over.
 
         Phases follow each other faster than alarms ring: the one alarm looks at `due`
-        when it rings, so moving a deadline back costs an assignment.
+        when it rings, so moving a deadline back costs an assignment. It looks at
+        `look_at` already, where something after this phase will be due by then.
         """
         self.phase = phase
         total = self.sent_at + self.deadlines.total_s
         self.due = due = min(deadline, total)
-        if due < self.alarm_at:
-            self.alarm_at = due
-            self.set_alarm(due, self)
+        alarm_at = min(due, look_at)
+        if alarm_at < self.alarm_at:
+            self.alarm_at = alarm_at
+            self.set_alarm(alarm_at, self)
 
     def ring(self, now: float) -> None:
         """The alarm: too late, or not yet."""
@@ -533,10 +544,10 @@ class Attempt:
 
 def _rates(response: httpx.Response, wall_s: float) -> tuple[RateWindow, ...]:
     """What the head says of our allowance; most heads say nothing."""
-    raw = response.headers.raw
-    if not any(b"ratelimit" in name.lower() for name, _ in raw):
-        return ()
-    return rate_windows(response.headers, wall_s)
+    for name, _ in response.headers.raw:
+        if b"ratelimit" in name.lower():
+            return rate_windows(response.headers, wall_s)
+    return ()
 
 
 async def _read_at_most(response: httpx.Response, bytes_max: int) -> bytes:
