@@ -150,23 +150,21 @@ def _reachable(price: Price, prompt_tokens_max: int) -> Iterator[Price]:
 
 
 def _dearest_input(price: Price, *, audio: bool, cache_1h: bool) -> int:
-    kinds = [
+    return max(
         price.input_nanousd_per_mtok,
-        price.cached_input_nanousd_per_mtok,
-        price.cache_write_nanousd_per_mtok,
-    ]
-    if cache_1h:
-        kinds.append(price.cache_write_1h_nanousd_per_mtok)
-    if audio:
-        kinds.append(price.audio_input_nanousd_per_mtok)
-    return max(kind or 0 for kind in kinds)
+        price.cached_input_nanousd_per_mtok or 0,
+        price.cache_write_nanousd_per_mtok or 0,
+        (price.cache_write_1h_nanousd_per_mtok or 0) if cache_1h else 0,
+        (price.audio_input_nanousd_per_mtok or 0) if audio else 0,
+    )
 
 
 def _dearest_output(price: Price, *, audio: bool) -> int:
-    kinds = [price.output_nanousd_per_mtok, price.reasoning_nanousd_per_mtok]
-    if audio:
-        kinds.append(price.audio_output_nanousd_per_mtok)
-    return max(kind or 0 for kind in kinds)
+    return max(
+        price.output_nanousd_per_mtok,
+        price.reasoning_nanousd_per_mtok or 0,
+        (price.audio_output_nanousd_per_mtok or 0) if audio else 0,
+    )
 
 
 def _or(own: int | None, other: int) -> int:

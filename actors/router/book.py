@@ -154,6 +154,7 @@ class Book:
                 route.expected_tokens = old[name].expected_tokens
                 route.typical_tokens = old[name].typical_tokens
         self._wishes: dict[tuple[str, str], tuple[Wishes, Weights | None]] = {}
+        self._allows: dict[tuple[str, str], bool] = {}
 
     def shut(self, provider: str, until: float | None, why: str = "open") -> None:
         """It takes no calls before then; None: nobody knows."""
@@ -200,7 +201,7 @@ class Book:
         route = self.routes.get(name)
         # A reload may have taken the site away while its client sent the body.
         site = self.table.sites.get(ask.site)
-        if route is None or site is None or not allowed(site, ask.model):
+        if route is None or site is None or not self._allowed(site, ask.model):
             # One answer for all: an allowlist is not an oracle.
             return None
         wishes, weights = self._wanted(site, route)
@@ -388,6 +389,14 @@ class Book:
                 )
             )
         return tuple(views)
+
+    def _allowed(self, site: SitePolicy, model: str) -> bool:
+        """Matched once for each site and name that leads to a route."""
+        key = (site.name, model)
+        found = self._allows.get(key)
+        if found is None:
+            found = self._allows[key] = allowed(site, model)
+        return found
 
     def _wanted(self, site: SitePolicy, route: Route) -> tuple[Wishes, Weights | None]:
         key = (site.name, route.name)

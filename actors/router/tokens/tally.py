@@ -78,14 +78,8 @@ def tally(
     """Count a content's texts with each of these encodings."""
     return tallied(
         content,
-        text={
-            name: sum(count(text) for text in content.texts)
-            for name, count in counts.items()
-        },
-        tools={
-            name: sum(count(text) for text in content.tools)
-            for name, count in counts.items()
-        },
+        text={name: sum(map(count, content.texts)) for name, count in counts.items()},
+        tools={name: sum(map(count, content.tools)) for name, count in counts.items()},
     )
 
 
@@ -132,8 +126,9 @@ def count(
         + family.message * counted.messages
         + NAME_TOKENS * counted.names
         + CALL_TOKENS * counted.tool_calls
-        + sum(images.tokens(yardstick.images, one) for one in counted.pictures)
     )
+    for picture in counted.pictures:
+        fixed += images.tokens(yardstick.images, picture)
     likely += fixed
     most += fixed
     unread = (
