@@ -6,10 +6,11 @@ gateway's own user, so there is no login: the principal is `operator:control`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
+from actors.auditor.messages import Attest, AuditEvent
 from actors.provider.messages import Vitals
 from gateway import explaining
 from gateway.gate import Gate
@@ -17,9 +18,17 @@ from gateway.http.replies import reply_error, reply_json
 from gateway.http.request import Request
 from gateway.http11_exchange import Receive, Scope, Send
 from gateway.vaultdesk import BODY_BYTES_MAX, PREFIX, VaultDesk
-from runtime import Node, System
+from runtime import AskError, DomainError, Node, System
 
 PRINCIPAL: Final = "operator:control"
+EXPORT_BYTES_MAX: Final = 1024  # Two numbers.
+
+
+class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entries are read out; `last` is -1 for all that there are."""
+
+    first: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] = 0
+    last: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)] = -1
 
 
 class Control:
@@ -55,6 +64,9 @@ class Control:
             case "GET", "/dump":
                 assert self.system is not None
                 await reply_json(send, 200, {"dump": self.system.dump()})
+            case "POST", "/audit/exports":
+                body = await Request(scope, receive, send, EXPORT_BYTES_MAX).read()
+                await reply_json(send, *await self._exported(body))
             case method, path if path == PREFIX or path.startswith(f"{PREFIX}/"):
                 body = await Request(scope, receive, send, BODY_BYTES_MAX).read()
                 await reply_json(send, *await self._vault(method, path, body))
@@ -75,6 +87,19 @@ class Control:
         assert vault is not None  # It is permanent, and outlives the edge.
         desk = VaultDesk(vault, self.gate.config)
         return await desk.answer(method, path, body, PRINCIPAL)
+
+    async def _exported(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Record that the log is about to be read out; only then it may be."""
+        try:
+            span = msgspec.json.decode(body, type=Export)
+            detail = (("first", span.first), ("last", span.last))
+            event = AuditEvent("audit.export", actor=PRINCIPAL, detail=detail)
+            receipt = await self.gate.auditor.ask(Attest(event))
+        except msgspec.MsgspecError as error:
+            return 400, {"error": {"message": f"the span cannot be read: {error}"}}
+        except (DomainError, AskError) as error:
+            return 503, {"error": {"message": str(error)}}
+        return 200, {"seq": receipt.seq}
 
     async def _models(self) -> dict[str, Any]:
         vitals = await self.gate.vitals()

@@ -31,6 +31,7 @@ from actors.auditor.notes import (
 from actors.auditor.tiles import BadTile, TileTree
 from actors.auditor.wal import LogRefused
 from gateway.cli import OK, REFUSED, USAGE, complain
+from gateway.cli.control import ControlError, Refused, post
 from storage import audit_verify
 from storage.audit_files import CHECKPOINT, VKEY, read_anchors, read_file
 
@@ -193,13 +194,36 @@ def _export(args: argparse.Namespace) -> int:
     report = audit_verify.verify(args.folder, key, audit_verify.Expectations())
     for problem in report.problems:
         complain(problem)
-    if report.problems:
+    if report.problems or not _recorded(args):
         return REFUSED
     for index, leaf in _leaves(args.folder, key, max(0, args.first)):
         if args.last is not None and index > args.last:
             break
         _print(leaf)
     return OK
+
+
+def _recorded(args: argparse.Namespace) -> bool:
+    """Let the log of a running gateway say that it is read out; false: it refuses.
+
+    A copy has no gateway beside it, and whoever may read the files could copy them:
+    this is for the record, and keeps nobody out.
+    """
+    socket = args.folder.resolve().parent.parent / "control.sock"
+    if not socket.is_socket():
+        return True
+    span = {
+        "first": max(0, args.first),
+        "last": -1 if args.last is None else max(0, args.last),
+    }
+    try:
+        post(socket, "/audit/exports", span)
+    except Refused as refused:
+        complain(f"the log cannot record the export: {refused}")
+        return False
+    except ControlError as error:
+        complain(f"the export is not recorded: {error}")
+    return True
 
 
 def _anchor(args: argparse.Namespace) -> int:

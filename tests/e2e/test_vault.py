@@ -79,6 +79,24 @@ def test_every_change_is_in_the_audit_log(stage: Stage) -> None:
         assert act in log
 
 
+def test_reading_the_log_out_is_in_the_log(stage: Stage) -> None:
+    [log] = [one for one in (stage.state_dir / "audit").iterdir() if one.is_dir()]
+
+    def exported(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", "audit", "export", str(log), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    exported("--to", "0")
+    stage.until("it is published", lambda: '"act":"audit.export"' in exported())
+
+
 def test_the_state_is_for_its_owner_alone(stage: Stage) -> None:
     root = stage.state_dir / "root.key"
     assert root.stat().st_mode & 0o077 == 0
