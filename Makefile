@@ -12,7 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-e
 FUZZ_S ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
+.PHONY: coverage help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,7 +33,10 @@ types: $(VENV)/.dev ## mypy and pyright, both strict
 imports: $(VENV)/.dev ## Who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev verifiers ## The tests, with branch coverage; they check the docs too
+unit: $(VENV)/.dev verifiers ## The tests, on all cores; they check the docs too
+	$(BIN)/python -m pytest -q -n auto -m "not real_llm"
+
+coverage: $(VENV)/.dev verifiers ## The tests in one process, with branch coverage
 	$(BIN)/coverage run -m pytest -q -m "not real_llm"
 	$(BIN)/coverage report --skip-covered --sort=cover
 
