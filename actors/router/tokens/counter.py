@@ -152,10 +152,11 @@ class Counter:
             name: text.sampled(self._encodings[name], content.texts, self._rng)
             for name in names
         }
+        texts: dict[EncodingName, int] = {name: found[name][0] for name in names}
         schemas = self._counts(names)
         return tallied(
             content,
-            text={name: tokens for name, (tokens, _) in found.items()},
+            text=texts,
             tools={
                 name: sum(map(count_of, content.tools))
                 for name, count_of in schemas.items()
