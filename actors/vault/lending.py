@@ -221,8 +221,12 @@ class Lender:
             raise self._refused(key, "full", str(full)) from None
         except VaultRefused as refused:
             raise self._refused(key, "unusable", refused.why) from None
-        facts = SealedFacts((), self.cell.environ.get(source.access_key_id_env, ""))
+        facts = SealedFacts((), self._from_environ(source.access_key_id_env) or "")
         return Opened(memory, memory.view, facts, 0)
+
+    def _from_environ(self, name: str) -> str | None:
+        """A variable's value as it is now; most keys have only the one."""
+        return self.cell.environ.get(name) if name else None
 
     def _open(self, scope: KeyScope, now: float) -> Opened | KekMissing:
         found = self.safe.open(scope, now)
@@ -334,7 +338,7 @@ class Lender:
             uses=grant.uses,
             access_key_id=found.facts.access_key_id,
             session_token=found.session_token
-            or cell.environ.get(source.session_token_env),
+            or self._from_environ(source.session_token_env),
         )
         lease = self.ctx.spawn(
             ChildSpec(name, lambda: LeaseActor(key, expires_at), restart="temporary")
