@@ -153,10 +153,10 @@ def test_sampling_reads_a_bounded_share_of_any_text() -> None:
     read = 0
 
     class Reads:
-        def encode_ordinary(self, one: str) -> list[int]:
+        def encode_ordinary(self, text: str) -> list[int]:
             nonlocal read
-            read += len(one)
-            return O200K.encode_ordinary(one)
+            read += len(text)
+            return O200K.encode_ordinary(text)
 
     text.sampled(Reads(), [PROSE * 50_000], random.Random(1))
     longest = text.SAMPLE_CHARS + text.BLANK_SEARCHED_CHARS
