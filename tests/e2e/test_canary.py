@@ -8,6 +8,7 @@ searched in every encoding of `support_canary`.
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -172,9 +173,29 @@ def talk(stage: Stage) -> bytes:
             told += repr(headers).encode() + (answer if status != 200 else b"")
     for path in (CHAT, f"/v1/{PEOPLE['the user'].decode()}"):
         told += stage.ask("POST", path, b"{" + PEOPLE["the prompt"])[2]
+    told += forwarded(stage)
     wrong = KEY + "x"
     told += stage.ask("POST", CHAT, {}, key=wrong)[2]
     return told
+
+
+def forwarded(stage: Stage) -> bytes:
+    """A proxy in front says who the client is; a trace of that would be one of him."""
+    address = PEOPLE["the client's address"].decode()
+    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=30)
+    headers = {
+        "authorization": f"Bearer {KEY}",
+        "content-type": "application/json",
+        "x-forwarded-for": address,
+        "forwarded": f"for={address}",
+    }
+    try:
+        body = json.dumps(asked("env", "E500"))
+        connection.request("POST", CHAT, body, headers)
+        response = connection.getresponse()
+        return repr(response.getheaders()).encode() + response.read()
+    finally:
+        connection.close()
 
 
 def files_of(folder: Path) -> bytes:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def vault(
 
 
 @pytest.fixture(name="stage", scope="module")
-def _stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:  # type: ignore[misc]
+def _stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
     with staged(tmp_path_factory.mktemp("vault")) as made:
         yield made
 

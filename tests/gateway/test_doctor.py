@@ -72,7 +72,7 @@ def test_each_failure_comes_with_what_to_do(
     state = tmp_path / "state"
     state.mkdir(mode=0o755)
     (state / "root.key").write_text("no key")
-    os.utime(state / "root.key", (time.time() + 9_999,) * 2)
+    os.utime(state / "root.key", (time.time(), time.time() + 9_999))
     code, findings = examined(tmp_path, capsys)
     told = " ".join(failing(findings))
     assert code == 1
