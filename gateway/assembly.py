@@ -45,6 +45,7 @@ from gateway.settings.config import (
     SiteConfig,
 )
 from gateway.settings.money import RungConfig
+from gateway.settings.values import is_loopback
 from gateway.settings.vault import VaultConfig
 from runtime import Backoff
 from wire.registry import SPEECHES, Speech
@@ -158,7 +159,9 @@ def key_sources(config: Config) -> dict[KeyScope, KeySource]:
             sources[scope] = KeySource(
                 env=_variable(provider),
                 hosts=frozenset({host}),
-                plain_allowed=provider.allow_plain_http,
+                # A sealed key is for TLS, whatever a configuration says later.
+                plain_allowed=provider.allow_plain_http
+                and (not provider.key or is_loopback(host)),
                 access_key_id_env=provider.access_key_id_env,
                 session_token_env=provider.session_token_env,
                 federation=None if provider.key else _federation(provider.federation),

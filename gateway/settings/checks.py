@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
 from gateway.settings.config import Config
 from gateway.settings.keys import SiteKey
 from gateway.settings.money import RUNGS_MAX
 from gateway.settings.server import Found
+from gateway.settings.values import is_loopback
 
 Where = Callable[[object], str]
 
@@ -169,6 +171,13 @@ def notes(config: Config, env: Mapping[str, str]) -> Iterator[str]:
             yield (
                 f"provider {provider.name}: {provider.key_env} is not set here; "
                 "its calls will be refused"
+            )
+        if provider.base_url.startswith("http://") and not is_loopback(
+            urlsplit(provider.base_url).hostname or ""
+        ):
+            yield (
+                f"provider {provider.name}: its key and all prompts travel in the "
+                "clear (allow_plain_http)"
             )
     routed = {
         candidate.provider for model in config.models for candidate in model.route

@@ -624,6 +624,12 @@ class ProviderConfig:
                     "https:// or set allow_plain_http = true"
                 ),
             )
+        elif (
+            self.key
+            and self.base_url.startswith("http://")
+            and not values.is_loopback(urlsplit(self.base_url).hostname or "")
+        ):
+            yield "base_url", "gets no key of the vault without TLS; use https://"
         if self.service_account_file is not None:
             if self.kind != "vertex":
                 yield "service_account_file", f"is for vertex, not for {self.kind}"

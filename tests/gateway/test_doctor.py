@@ -119,3 +119,20 @@ async def test_a_lost_root_key_is_not_replaced_by_another(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="restore the file from its copy"):
         opened()
     assert not root.exists()
+
+
+@pytest.mark.parametrize(("key", "code"), [("vault:default", 1), ("", 0)])
+def test_a_stored_key_never_travels_in_the_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, code: int
+) -> None:
+    """A variable's may, in a network of one's own, and that is said."""
+    text = TEXT.replace("127.0.0.1:9", "192.0.2.1:9").replace(
+        'key_env = "DOCTOR_KEY"',
+        f"allow_plain_http = true\n{f'key = {chr(34)}{key}{chr(34)}' if key else ''}",
+    )
+    file = tmp_path / "stagedoor.toml"
+    file.write_text(text.format(state=tmp_path / "state"))
+    assert main(["check", str(file)]) == code
+    told = capsys.readouterr()
+    assert ("without TLS" in told.err) == bool(code)
+    assert ("travel in the clear" in told.out) == (not code)
