@@ -38,13 +38,13 @@ class Masked:
             data[start + index] == self._at(index) for index in range(TAIL_BYTES)
         )
 
-    def count_in(self, data: bytearray | bytes) -> int:
-        """How often it occurs."""
+    def count_in(self, data: bytearray | bytes, size: int | None = None) -> int:
+        """How often it occurs, in all of it or in its first bytes."""
         found = 0
-        at = data.find(PREFIX)
+        at = data.find(PREFIX, 0, size)
         while at >= 0:
             found += self.matches(data, at + len(PREFIX))
-            at = data.find(PREFIX, at + 1)
+            at = data.find(PREFIX, at + 1, size)
         return found
 
     def count_in_objects(self) -> int:
@@ -90,7 +90,8 @@ class Masked:
                 return found
             if not size:
                 return found
-            found += self.count_in(memoryview(window)[:size].tobytes())
+            # No copy of the window: it would stay in freed memory, for the next scan.
+            found += self.count_in(window, size)
+            window[:] = bytes(WINDOW_BYTES)
             start += size if size < WINDOW_BYTES else size - overlap
-        window[:] = bytes(WINDOW_BYTES)
         return found
