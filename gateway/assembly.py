@@ -37,16 +37,13 @@ from gateway.deployments import (
     routes_of,
 )
 from gateway.preferences import aliases_of, policies_of, wishes_of
-from gateway.settings.config import (
-    VAULT_PREFIX,
-    Config,
-    FederationConfig,
-    ProviderConfig,
-    SiteConfig,
-)
+from gateway.settings.config import Config
 from gateway.settings.money import RungConfig
+from gateway.settings.providers import FederationConfig, ProviderConfig
+from gateway.settings.sites import SiteConfig
 from gateway.settings.values import is_loopback
 from gateway.settings.vault import VaultConfig
+from gateway.settings.words import VAULT_PREFIX
 from runtime import Backoff
 from wire.registry import SPEECHES, Speech
 

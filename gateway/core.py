@@ -39,7 +39,8 @@ from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
 from gateway.keysafe import rules_of
 from gateway.settings.changes import diff
-from gateway.settings.config import Config, ProviderConfig
+from gateway.settings.config import Config
+from gateway.settings.providers import ProviderConfig
 from runtime import Actor, Spawn, StopChild
 
 

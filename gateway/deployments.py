@@ -18,7 +18,9 @@ from actors.router.messages import Deployment, DeploymentFacts
 from actors.router.tokens.counter import Counter, encodings_for, load
 from actors.router.tokens.families import FAMILIES
 from actors.router.tokens.tally import Yardstick
-from gateway.settings.config import Config, PriceConfig, ProviderConfig
+from gateway.settings.config import Config
+from gateway.settings.prices import PriceConfig
+from gateway.settings.providers import ProviderConfig
 from wire.dialect import Need
 
 OPENAI_HOST: Final = "api.openai.com"

@@ -47,9 +47,10 @@ from gateway.http11_transport import EdgeDeadlines
 from gateway.keysafe import make_federated, make_minters, open_safe
 from gateway.logs import Logs
 from gateway.metrics import Metrics
-from gateway.settings.config import Config, ProviderConfig
+from gateway.settings.config import Config
 from gateway.settings.errors import ConfigError, Problem
 from gateway.settings.load import Source
+from gateway.settings.providers import ProviderConfig
 from gateway.settings.server import ServerConfig
 from gateway.settings.state_dir import prepare
 from gateway.settings.watch import changes

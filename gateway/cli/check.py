@@ -13,9 +13,12 @@ from pathlib import Path
 from gateway.cli import OK, USAGE, complain
 from gateway.cli.source import add_flags, environment, given_flags, load_or_complain
 from gateway.settings.checks import notes
-from gateway.settings.config import Config, PriceConfig, ProviderConfig, SiteConfig
+from gateway.settings.config import Config
 from gateway.settings.load import Source, exposed
 from gateway.settings.money import CapConfig
+from gateway.settings.prices import PriceConfig
+from gateway.settings.providers import ProviderConfig
+from gateway.settings.sites import SiteConfig
 from gateway.settings.values import show_usd
 
 

@@ -6,24 +6,23 @@ reference and docs/settings.md are renderings of that definition.
 
 from gateway.settings.changes import Change, Diff, diff
 from gateway.settings.config import (
-    BreakerConfig,
     Candidate,
     Config,
     ModelConfig,
-    PriceConfig,
-    ProviderConfig,
-    SiteConfig,
 )
 from gateway.settings.definition import evolve
 from gateway.settings.errors import ConfigError, Problem, UnreadableError
 from gateway.settings.keys import SiteKey
 from gateway.settings.load import Source, load
+from gateway.settings.prices import PriceConfig
+from gateway.settings.providers import BreakerConfig, ProviderConfig
 from gateway.settings.server import (
     Deadlines,
     Limits,
     ServerConfig,
     UpstreamDeadlines,
 )
+from gateway.settings.sites import SiteConfig
 from gateway.settings.values import Bind
 
 __all__ = [

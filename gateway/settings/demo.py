@@ -15,11 +15,11 @@ from gateway.settings.config import (
     Candidate,
     Config,
     ModelConfig,
-    ProviderConfig,
-    SiteConfig,
 )
 from gateway.settings.keys import SiteKey
+from gateway.settings.providers import ProviderConfig
 from gateway.settings.server import ServerConfig
+from gateway.settings.sites import SiteConfig
 from gateway.settings.values import Bind
 
 DEMO_MODEL: Final = "demo"

@@ -8,16 +8,15 @@ from typing import Any
 import attrs
 
 from gateway.settings.config import (
-    BreakerConfig,
     Candidate,
     Config,
     ModelConfig,
-    PriceConfig,
-    ProviderConfig,
-    SiteConfig,
 )
 from gateway.settings.keys import SiteKey
+from gateway.settings.prices import PriceConfig
+from gateway.settings.providers import BreakerConfig, ProviderConfig
 from gateway.settings.server import ServerConfig, UpstreamDeadlines
+from gateway.settings.sites import SiteConfig
 
 KEY = "sk-acme-dev-0001"
 CHAT = "/v1/chat/completions"

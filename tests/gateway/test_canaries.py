@@ -12,7 +12,8 @@ import pytest
 import trio.testing
 from trio.testing import MockClock
 
-from gateway.embed import FakeProvider, PausesAfter, embedded
+from gateway.embed import embedded
+from gateway.embed_providers import FakeProvider, PausesAfter
 from tests.gateway.gateways import CHAT, KEY, chat, config
 from tests.support_canary import traces
 
@@ -20,7 +21,7 @@ UPSTREAM_KEY = "sk-upstream-canary-42"
 CANARIES = ("canary-prompt", "canary-answer", UPSTREAM_KEY, KEY)
 OURS = ("runtime.", "actors.", "gateway.", "storage.", "wire.")
 # A test's own client and provider keep what they sent.
-FAKES = frozenset({"gateway.embed"})
+FAKES = frozenset({"gateway.embed", "gateway.embed_providers"})
 
 PATHS: dict[str, dict[str, Any]] = {
     CHAT: chat("canary-prompt"),

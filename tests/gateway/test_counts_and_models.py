@@ -11,7 +11,8 @@ import pytest
 from trio.testing import MockClock
 
 from actors.ledger.messages import ReportAccounts
-from gateway.embed import Answer, Embedded, Fails, FakeProvider, Says, embedded
+from gateway.embed import Answer, Embedded, embedded
+from gateway.embed_providers import Fails, FakeProvider, Says
 from gateway.settings.config import Config
 from tests.gateway.gateways import KEY, config, provider
 

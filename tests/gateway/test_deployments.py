@@ -19,17 +19,20 @@ from gateway.deployments import (
     prices_of,
     yardsticks_of,
 )
-from gateway.embed import BreaksAfter, FakeProvider, Says, embedded
+from gateway.embed import embedded
+from gateway.embed_providers import BreaksAfter, FakeProvider, Says
 from gateway.settings.config import (
     Candidate,
     Config,
-    FactsConfig,
     ModelConfig,
-    PriceConfig,
-    ProviderConfig,
-    TierConfig,
 )
 from gateway.settings.load import Source
+from gateway.settings.prices import (
+    FactsConfig,
+    PriceConfig,
+    TierConfig,
+)
+from gateway.settings.providers import ProviderConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 
 ENV = {"PROVIDER_KEY": "sk-upstream-canary-42"}

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from trio.testing import MockClock
 
-from gateway.embed import Embedded, Fails, FakeProvider, Says, embedded
+from gateway.embed import Embedded, embedded
+from gateway.embed_providers import Fails, FakeProvider, Says
 from tests.gateway.gateways import KEY, config, provider
 
 ENV = {"PROVIDER_KEY": "sk-upstream-1"}

@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from actors.auditor.messages import AuditUnavailable
 from gateway.admin_events import ENTRIES_MAX, PATHS_AN_ENTRY, reloaded
-from gateway.embed import Embedded, FakeProvider, Says, embedded
+from gateway.embed import Embedded, embedded
+from gateway.embed_providers import FakeProvider, Says
 from gateway.settings.changes import Change, Diff
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 

@@ -13,17 +13,18 @@ from trio.testing import MockClock
 
 from actors.ledger.messages import Adjust, ResetCap
 from gateway.assembly import caps_of, site_limits
-from gateway.embed import Embedded, FakeProvider, Floods, Says, embedded, text_of
+from gateway.embed import Embedded, embedded, text_of
+from gateway.embed_providers import FakeProvider, Floods, Says
 from gateway.settings import ConfigError, load
 from gateway.settings.config import (
     Candidate,
     Config,
     ModelConfig,
-    PriceConfig,
-    SiteConfig,
 )
 from gateway.settings.keys import SiteKey
 from gateway.settings.money import CapConfig, KeyRatesConfig, RungConfig
+from gateway.settings.prices import PriceConfig
+from gateway.settings.sites import SiteConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 from tests.gateway.test_requests import ENV, assert_nothing_held
 

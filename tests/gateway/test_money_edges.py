@@ -13,8 +13,9 @@ from trio.testing import MockClock
 
 from actors.ledger.messages import Price
 from actors.ledger.pricing import served
-from gateway.embed import Behaviour, FakeProvider, Says, Silent, embedded
-from gateway.settings.config import PriceConfig
+from gateway.embed import embedded
+from gateway.embed_providers import Behaviour, FakeProvider, Says, Silent
+from gateway.settings.prices import PriceConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 from tests.gateway.test_requests import ENV, assert_nothing_held
 from wire.dialect import Target

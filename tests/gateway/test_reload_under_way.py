@@ -8,10 +8,12 @@ import trio
 from trio.testing import MockClock
 
 from actors.ledger.messages import ReportAccounts, SiteAccount
-from gateway.embed import Answer, Embedded, FakeProvider, Refuses, Says, embedded
+from gateway.embed import Answer, Embedded, embedded
+from gateway.embed_providers import FakeProvider, Refuses, Says
 from gateway.http.request import Request
-from gateway.settings.config import Config, SiteConfig
+from gateway.settings.config import Config
 from gateway.settings.keys import SiteKey
+from gateway.settings.sites import SiteConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 
 ENV = {"PROVIDER_KEY": "sk-upstream-canary-42"}

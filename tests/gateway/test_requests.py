@@ -12,24 +12,20 @@ import trio
 from trio.testing import MockClock
 
 from actors.ledger.messages import ReportAccounts
-from gateway.embed import (
+from gateway.embed import Embedded, MemoryJournal, embedded, events, text_of
+from gateway.embed_providers import (
     Behaviour,
     BreaksAfter,
     BreaksFirst,
     CutAfter,
-    Embedded,
     Fails,
     FakeProvider,
     Floods,
-    MemoryJournal,
     Mute,
     PausesAfter,
     Refuses,
     Says,
     Silent,
-    embedded,
-    events,
-    text_of,
 )
 from gateway.settings.config import Config
 from tests.gateway.gateways import CHAT, DEADLINES, KEY, chat, config, provider

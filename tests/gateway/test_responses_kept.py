@@ -11,18 +11,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gateway.embed import (
-    Embedded,
-    Fails,
-    FakeProvider,
-    PausesAfter,
-    Refuses,
-    Says,
-    embedded,
-)
-from gateway.settings.config import Config, ProviderConfig, SiteConfig
+from gateway.embed import Embedded, embedded
+from gateway.embed_providers import Fails, FakeProvider, PausesAfter, Refuses, Says
+from gateway.settings.config import Config
 from gateway.settings.keys import SiteKey
+from gateway.settings.providers import ProviderConfig
 from gateway.settings.server import Limits
+from gateway.settings.sites import SiteConfig
 from tests.gateway.gateways import KEY, config, provider
 
 ENV = {"PROVIDER_KEY": "sk-upstream-1"}

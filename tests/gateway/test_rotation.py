@@ -15,7 +15,8 @@ from trio.testing import MockClock
 from actors.vault.locked import LockedMemory
 from actors.vault.messages import KeyScope
 from actors.vault.rotation import DAY_S
-from gateway.embed import EPOCH_S, FakeProvider, Says, embedded, memory_safe
+from gateway.embed import EPOCH_S, embedded, memory_safe
+from gateway.embed_providers import FakeProvider, Says
 from gateway.keysafe import make_minters
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 

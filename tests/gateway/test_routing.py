@@ -14,16 +14,8 @@ from actors.ledger.messages import ReportAccounts
 from actors.router.messages import Plan
 from actors.router.policy import replay
 from gateway import explaining
-from gateway.embed import (
-    CutAfter,
-    Fails,
-    FakeProvider,
-    Mute,
-    Refuses,
-    Says,
-    embedded,
-    text_of,
-)
+from gateway.embed import embedded, text_of
+from gateway.embed_providers import CutAfter, Fails, FakeProvider, Mute, Refuses, Says
 from gateway.settings.config import Config, ModelConfig
 from gateway.settings.routing import RoutingConfig, ShareOf, WeightsConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider

@@ -15,7 +15,8 @@ from trio.testing import MockClock
 
 from actors.vault.delivery import info, seal
 from actors.vault.signatures import SignedRequest, sign
-from gateway.embed import EPOCH_S, Answer, Embedded, FakeProvider, embedded
+from gateway.embed import EPOCH_S, Answer, Embedded, embedded
+from gateway.embed_providers import FakeProvider
 from gateway.http.routes import admin_app
 from gateway.settings.vault import VaultConfig
 from gateway.signed import authorities_of

@@ -25,24 +25,26 @@ from actors.ledger.messages import ReportAccounts
 from actors.provider.actor import ProviderCell
 from actors.provider.messages import Vitals
 from actors.vault.messages import ReportVault
-from gateway.embed import (
+from gateway.embed import Embedded, MemoryJournal, embedded
+from gateway.embed_providers import (
     Behaviour,
     BreaksAfter,
     BreaksFirst,
     CutAfter,
-    Embedded,
     Fails,
     FakeProvider,
     Floods,
-    MemoryJournal,
     Mute,
     PausesAfter,
     Refuses,
     Says,
     Silent,
-    embedded,
 )
-from gateway.settings.config import Candidate, Config, ModelConfig
+from gateway.settings.config import (
+    Candidate,
+    Config,
+    ModelConfig,
+)
 from runtime import AskError, DomainError, Ref
 from runtime.testing import Fault, Sim, run_sim
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider

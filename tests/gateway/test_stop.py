@@ -10,7 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gateway.embed import FakeProvider, PausesAfter, Says, embedded, events, text_of
+from gateway.embed import embedded, events, text_of
+from gateway.embed_providers import FakeProvider, PausesAfter, Says
 from tests.gateway.gateways import CHAT, KEY, chat, config
 
 ENV = {"PROVIDER_KEY": "sk-upstream-1"}

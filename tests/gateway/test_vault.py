@@ -13,7 +13,8 @@ from trio.testing import MockClock
 from actors.vault.delivery import info, seal
 from actors.vault.locked import LockedMemory
 from actors.vault.safe import Safe
-from gateway.embed import Embedded, Fails, FakeProvider, Says, embedded
+from gateway.embed import Embedded, embedded
+from gateway.embed_providers import Fails, FakeProvider, Says
 from gateway.vaultdesk import VaultDesk
 from storage.vault_files import VaultMemory
 from tests.actors.vault.vaults import FlakyKms

@@ -12,7 +12,8 @@ import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.embed import FakeProvider, embedded
+from gateway.embed import embedded
+from gateway.embed_providers import FakeProvider
 from gateway.settings.config import Config
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 

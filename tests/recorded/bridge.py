@@ -22,11 +22,11 @@ from gateway.settings.config import (
     Candidate,
     Config,
     ModelConfig,
-    ProviderConfig,
-    SiteConfig,
 )
 from gateway.settings.keys import SiteKey
+from gateway.settings.providers import ProviderConfig
 from gateway.settings.server import ServerConfig
+from gateway.settings.sites import SiteConfig
 from tests.recorded.places import Pair, Place, place_of
 from tests.recorded.upstream import RecordedUpstream
 

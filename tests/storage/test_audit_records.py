@@ -11,7 +11,8 @@ from trio.testing import MockClock
 
 from actors.auditor.messages import AuditEvent
 from gateway.cli import main as stagedoor
-from gateway.embed import FakeProvider, embedded
+from gateway.embed import embedded
+from gateway.embed_providers import FakeProvider
 from gateway.serve import _open_audit
 from gateway.settings.errors import ConfigError
 from gateway.settings.server import ServerConfig

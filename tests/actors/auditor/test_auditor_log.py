@@ -29,7 +29,8 @@ from actors.auditor.messages import (
 from actors.auditor.notes import Signature, open_checkpoint
 from actors.auditor.ports import AuditBook, LogStore, Place, WitnessRefused
 from actors.auditor.wal import recover
-from gateway.embed import FakeProvider, embedded
+from gateway.embed import embedded
+from gateway.embed_providers import FakeProvider
 from runtime import ActorDown, Backoff, ChildSpec, Ref, Supervisor, open_system
 from storage.audit_memory import MemoryLogStore, entries_of, memory_book
 from tests.gateway.gateways import CHAT, KEY, chat, config

@@ -15,7 +15,7 @@ from actors.router.tokens.correction import (
     learn,
 )
 from actors.router.tokens.families import FAMILIES, UNKNOWN, family_of
-from gateway.settings.config import TOKENIZER
+from gateway.settings.words import TOKENIZER
 
 
 def taught(reports: list[tuple[int, int]]) -> Correction:
