@@ -16,7 +16,7 @@ from wire.events import Usage
 
 if TYPE_CHECKING:
     from actors.router.tokens.counter import Counter
-    from actors.router.tokens.tally import Tally
+    from actors.router.tokens.tally import Count, Tally
 
 
 class Length(Struct, frozen=True):
@@ -35,6 +35,8 @@ class Prompt:
         self._head = head
         self._counter = counter
         self._tally = tally
+        # Made once: the plan, the permit, the hold and the lesson after it need them.
+        self._counts: dict[Deployment, Count] = {}
 
     def __repr__(self) -> str:
         """Whether it was counted."""
@@ -45,15 +47,22 @@ class Prompt:
         """Before anyone was chosen: enough for each candidate."""
         if self._counter is None or self._tally is None:
             return self._estimate()
-        count = self._counter.count_for_route(self._tally, self._head.model)
-        return Length(count.tokens, count.bound)
+        counter, model = self._counter, self._head.model
+        self._counts = counter.counts_for_route(self._tally, model)
+        if len(self._counts) != 1:
+            return _length(counter.count_for_route(self._tally, model))
+        (count,) = self._counts.values()
+        return _length(count)
 
     def at(self, deployment: Deployment) -> Length:
         """By the tokenizer of this deployment."""
         if self._counter is None or self._tally is None:
             return self._estimate()
-        count = self._counter.count(self._tally, deployment)
-        return Length(count.tokens, count.bound)
+        count = self._counts.get(deployment)
+        if count is None:
+            count = self._counter.count(self._tally, deployment)
+            self._counts[deployment] = count
+        return _length(count)
 
     def chars_per_token(self, deployment: Deployment) -> float:
         """Of the answers of this deployment."""
@@ -65,10 +74,16 @@ class Prompt:
         """The provider's own count of this prompt and of the answer's characters."""
         if self._counter is None or self._tally is None:
             return
-        self._counter.learned_prompt(self._tally, deployment, usage.prompt)
+        self._counter.learned_prompt(
+            self._tally, deployment, usage.prompt, self._counts.get(deployment)
+        )
         if not usage.reasoning:  # Thoughts that nobody was shown would spoil the ratio.
             self._counter.learned_output(deployment, chars, usage.completion)
 
     def _estimate(self) -> Length:
         size = self._head.prompt_bytes
         return Length(tokens.prompt_tokens(size), tokens.prompt_tokens_max(size))
+
+
+def _length(count: Count) -> Length:
+    return Length(count.tokens, count.bound)

@@ -22,6 +22,7 @@ from actors.router.messages import Deployment
 from actors.router.tokens import bodies, text
 from actors.router.tokens.content import Content, of_request
 from actors.router.tokens.correction import NOTHING, Correction, learn
+from actors.router.tokens.memo import Memo
 from actors.router.tokens.ranks import EncodingName, encoding
 from actors.router.tokens.tally import (
     Count,
@@ -65,6 +66,7 @@ class Counter:
     ) -> None:
         assert encodings, "a counter needs an encoding"
         self._encodings = dict(encodings)
+        self._memos = {name: Memo(encoder) for name, encoder in encodings.items()}
         self._yardsticks = dict(yardsticks or {})
         self._routes = dict(routes or {})
         self._clock = clock
@@ -120,12 +122,11 @@ class Counter:
 
     async def _tally_in_turns(self, content: Content, name: EncodingName) -> Tally:
         """Inline for as long as it may be, the rest in a thread."""
-        encoder = self._encodings[name]
-        work = _Work(content)
+        work = _Work(content, self._memos[name])
         due = self._clock() + INLINE_S
-        while work.step(encoder):
+        while work.step():
             if self._clock() >= due:
-                await self._in_thread(partial(work.finish, encoder))
+                await self._in_thread(work.finish)
                 break
         return tallied(content, text={name: work.text}, tools={name: work.tools})
 
@@ -167,7 +168,7 @@ class Counter:
     def _counts(
         self, names: Iterable[EncodingName]
     ) -> dict[EncodingName, Callable[[str], int]]:
-        return {name: partial(text.count, self._encodings[name]) for name in names}
+        return {name: self._memos[name].count for name in names}
 
     def _needed(self, model: str) -> _Need:
         """What this model's deployments count with."""
@@ -204,12 +205,18 @@ class Counter:
 
     def count_for_route(self, counted: Tally, model: str) -> Count:
         """The prompt's length wherever it goes: the longest, of all candidates."""
-        counts = [self.count(counted, one) for one in self._routes.get(model, ())]
+        counts = tuple(self.counts_for_route(counted, model).values())
         if not counts:
             return count(counted, DEFAULT)
+        if len(counts) == 1:
+            return counts[0]
         tokens = max(one.tokens for one in counts)
         bound = max(one.bound for one in counts)
         return Count(tokens, bound / tokens - 1)
+
+    def counts_for_route(self, counted: Tally, model: str) -> dict[Deployment, Count]:
+        """The prompt's length at each candidate."""
+        return {one: self.count(counted, one) for one in self._routes.get(model, ())}
 
     async def count_request(
         self, request: ChatRequest, deployment: Deployment | None = None
@@ -227,19 +234,23 @@ class Counter:
     # -- learning --------------------------------------------------------------
 
     def learned_prompt(
-        self, counted: Tally, deployment: Deployment, reported: int
+        self,
+        counted: Tally,
+        deployment: Deployment,
+        reported: int,
+        known: Count | None = None,
     ) -> None:
-        """The provider said how long that prompt was."""
+        """The provider said how long that prompt was; `known` is what `count` gave."""
         if counted.servers or counted.files or counted.audio_bytes:
             return  # It says more of what the provider added than of its tokenizer.
-        plain = count(counted, self._yardsticks.get(deployment, DEFAULT))
+        plain = known or count(counted, self._yardsticks.get(deployment, DEFAULT))
         if (
             deployment not in self._corrections
             and len(self._corrections) >= CORRECTIONS_MAX
         ):
             return
         before = self._corrections.get(deployment, NOTHING)
-        self._corrections[deployment] = learn(before, plain.tokens, reported)
+        self._corrections[deployment] = learn(before, plain.uncorrected, reported)
 
     def learned_output(self, deployment: Deployment, chars: int, tokens: int) -> None:
         """The provider said how many tokens those characters were."""
@@ -268,27 +279,28 @@ class _Need:
 class _Work:
     """A count that can be left off and gone on with, here or in a thread."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, memo: Memo) -> None:
         self.text = 0
         self.tools = 0
         self._pieces = _pieces(content)
+        self._count = memo.piece
 
-    def step(self, encoder: text.Encoder) -> bool:
+    def step(self) -> bool:
         """Count one piece; False when there is none."""
         found = next(self._pieces, None)
         if found is None:
             return False
         piece, is_tool = found
-        tokens = text.count_piece(encoder, piece)
+        tokens = self._count(piece)
         if is_tool:
             self.tools += tokens
         else:
             self.text += tokens
         return True
 
-    def finish(self, encoder: text.Encoder) -> None:
+    def finish(self) -> None:
         """Count all that is left."""
-        while self.step(encoder):
+        while self.step():
             pass
 
 

@@ -37,10 +37,14 @@ RULE_UNKNOWN: Final = ImageRule("flat", base=1600)
 
 
 class Count(Struct, frozen=True):
-    """Tokens, and how many more there may be: `tokens * (1 + error)` is a bound."""
+    """Tokens, and how many more there may be: `tokens * (1 + error)` is a bound.
+
+    `uncorrected` is without what was learned of the deployment: what it learns from.
+    """
 
     tokens: int
     error: float = 0.0
+    uncorrected: int = 0
 
     @property
     def bound(self) -> int:
@@ -148,7 +152,7 @@ def count(
     if counted.sampled_error:
         # On top of what was learned: that is of other prompts.
         error = (1 + error) * (1 + counted.sampled_error) - 1
-    return Count(tokens, error)
+    return Count(tokens, error, max(1, ceil(likely)))
 
 
 def _of(counts: Mapping[EncodingName, int], encoding: EncodingName) -> tuple[int, bool]:

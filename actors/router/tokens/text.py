@@ -16,7 +16,8 @@ Pure: an encoding is a function of its text, and chance is an argument.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import sqrt
 from random import Random
 from typing import Final, Protocol
@@ -68,11 +69,14 @@ def count_piece(encoder: Encoder, piece: str) -> int:
 
 
 def count(encoder: Encoder, text: str) -> int:
-    """The tokens of a text. Beyond `TEXT_CHARS_MAX` the rest is like what was read."""
-    if len(text) <= PIECE_CHARS_MAX:
-        return len(encoder.encode_ordinary(text))
+    """The tokens of a text."""
+    return total(partial(count_piece, encoder), text)
+
+
+def total(count_of: Callable[[str], int], text: str) -> int:
+    """The sum of a text's pieces. Beyond `TEXT_CHARS_MAX` the rest is like the read."""
     read = text[:TEXT_CHARS_MAX]
-    tokens = sum(count_piece(encoder, piece) for piece in pieces(read))
+    tokens = sum(map(count_of, pieces(read)))
     return tokens if len(read) == len(text) else -(-tokens * len(text) // len(read))
 
 
