@@ -40,8 +40,9 @@ coverage: $(VENV)/.dev verifiers ## The tests in one process, with branch covera
 	$(BIN)/coverage run -m pytest -q -m "not real_llm"
 	$(BIN)/coverage report --skip-covered --sort=cover
 
-verifiers: ## What checks the audit log and is not ours; says what is left out
+verifiers: ## What tests need of the system; says what is left out
 	@tests/storage/audit_independent/setup.sh
+	@tests/storage/sql/setup.sh
 
 fmt: $(VENV)/.dev ## Format, and mend what can be mended
 	$(BIN)/ruff format .

@@ -42,6 +42,7 @@ from gateway.settings.changes import diff
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
 from runtime import Actor, Spawn, StopChild
+from storage.sql.port import Database
 
 
 @attrs.define
@@ -55,6 +56,7 @@ class Gateway:
     _make: assembly.MakeTransport
     _retiring: list[Retired]
     catalogue: Lookup = NO_CATALOGUE
+    database: Database | None = None
     _turn: trio.Lock = attrs.field(factory=trio.Lock, repr=False)
 
     async def drain(self) -> None:

@@ -48,6 +48,7 @@ from gateway.keysafe import make_federated, make_minters, open_safe
 from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.settings.config import Config
+from gateway.settings.database import DatabaseConfig
 from gateway.settings.errors import ConfigError, Problem
 from gateway.settings.load import Source
 from gateway.settings.providers import ProviderConfig
@@ -60,6 +61,8 @@ from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
 from storage.records import RecordFiles, spends_since
+from storage.sql.opening import open_database
+from storage.sql.port import Database, DatabaseError
 from storage.vault_files import RotationTurn, VaultFiles
 from storage.vault_nonces import NonceFiles
 
@@ -130,11 +133,13 @@ async def open_gateway(
     cells = _listeners(config.server, gate, control, urls)
     journal = RecordFiles(state_dir, time.time)
     audit: _Audit | None = None
+    database: Database | None = None
     # For the KMS and for minting: apart from the providers' own pools.
     keys_transport = Transport(tls=ssl.create_default_context())
     turn = RotationTurn(state_dir)
     try:
         audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
+        database = await _open_database(config.database, state_dir)
         spends = await trio.to_thread.run_sync(_spends, config, time.time())
         safe = await trio.to_thread.run_sync(
             _safe, config, state_dir, environ, keys_transport
@@ -160,6 +165,7 @@ async def open_gateway(
             catalogue=catalogue,
             counter=counter,
         ) as gateway:
+            gateway.database = database
             control.system = gateway.tree.system
             await gate.until_bound(len(cells))
             yield gateway
@@ -172,6 +178,18 @@ async def open_gateway(
         turn.close()
         if audit is not None:
             await audit.close()
+        if database is not None:
+            await database.aclose()
+
+
+async def _open_database(settings: DatabaseConfig, state_dir: Path) -> Database:
+    """With its tables up to date. Raises ConfigError."""
+    try:
+        return await open_database(
+            settings.url.text, state_dir, settings.connections_max
+        )
+    except DatabaseError as error:
+        raise ConfigError((Problem("", "database", str(error)),)) from None
 
 
 def _safe(

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from gateway.settings import values
+from gateway.settings.database import DatabaseConfig
 from gateway.settings.definition import config, items, section, setting
 from gateway.settings.errors import Unfit
 from gateway.settings.money import (
@@ -121,6 +122,10 @@ class Config:
     )
     sites: tuple[SiteConfig, ...] = items(
         SiteConfig, doc="A client of the gateway: who may call, and how much."
+    )
+    database: DatabaseConfig = section(
+        default_factory=DatabaseConfig,
+        doc="Where sites, keys, money and records are kept.",
     )
     vault: VaultConfig = section(
         default_factory=VaultConfig,

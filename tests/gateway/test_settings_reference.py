@@ -54,7 +54,10 @@ def test_no_two_settings_share_a_variable_or_a_flag() -> None:
 
 def test_a_secret_has_no_flag() -> None:
     """`ps` shows flags to everyone on the machine."""
-    assert [row.path for row in ROWS if row.what.secret] == ["sites.NAME.keys"]
+    assert [row.path for row in ROWS if row.what.secret] == [
+        "sites.NAME.keys",
+        "database.url",
+    ]
     assert not any(row.flag for row in ROWS if row.what.secret)
 
 

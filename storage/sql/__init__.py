@@ -1,0 +1,1 @@
+"""One SQL store behind one port: SQLite on one machine, PostgreSQL for many."""
