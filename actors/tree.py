@@ -7,6 +7,7 @@
     ├── tokens           permanent   keeps access tokens of service accounts fresh
     ├── ledger           permanent   money: an account a site, a hold an attempt
     ├── router           permanent   a pure policy over a snapshot; answers plans
+    ├── granter          permanent   requests that wait for a browser to start them
     ├── keeper           permanent   answers that may be fetched again
     ├── providers        one_for_one
     │   └── NAME         permanent   admission and health; trips by exiting
@@ -32,6 +33,8 @@ import httpx
 from actors.auditor.actor import Auditor, AuditorCell
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook, Journal
+from actors.granter.actor import Granter, GranterCell
+from actors.granter.ports import EpochKeys, GrantStore
 from actors.keeper.actor import Keeper, KeeperCell
 from actors.keeper.ports import Shelf
 from actors.ledger.actor import Ledger, LedgerCell, open_accounts
@@ -105,6 +108,9 @@ class TreeSpec:
     nonces: NonceStore | None
     shelf: Shelf
     keep_s: float
+    grants: GrantStore
+    epoch_keys: EpochKeys
+    entropy: Callable[[int], bytes]
     now: Callable[[], float]
     wall: Callable[[], float]
     rng: Random
@@ -202,6 +208,9 @@ class _Growing:
         self.ledger = LedgerCell(spec.wall, accounts, spec.alert)
         self.router = RouterCell(spec.routes)
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
+        self.granter = GranterCell(
+            spec.grants, spec.epoch_keys, spec.wall, spec.entropy
+        )
 
     def children(self) -> list[ChildSpec[Any]]:
         """In the order they start; they stop in reverse."""
@@ -216,6 +225,7 @@ class _Growing:
             ChildSpec("tokens", lambda: Tokens(self.tokens)),
             ChildSpec("ledger", lambda: Ledger(self.ledger)),
             ChildSpec("router", lambda: Router(self.router)),
+            ChildSpec("granter", lambda: Granter(self.granter)),
             ChildSpec("keeper", lambda: Keeper(self.keeper)),
             ChildSpec("providers", self._providers),
             ChildSpec("streams", lambda: Streams(self._peers)),

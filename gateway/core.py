@@ -6,6 +6,7 @@ behind sockets and signals, `embed.py` behind a function call.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,8 @@ import trio
 
 from actors.auditor.messages import Attest
 from actors.auditor.ports import AuditBook, Journal
+from actors.granter.memory import MemoryGrants, MemoryKeys
+from actors.granter.ports import EpochKeys, GrantStore
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
 from actors.ledger.messages import SetLimits, Spend
@@ -187,6 +190,8 @@ async def open_core(
     make_federated: Callable[[Federation], Federated] | None = None,
     nonces: NonceStore | None = None,
     shelf: Shelf | None = None,
+    grants: GrantStore | None = None,
+    epoch_keys: EpochKeys | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
     spends: tuple[Spend, ...] = (),
@@ -229,6 +234,9 @@ async def open_core(
         shelf=shelf
         or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),
         keep_s=config.server.limits.keep_s,
+        grants=grants or MemoryGrants(wall),
+        epoch_keys=epoch_keys or MemoryKeys(os.urandom),
+        entropy=os.urandom,
         now=trio.lowlevel.current_clock().current_time,
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets

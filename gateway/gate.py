@@ -35,6 +35,7 @@ from runtime import AskError, Ref
 
 if TYPE_CHECKING:
     from actors.auditor.actor import Auditor
+    from actors.granter.actor import Granter
     from actors.keeper.actor import Keeper
     from actors.ledger.actor import Ledger
     from actors.provider.actor import Provider
@@ -60,6 +61,7 @@ class Gate:
     router: Ref[Router]
     ledger: Ref[Ledger]
     auditor: Ref[Auditor]
+    granter: Ref[Granter]
     keeper: Ref[Keeper]
 
     def __init__(
@@ -95,7 +97,7 @@ class Gate:
     def attach(self, lookup: Lookup) -> None:
         """Find the actors, once they run. Refs survive restarts, so once is enough."""
         self._lookup = lookup
-        for name in ("streams", "router", "ledger", "auditor", "keeper"):
+        for name in ("streams", "router", "ledger", "auditor", "granter", "keeper"):
             ref = lookup(name)
             assert ref is not None, f"the tree has no {name}"
             setattr(self, name, ref)

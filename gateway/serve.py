@@ -60,6 +60,7 @@ from runtime import AskError, DomainError
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
+from storage.epoch_keys import EpochKeyFiles
 from storage.records import RecordFiles, spends_since
 from storage.sql.opening import open_database
 from storage.sql.port import Database, DatabaseError
@@ -156,6 +157,7 @@ async def open_gateway(
             safe=safe,
             make_federated=make_federated(safe, keys_transport, time.time),
             nonces=NonceFiles(state_dir, time.time),
+            epoch_keys=EpochKeyFiles(state_dir),
             make_minter=(
                 make_minters(safe, keys_transport, time.time) if turn.ours else None
             ),

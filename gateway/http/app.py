@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
+import attrs
+
 from gateway.gate import Gate
+from gateway.http.cors import FOREIGN, is_preflight, let_read, origin_of, preflight
 from gateway.http.inquiries import Endpoint, fault_of
 from gateway.http.models import client_of
 from gateway.http.replies import reply
@@ -19,6 +22,7 @@ from gateway.http11_transport import ClientGone
 from gateway.sites import Caller
 
 Handler = Callable[[Request], Awaitable[None]]
+HandlerOf = Callable[[Request], Handler | None]
 EndpointOf = Callable[[Request], Endpoint | None]
 CallerHandler = Callable[[Request, Caller], Awaitable[None]]
 CallerHandlerOf = Callable[[Request], CallerHandler | None]
@@ -26,11 +30,29 @@ CallerHandlerOf = Callable[[Request], CallerHandler | None]
 BEARER: Final = b"bearer "
 # Anthropic's, Azure's and Google's clients. Never a query: URLs end up in logs.
 KEY_HEADERS: Final = frozenset({b"x-api-key", b"api-key", b"x-goog-api-key"})
-NO_KEY: Final = (
+
+
+@attrs.frozen
+class Denied:
+    """Why somebody is not let in."""
+
+    status: int
+    code: str
+    why: str
+
+
+NO_KEY: Final = Denied(
+    401,
+    "invalid_api_key",
     "No API key was given. Send your site's key as `Authorization: Bearer KEY` or "
-    "`x-api-key: KEY`."
+    "`x-api-key: KEY`.",
 )
-WRONG_KEY: Final = "The API key is not known here. Check it, or ask for a new one."
+WRONG_KEY: Final = Denied(
+    401,
+    "invalid_api_key",
+    "The API key is not known here. Check it, or ask for a new one.",
+)
+FOREIGN_ORIGIN: Final = Denied(403, "origin_not_allowed", FOREIGN)
 
 
 class App:
@@ -42,6 +64,7 @@ class App:
         key_routes: the same for handlers that get a caller.
         endpoints: path to the dialect's endpoint; all are POST.
         by_path: finds the endpoint where the path says more (Google's clients).
+        open_by_path: the same for handlers that need no key, and do their own CORS.
         under_path: the same for key routes whose path holds a name.
     """
 
@@ -53,6 +76,7 @@ class App:
         key_routes: Mapping[tuple[str, str], CallerHandler],
         endpoints: Mapping[str, Endpoint],
         by_path: EndpointOf | None = None,
+        open_by_path: HandlerOf | None = None,
         under_path: tuple[CallerHandlerOf, ...] = (),
     ) -> None:
         self.gate = gate
@@ -60,6 +84,7 @@ class App:
         self.key_routes = dict(key_routes)
         self.endpoints = dict(endpoints)
         self.by_path = by_path
+        self.open_by_path = open_by_path
         self.under_path = under_path
         self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
         for method, path in (*open_routes, *key_routes):
@@ -85,14 +110,32 @@ class App:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _route(self, request: Request) -> None:
+    def endpoint_of(self, request: Request) -> Endpoint | None:
+        """The dialect's endpoint at a request's path, if there is one."""
         endpoint = self.endpoints.get(request.path)
         if endpoint is None and self.by_path is not None:
             endpoint = self.by_path(request)
+        return endpoint
+
+    async def _route(self, request: Request) -> None:
+        origin = origin_of(request)
+        endpoint = self.endpoint_of(request)
+        if endpoint is None and self.open_by_path is not None:
+            open_handler = self.open_by_path(request)
+            if open_handler is not None:
+                await open_handler(request)
+                return
+        if origin is not None:
+            origins = self.gate.sites.origins
+            if is_preflight(request):
+                await preflight(request, origin, origins)
+                return
+            if origins.allow(origin):
+                let_read(request, origin)
         if endpoint is not None and request.method == "POST":
-            caller = self._caller(request)
-            if isinstance(caller, str):
-                await endpoint.refuse(request, 401, "invalid_api_key", caller)
+            caller = self._caller(request, origin)
+            if isinstance(caller, Denied):
+                await endpoint.refuse(request, caller.status, caller.code, caller.why)
                 return
             await endpoint.serve(request, caller)
             return
@@ -106,15 +149,15 @@ class App:
             found = (of(request) for of in self.under_path)
             key_handler = next((one for one in found if one is not None), None)
         if key_handler is not None:
-            caller = self._caller(request)
-            if isinstance(caller, str):
-                await _refuse(request, 401, "invalid_api_key", caller)
+            caller = self._caller(request, origin)
+            if isinstance(caller, Denied):
+                await _refuse(request, caller.status, caller.code, caller.why)
                 return
             await key_handler(request, caller)
             return
         await self._lost(request)
 
-    def _caller(self, request: Request) -> Caller | str:
+    def _caller(self, request: Request, origin: str | None) -> Caller | Denied:
         """The caller, or why there is none."""
         other = b""
         for name, value in request.scope["headers"]:
@@ -127,7 +170,15 @@ class App:
                 other = value
         if not other:
             return NO_KEY
-        return self.gate.sites.find(other) or WRONG_KEY
+        caller = self.gate.sites.find(other)
+        if caller is None:
+            return WRONG_KEY
+        if origin is not None:
+            allowed = caller.access.origins
+            request.readable = request.readable and allowed.allow(origin)
+            if allowed and not allowed.allow(origin):
+                return FOREIGN_ORIGIN
+        return caller
 
     async def _lost(self, request: Request) -> None:
         methods = self.methods.get(request.path)

@@ -67,7 +67,7 @@ class Endpoint:
         try:
             body = await request.read()
             head = self.dialect.read_head(body, request.headers)
-            _check_name(head.model)
+            check_name(head.model)
         except Disconnected:
             return
         except TooLarge as error:
@@ -224,7 +224,7 @@ class Endpoint:
         await self._refuse(request, new_request_id(), None, fault_of(status, code, why))
 
 
-def _check_name(model: str) -> None:
+def check_name(model: str) -> None:
     """It goes into the record and into errors. Raises ClientError."""
     if len(model) > MODEL_CHARS_MAX:
         raise ClientError(

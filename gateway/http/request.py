@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from gateway.http11_exchange import Conn, Receive, Scope, Send
 from gateway.http11_transport import ClientGone
@@ -42,7 +43,7 @@ class Request:
     """What handlers need of one request."""
 
     __slots__ = ("_conn", "_receive", "body_bytes_max", "headers", "method", "path",
-                 "scope", "send")  # fmt: skip
+                 "readable", "scope", "send")  # fmt: skip
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, body_bytes_max: int
@@ -54,6 +55,7 @@ class Request:
         self.path: str = scope["path"]
         self.headers = Headers(scope["headers"])
         self.body_bytes_max = body_bytes_max
+        self.readable = False  # Whether a page of another origin may read the answer.
         extensions: Mapping[str, Any] | None = scope.get("extensions")
         self._conn: Conn | None = (
             extensions.get("stagedoor") if extensions is not None else None
@@ -62,6 +64,27 @@ class Request:
     def __repr__(self) -> str:
         """Method and path: the query may hold a key."""
         return f"<Request {self.method} {self.path}>"
+
+    def field(self, name: bytes) -> bytes | None:
+        """A header field as it came; the first one counts."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                found: bytes = value
+                return found
+        return None
+
+    def at(self, path: str, fields: Iterable[tuple[str, str]]) -> Request:
+        """The same client, as if it had posted to `path` with these header fields."""
+        raw_path, _, query = path.partition("?")
+        scope = {
+            **self.scope,
+            "method": "POST",
+            "path": unquote(raw_path),
+            "raw_path": raw_path.encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "headers": [(k.encode("ascii"), v.encode("latin-1")) for k, v in fields],
+        }
+        return Request(scope, self._receive, self.send, self.body_bytes_max)
 
     @property
     def target(self) -> tuple[str, str]:

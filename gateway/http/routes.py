@@ -7,6 +7,8 @@ from gateway.gate import Gate
 from gateway.http.answers import Answers
 from gateway.http.app import App, EndpointOf, Handler
 from gateway.http.counts import CountEndpoint
+from gateway.http.grants import PATH as GRANTS
+from gateway.http.grants import Grants
 from gateway.http.inquiries import Endpoint
 from gateway.http.models import Models
 from gateway.http.ops import Ops
@@ -25,10 +27,11 @@ GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/", "/v1beta1/
 
 def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
     """What clients see; health and metrics too, unless they have their own address."""
-    return App(
+    grants = Grants(gate)
+    app = App(
         gate,
         open_routes=_operations(Ops(gate)) if with_operations else {},
-        key_routes={},
+        key_routes={("POST", GRANTS): grants.issue},
         endpoints={
             "/v1/chat/completions": Endpoint(gate, CHAT),
             "/v1/completions": Endpoint(gate, COMPLETIONS),
@@ -39,8 +42,11 @@ def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
             "/v1/messages/count_tokens": CountEndpoint(gate, MESSAGES),
         },
         by_path=gemini_endpoints(gate),
+        open_by_path=grants.route,
         under_path=(Answers(gate).route, Models(gate, created).route),
     )
+    grants.endpoint_at = app.endpoint_of
+    return app
 
 
 def gemini_endpoints(gate: Gate) -> EndpointOf:

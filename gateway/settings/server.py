@@ -172,6 +172,13 @@ class ServerConfig:
         doc="Where clients connect: host:port, [v6 address]:port or unix:/path. "
         "Port 0 takes a free one.",
     )
+    public_url: str = setting(
+        values.URL_OR_NONE,
+        default="",
+        default_doc="what each request was sent to",
+        doc="Where browsers reach this gateway, as stream grants name it: needed "
+        "where servers call it by another, internal address.",
+    )
     admin_bind: values.Bind | None = setting(
         values.BIND,
         default=None,

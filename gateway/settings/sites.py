@@ -17,6 +17,7 @@ from gateway.settings.money import (
     RungConfig,
     SpendWindow,
 )
+from gateway.settings.origins import ORIGIN
 from gateway.settings.routing import RoutingConfig
 from gateway.settings.server import COUNT
 from gateway.settings.words import (
@@ -44,6 +45,13 @@ class SiteConfig:
         values.many(PATTERN),
         default=("*",),
         doc="The models it may ask for: names, or patterns with * and ?.",
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        values.many(ORIGIN),
+        default=(),
+        doc="The web origins whose pages may call with its keys, or pick up its "
+        "stream grants: https://www.example.org, https://*.example.org for every name "
+        "below, or * for all. Empty: no browser may, and no grants are given.",
     )
     in_flight_max: int | None = setting(
         COUNT,

@@ -257,6 +257,9 @@ def _read_url(value: object) -> str:
 
 
 URL: Final = Reader("http(s) URL", _read_url)
+URL_OR_NONE: Final = Reader(
+    "http(s) URL", lambda value: "" if value == "" else _read_url(value)
+)
 
 
 def _read_path(value: object) -> Path:
