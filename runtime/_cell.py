@@ -49,18 +49,20 @@ if TYPE_CHECKING:
 
 State = Literal["starting", "running", "down", "stopping", "gone"]
 NO_TABLE: Final[dict[type, Any]] = {}
+NO_HISTORY: Final = History()
 
 
 class Cell(Debts):
     """See the module."""
 
     __slots__ = (
+        "_frame",
+        "_ref",
         "actor",
         "alarm",
         "asking",
         "children",
         "exceeded",
-        "frame",
         "gone_event",
         "halting",
         "handled",
@@ -76,7 +78,6 @@ class Cell(Debts):
         "parent",
         "reaping",
         "recut",
-        "ref",
         "scope",
         "spec",
         "started",
@@ -101,8 +102,8 @@ class Cell(Debts):
         self.parent: Cell | None = parent
         self.spec: AnySpec = spec
         self.static = static
-        self.ref: Ref[Any] = system.make_ref(self)
-        self.frame = Frame(self, (self,))
+        self._ref: Ref[Any] | None = None
+        self._frame: Frame | None = None
         self.actor: Actor | None = None
         self.kind = "Actor"
         self.table: dict[type, Entry] = NO_TABLE
@@ -116,7 +117,7 @@ class Cell(Debts):
         self.started = False
         self.task: Task | None = None
         self.scope: trio.CancelScope | None = None
-        self.history = History()
+        self.history = NO_HISTORY
         self.exceeded = False
         self.stopping: Stopped | None = None
         self.halting = False
@@ -143,6 +144,22 @@ class Cell(Debts):
             parts.append(f"retry_in={self.retry_at - trio.current_time():.1f}s")
         parts.append(f"queued={len(self.queue)}/{self.box.capacity}")
         return f"<{' '.join(parts)}>"
+
+    @property
+    def ref(self) -> Ref[Any]:
+        """The Ref of this cell: one and the same for as long as it lives."""
+        ref = self._ref
+        if ref is None:
+            ref = self._ref = self.system.make_ref(self)
+        return ref
+
+    @property
+    def frame(self) -> Frame:
+        """What runs in the tasks of this cell."""
+        frame = self._frame
+        if frame is None:
+            frame = self._frame = Frame(self, (self,))
+        return frame
 
     def child_path(self, name: str) -> str:
         """The path of a child: the root's own name is left out."""
@@ -306,7 +323,11 @@ class Cell(Debts):
         if self.halting:
             self.again = True
             self.retry_at = None
-        elif self.stopping is None and self.parent is not None:
+        elif (
+            self.stopping is None
+            and self.parent is not None
+            and self.spec.restart != "temporary"  # Those never come back.
+        ):
             verdict = after_exit(
                 self.spec,
                 self.parent.limit,
@@ -460,6 +481,9 @@ class Cell(Debts):
             if not watcher.gone:
                 watcher.put_control(Down(monitor, self.id, self.exit))
         self.watched = self.watchers = None
+        # What points back at this cell goes, so that all of it is freed as its last
+        # Ref is dropped, and no request waits for the collector.
+        self.task = self._ref = self._frame = None
         self.turn()
         if self.gone_event is not None:
             self.gone_event.set()

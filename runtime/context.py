@@ -30,10 +30,12 @@ Ts = TypeVarTuple("Ts")
 class Context:
     """An actor's handle on its own place in the system."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "now")
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
+        # The time in trio's clock, which tests make virtual.
+        self.now: Callable[[], float] = cell.system.clock
 
     def __repr__(self) -> str:
         return f"<Context of {self._cell!r}>"
@@ -69,10 +71,6 @@ class Context:
     def draining(self) -> bool:
         """Whether the system is on its way out."""
         return self._cell.system.draining
-
-    def now(self) -> float:
-        """The time in trio's clock, which tests make virtual."""
-        return self._cell.system.clock()
 
     def spawn(self, spec: ChildSpec[A]) -> Ref[A]:
         """Start a child. It ends with this incarnation; it may be asked at once."""

@@ -441,6 +441,7 @@ class Stream(Actor):
             self.peers.auditor.offer(Record(self.slot, record))
         # Without a slot nothing was served; operators need to see that most of all.
         self.peers.ended(record)
+        self.sink.owner = None  # It knows its sink: no cycle is to keep the prompt.
         self.channel.close(why)
 
     def _record(self) -> RequestRecord:

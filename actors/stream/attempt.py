@@ -139,6 +139,7 @@ class Attempt:
         finally:
             # No await below: this runs under cancellation and in crashes too.
             self._give_back(fault, finished)
+            self.set_alarm = _no_alarm  # Its stream's, which keeps this attempt.
         return fault
 
     def end(self, why: str) -> None:
@@ -540,6 +541,10 @@ class Attempt:
                 bill.overrun_nanousd = max(0, bill.nanousd - hold.nanousd)
         output_tokens = 0 if bill.usage is None else bill.usage.completion
         self.peers.ledger.offer(Settle(hold.id, bill.nanousd, output_tokens))
+
+
+def _no_alarm(_at: float, _attempt: Attempt) -> None:
+    """An attempt that has ended rings no more."""
 
 
 def _rates(response: httpx.Response, wall_s: float) -> tuple[RateWindow, ...]:

@@ -125,4 +125,10 @@ class LeasedKey:
         self.ended = why
         self._key.release()
         self._memory.wipe()
-        self._on_end(why)
+        # Told once, and let go: it knows the lease, and the lease knows this key.
+        on_end, self._on_end = self._on_end, _told
+        on_end(why)
+
+
+def _told(_why: str) -> None:
+    """The end has been told."""
