@@ -37,6 +37,26 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     route: str = ""  # The model that was asked for, by its name and not an alias.
     cost_nanousd: int = 0
     held_at_ms: int = 0  # Unix time: the cost belongs to the windows of this moment.
+    began_ms: int = 0  # Since the request was opened; the others since this.
+    queued_ms: int = 0  # Until it was sent: waited for a permit and a hold.
+    leased_ms: int = 0  # When its key was lent, the last time.
+    head_ms: int = 0  # When the answer's head had come.
+
+
+class PlannedRecord(Struct, frozen=True, omit_defaults=True):
+    """What the router thought of one deployment: a score, or what kept it out."""
+
+    provider: str
+    model: str
+    score: float = 0.0
+    parts: tuple[tuple[str, float], ...] = ()
+    after: str = ""  # Empty: after any failure. "context", "content", "mirror": only.
+    latency_ms: int = 0  # Expected at the 95th percentile.
+    first_content_ms: int = 0
+    cost_nanousd: int | None = None  # Expected; None is unpriced.
+    probe: bool = False
+    gate: str = ""
+    why: str = ""
 
 
 RequestOutcome = Literal["ok", "error", "aborted", "cut", "crashed"]
@@ -68,6 +88,12 @@ class RequestRecord(Struct, frozen=True, omit_defaults=True):
     code: str = ""
     degraded: str = ""  # The rung of the site's ladder that was in force.
     attempts: tuple[AttemptRecord, ...] = ()
+    tenant: str = ""
+    env: str = ""
+    feature: str = ""  # What the client called its use, in x-stagedoor-feature.
+    planned_ms: int = 0  # When the first plan was there, since the request was opened.
+    plan: tuple[PlannedRecord, ...] = ()  # The last one; candidates in its order.
+    refusal: str = ""  # Why there was no plan.
 
 
 class OpenRecord(Request["Auditor", int], frozen=True):

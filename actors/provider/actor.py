@@ -23,6 +23,7 @@ from actors.provider.messages import (
     RefusalReason,
     Refused,
     ReportVitals,
+    SetPaused,
     SetUpstream,
     Upstream,
     Vitals,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 THE_KEY = "key"  # A provider has one key; its allowance goes by this name.
 # One turn of the loop: thousands of streams may ask in it, handlers take microseconds.
 ADMITS_QUEUED_MAX = 4096
+PAUSED = "is paused by an operator"  # Clients read it: the reason is not theirs.
 
 
 @attrs.frozen
@@ -76,6 +78,7 @@ class ProviderCell:
     permits_given: int = 0
     lives: int = 0
     key_retry_at: float = 0.0
+    paused: str = ""  # Why an operator took it out of use.
 
 
 class Recount(ControlTell["Provider"], frozen=True):
@@ -96,7 +99,7 @@ class Provider(Actor):
     """Admission and health of one deployment."""
 
     mailbox = MailboxSpec(ADMITS_QUEUED_MAX, full="shed", down="reject")
-    accepts = (Admit, Outcome, Proven, ReportVitals, SetUpstream, Recount)
+    accepts = (Admit, Outcome, Proven, ReportVitals, SetUpstream, SetPaused, Recount)
 
     def __init__(self, cell: ProviderCell) -> None:
         self.cell = cell
@@ -124,6 +127,8 @@ class Provider(Actor):
         if self.cell.grants:
             self.ctx.ref.offer(Recount())
         self._tell_router(available=True, until=None, load=load)
+        if self.cell.paused:
+            self._tell_router(available=False, until=None, why="paused")
 
     def on_stop(self, why: Exit) -> None:
         """Say that calls are pointless until the next life."""
@@ -155,6 +160,8 @@ class Provider(Actor):
     def admit(self, msg: Admit) -> Permit | Refused | Deferred[Permit | Refused]:
         """Give a permit, queue the asker, or refuse with a reason."""
         now = self.ctx.now()
+        if self.cell.paused:
+            return self._refuse("paused", PAUSED)
         decision = admission.admit(
             self.health,
             self.cell.limits,
@@ -249,7 +256,22 @@ class Provider(Actor):
         self.ctx.recovered()
         self.cell.load.probation = False
         self._count()
-        self._tell_router(available=True, until=None)
+        if not self.cell.paused:
+            self._tell_router(available=True, until=None)
+
+    @handles(SetPaused)
+    def set_paused(self, msg: SetPaused) -> None:
+        """Take no more calls, or take them again. Who waits is sent elsewhere."""
+        self.cell.paused = msg.why
+        if msg.why:
+            self._tell_router(available=False, until=None, why="paused")
+            while self.queue:
+                _, deferred = self.queue.pop()
+                if not deferred.abandoned:
+                    deferred.reply(self._refuse("paused", PAUSED))
+            self.cell.load.queued = 0
+        else:
+            self._tell_router(available=True, until=None)
 
     @handles(SetUpstream)
     def set_upstream(self, msg: SetUpstream) -> None:
@@ -274,6 +296,7 @@ class Provider(Actor):
             failures=self.health.failures,
             cooling_until=self.health.cooling_until,
             key_refused=self.health.key_refused,
+            paused=self.cell.paused,
         )
 
     def _probing(self) -> int:

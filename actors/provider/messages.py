@@ -149,7 +149,7 @@ class Permit(Struct, frozen=True):
 
 
 RefusalReason = Literal[
-    "busy", "probing", "cooling", "rate_limited", "key_refused", "draining"
+    "busy", "probing", "cooling", "rate_limited", "key_refused", "draining", "paused"
 ]
 
 
@@ -212,6 +212,17 @@ class Vitals(Struct, frozen=True):
     failures: int
     cooling_until: float | None = None
     key_refused: bool = False
+    paused: str = ""
+
+
+class SetPaused(ControlTell["Provider"], frozen=True):
+    """An operator takes it out of use, for a reason; an empty one puts it back.
+
+    Calls under way go on. It holds over trips and reloads, and ends with the process:
+    whoever wants it kept tells the next process too.
+    """
+
+    why: str
 
 
 class SetUpstream(ControlTell["Provider"], frozen=True):

@@ -183,8 +183,9 @@ class Book:
                 # The next answers may be as long.
                 longer = seen.output_tokens - route.expected_tokens
                 route.expected_tokens += EXPECTED_STEP * longer
-            if self._shut:
-                self._shut.pop(seen.deployment.provider, None)
+            shut = self._shut.get(seen.deployment.provider) if self._shut else None
+            if shut is not None and shut[1] != "paused":  # A call begun before goes on.
+                del self._shut[seen.deployment.provider]
             self.affinity.sent(
                 seen.affinity,
                 option.number,

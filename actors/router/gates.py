@@ -11,6 +11,7 @@
 | open       | its breaker is open, or one call is testing it                | soft |
 | key        | it refused the gateway's key                                  | soft |
 | rate       | its rate limit has no room left                               | soft |
+| paused     | an operator has taken it out of use                           | soft |
 
 A hard gate holds for this request for good: the candidate is in no plan. A soft one
 passes with time: such candidates come last, and the provider's own actor refuses them
@@ -25,7 +26,7 @@ from actors.router.messages import DeploymentFacts, Wishes
 from wire.dialect import Need
 
 HARD: Final = ("region", "capability", "window", "unpriced", "price", "class")
-SOFT: Final = ("open", "key", "rate")
+SOFT: Final = ("open", "key", "rate", "paused")
 # Where the client leaves the bound open, room for at least a short answer.
 ANSWER_TOKENS_MIN: Final = 256
 

@@ -44,6 +44,7 @@ from actors.stream.messages import (
     Piece,
 )
 from actors.stream.policy import Failure, Final
+from actors.stream.planned import planned
 from actors.stream.prompt import Length, Prompt
 from actors.stream.relay import Sink
 from runtime import (
@@ -163,6 +164,8 @@ class Stream(Actor):
         self.current: Attempt | None = None
         self.pause: trio.CancelScope | None = None
         self.ended_by = ""
+        self.plan: Plan | NoRoute | None = None
+        self.planned_at = 0.0
         self.slot: int | None = None
         self.fault: Fault | None = None
         self.recorded = False
@@ -253,6 +256,9 @@ class Stream(Actor):
             standing = await self._enter(length)
             while not isinstance(standing, HoldRefused):
                 plan = await self.peers.router.ask(self._wanted(length, standing))
+                self.plan = plan
+                if not self.planned_at:
+                    self.planned_at = self.peers.now()
                 if isinstance(plan, NoRoute):
                     fault: Fault | None = faults.no_route(plan)
                 else:
@@ -349,6 +355,7 @@ class Stream(Actor):
             sink=self.sink,
             prompt=self.prompt,
             set_alarm=self._set_alarm,
+            opened=self.opened,
             last=place == len(plan.candidates) - 1,
             patience_s=self._patience_s(plan, place, failures),
         )
@@ -478,6 +485,12 @@ class Stream(Actor):
             code=(self.fault.code or self.fault.kind) if self.fault is not None else "",
             degraded=", ".join(self.sink.degraded),
             attempts=tuple(a.record for a in self.attempts if a.record is not None),
+            feature=inquiry.feature,
+            planned_ms=(
+                round((self.planned_at - self.opened) * 1000) if self.planned_at else 0
+            ),
+            plan=planned(self.plan) if self.plan is not None else (),
+            refusal=self.plan.code if isinstance(self.plan, NoRoute) else "",
         )
 
     def _status(self) -> int:

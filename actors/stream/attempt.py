@@ -90,6 +90,7 @@ class Attempt:
         sink: Sink,
         prompt: Prompt,
         set_alarm: Callable[[float, Attempt], object],
+        opened: float,
         last: bool,
         patience_s: float | None = None,
     ) -> None:
@@ -107,8 +108,10 @@ class Attempt:
         self.set_alarm = set_alarm
         self.alarm_at = math.inf
         self.due = math.inf
+        self.opened = opened
         self.began = peers.now()
         self.sent_at = self.began
+        self.leased_at = self.head_at = self.began
         self.first_content_at: float | None = None
         self.deadlines = Deadlines()
         self.permit: Permit | None = None
@@ -291,6 +294,7 @@ class Attempt:
                 ttl_s=self.deadlines.headers_s,
             )
         )
+        self.leased_at = self.peers.now()
         return lease.handle
 
     async def _call(self, upstream: Upstream, exchange: Exchange) -> Fault | None:
@@ -312,6 +316,7 @@ class Attempt:
             return faults.no_key(upstream.name, error)
         try:
             self.status = response.status_code
+            self.head_at = self.peers.now()
             self.upstream_request_id = faults.request_id(response)
             self.rates = _rates(response, self.peers.wall())
             if not 200 <= response.status_code < 300:
@@ -489,6 +494,10 @@ class Attempt:
             route=self.plan.model,
             cost_nanousd=self.bill.nanousd,
             held_at_ms=0 if self.hold is None else self.hold.at_ms,
+            began_ms=round((self.began - self.opened) * 1000),
+            queued_ms=round((self.sent_at - self.began) * 1000),
+            leased_ms=round((self.leased_at - self.began) * 1000),
+            head_ms=round((self.head_at - self.began) * 1000),
         )
 
     def _outcome(self, fault: Fault | None, finished: bool) -> OutcomeKind:

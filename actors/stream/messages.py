@@ -27,6 +27,7 @@ class Inquiry(Struct, frozen=True):
 
     `stored_at` is the provider that holds what this goes on from: it is tried first,
     with `stored_body`, which names it there; everybody else gets the whole `body`.
+    `feature` is what the client calls this use: a tag for usage, nothing else.
     """
 
     request_id: str
@@ -39,6 +40,7 @@ class Inquiry(Struct, frozen=True):
     headers: Headers
     stored_at: str = ""
     stored_body: bytes = b""
+    feature: str = ""
 
     def body_for(self, provider: str) -> bytes:
         """What this provider is asked."""
