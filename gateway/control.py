@@ -6,6 +6,7 @@ gateway's own user, so there is no login: the principal is `operator:control`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -22,6 +23,10 @@ from runtime import AskError, DomainError, Node, System
 
 PRINCIPAL: Final = "operator:control"
 EXPORT_BYTES_MAX: Final = 1024  # Two numbers.
+ADMIN: Final = "/admin/"
+ADMIN_BYTES_MAX: Final = 1 << 20  # A configuration to import.
+
+Handler = Callable[[Request], Awaitable[None]]
 
 
 class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +42,7 @@ class Control:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.system: System | None = None
+        self.admin: Handler | None = None
 
     def __repr__(self) -> str:
         """What it is."""
@@ -70,6 +76,8 @@ class Control:
             case method, path if path == PREFIX or path.startswith(f"{PREFIX}/"):
                 body = await Request(scope, receive, send, BODY_BYTES_MAX).read()
                 await reply_json(send, *await self._vault(method, path, body))
+            case _, path if self.admin is not None and path.startswith(ADMIN):
+                await self.admin(Request(scope, receive, send, ADMIN_BYTES_MAX))
             case method, path:
                 await reply_error(
                     send, 404, "unknown_url", f"no {method} {path}; try /tree, /models"

@@ -33,6 +33,9 @@ from actors.router.catalogue.lookup import Lookup
 from actors.vault.locked import harden_process
 from actors.vault.safe import Safe
 from gateway import assembly, collector
+from gateway.admin.building import Admin
+from gateway.admin.building import build as build_admin
+from gateway.cli import installed_version
 from gateway.control import Control
 from gateway.core import Gateway, open_core
 from gateway.deployments import open_counter
@@ -56,7 +59,7 @@ from gateway.settings.server import ServerConfig
 from gateway.settings.state_dir import prepare
 from gateway.settings.watch import changes
 from gateway.signals import Signals, listening
-from runtime import AskError, DomainError
+from runtime import AskError, DomainError, System
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
@@ -131,7 +134,14 @@ async def open_gateway(
     state_dir = prepare(config.server.state_dir)
     gate = Gate(config, logs, Metrics())
     control = Control(gate)
-    cells = _listeners(config.server, gate, control, urls)
+
+    def running() -> System:
+        assert control.system is not None
+        return control.system
+
+    admin = build_admin(gate, running, version=installed_version())
+    control.admin = admin.control.answer
+    cells = _listeners(config, gate, control, admin, urls)
     journal = RecordFiles(state_dir, time.time)
     audit: _Audit | None = None
     database: Database | None = None
@@ -275,9 +285,11 @@ def _spends(config: Config, now_s: float) -> tuple[Spend, ...]:
 
 
 def _listeners(
-    server: ServerConfig, gate: Gate, control: Control, urls: list[str]
+    config: Config, gate: Gate, control: Control, admin: Admin, urls: list[str]
 ) -> tuple[ListenerCell, ...]:
     """Bind every address. Raises OSError."""
+    server = config.server
+    api = admin.public.answer if config.admin.api else None
     tls = _tls(server)
     limits = Http11Limits(
         target_bytes_max=server.limits.request_line_bytes_max,
@@ -318,13 +330,13 @@ def _listeners(
 
     created = int(time.time())
     clients = client_app(
-        gate, created=created, with_operations=server.admin_bind is None
+        gate, created=created, with_operations=server.admin_bind is None, admin=api
     )
     try:
         listen("clients", str(server.bind), clients, tls)
         if server.admin_bind is not None:
-            admin = admin_app(gate, created=created)
-            listen("admin", str(server.admin_bind), admin, tls)
+            operators = admin_app(gate, created=created, admin=api)
+            listen("admin", str(server.admin_bind), operators, tls)
         listen("control", f"unix:{server.control_socket}", control, None)
     except OSError:
         for cell in cells:

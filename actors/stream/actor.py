@@ -29,7 +29,7 @@ from actors.auditor.messages import (
     RequestRecord,
 )
 from actors.ledger.messages import Enter, HoldRefused, Leave, Standing
-from actors.router.messages import MakePlan, NoRoute, Plan
+from actors.router.messages import Candidate, MakePlan, NoRoute, Plan
 from actors.stream import faults, policy
 from actors.stream.attempt import Attempt, Bill
 from actors.stream.budget import HEDGE_SHARE, Budget
@@ -43,8 +43,8 @@ from actors.stream.messages import (
     Opened,
     Piece,
 )
-from actors.stream.policy import Failure, Final
 from actors.stream.planned import planned
+from actors.stream.policy import Failure, Final
 from actors.stream.prompt import Length, Prompt
 from actors.stream.relay import Sink
 from runtime import (
@@ -255,8 +255,7 @@ class Stream(Actor):
             length = self.prompt.for_route()
             standing = await self._enter(length)
             while not isinstance(standing, HoldRefused):
-                plan = await self.peers.router.ask(self._wanted(length, standing))
-                self.plan = plan
+                plan = self.plan = await self._planned(length, standing)
                 if not self.planned_at:
                     self.planned_at = self.peers.now()
                 if isinstance(plan, NoRoute):
@@ -288,6 +287,15 @@ class Stream(Actor):
             self.entered = True
             self.sink.degraded = (standing.degraded,) if standing.degraded else ()
         return standing
+
+    async def _planned(self, length: Length, standing: Standing) -> Plan | NoRoute:
+        """Who may serve this; of a trial, the one that is tried."""
+        inquiry = self.inquiry
+        if inquiry.only is None:
+            return await self.peers.router.ask(self._wanted(length, standing))
+        bound = inquiry.head.max_output_tokens
+        only = Candidate(inquiry.only)
+        return Plan(inquiry.head.model, (only,), (), output_tokens_max=bound)
 
     def _wanted(self, length: Length, standing: Standing) -> MakePlan:
         inquiry = self.inquiry

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from actors.router.messages import Deployment
 from runtime import ControlTell, Ref, Request, StreamChannel
 from wire.dialect import ClientDialect, Head, Headers
 
@@ -27,7 +28,8 @@ class Inquiry(Struct, frozen=True):
 
     `stored_at` is the provider that holds what this goes on from: it is tried first,
     with `stored_body`, which names it there; everybody else gets the whole `body`.
-    `feature` is what the client calls this use: a tag for usage, nothing else.
+    `feature` is what the client calls this use: a tag for usage, nothing else. `only`
+    is the deployment an operator tries: there is no plan then, and nobody else.
     """
 
     request_id: str
@@ -41,6 +43,7 @@ class Inquiry(Struct, frozen=True):
     stored_at: str = ""
     stored_body: bytes = b""
     feature: str = ""
+    only: Deployment | None = None
 
     def body_for(self, provider: str) -> bytes:
         """What this provider is asked."""

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 import attrs
 import msgspec
 
-from actors.auditor.messages import Attest, AuditEvent, Noted, Receipt
+from actors.auditor.messages import AuditEvent, Receipt
 from gateway.admin import idempotency, operation, problems
 from gateway.admin.idempotency import (
     Claimed,
@@ -69,16 +69,6 @@ class Recorder:
 
     attest: Callable[[AuditEvent], Awaitable[Receipt]]
     note: Callable[[AuditEvent], None]
-
-
-def recorder(auditor: Any) -> Recorder:
-    """Over the auditor's ref."""
-
-    async def attest(event: AuditEvent) -> Receipt:
-        receipt: Receipt = await auditor.ask(Attest(event))
-        return receipt
-
-    return Recorder(attest, lambda event: auditor.offer(Noted((event,))))
 
 
 _Node: TypeAlias = "dict[str, Any]"
@@ -320,9 +310,7 @@ def refusal(problem: Problem, request_id: str) -> AdminReply:
     headers = [("content-type", problems.MEDIA), *problem.headers]
     if problem.status == 401:
         headers.append(("www-authenticate", 'Bearer realm="stagedoor admin"'))
-    return AdminReply(
-        problem.status, tuple(headers), _encode(problem.body(request_id))
-    )
+    return AdminReply(problem.status, tuple(headers), _encode(problem.body(request_id)))
 
 
 def _reply(found: Operation, answer: Any) -> AdminReply:

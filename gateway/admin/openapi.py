@@ -17,9 +17,9 @@ from gateway.admin.problems import ProblemBody
 
 REF: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = (
-    "Everything an operator can see and change. Writes are in the audit log before they "
-    "happen. Money is whole nano-dollars (`*_nanousd`), times are Unix milliseconds "
-    "(`*_ms`) unless a name says otherwise."
+    "Everything an operator can see and change. Writes are in the audit log before "
+    "they happen. Money is whole nano-dollars (`*_nanousd`), times are Unix "
+    "milliseconds (`*_ms`) unless a name says otherwise."
 )
 TAGS: Final = {
     "tenants": "Who owns sites.",
@@ -39,14 +39,21 @@ TAGS: Final = {
 }
 
 
-def document(operations: Sequence[Operation], *, base: str, version: str) -> Any:
+def document(
+    operations: Sequence[Operation],
+    *,
+    base: str,
+    unversioned: tuple[str, ...],
+    version: str,
+) -> Any:
     """The whole document."""
     types = _types(operations)
     refs, components = msgspec.json.schema_components(types, ref_template=REF)
     schema_of = dict(zip(map(str, types), refs, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for one in operations:
-        item = paths.setdefault(base + one.path, {})
+        whole = one.path if one.path.startswith(unversioned) else base + one.path
+        item = paths.setdefault(whole, {})
         item[one.method.lower()] = _operation(one, schema_of, components)
     used = {one.tag for one in operations}
     return {
@@ -90,14 +97,14 @@ def _types(operations: Sequence[Operation]) -> list[Any]:
 def _operation(
     one: Operation, schema_of: dict[str, Any], components: dict[str, Any]
 ) -> dict[str, Any]:
-    needs = "needs no credential" if one.anyone else f"Needs the role {one.role}"
+    needs = "Needs no credential" if one.anyone else f"Needs the role {one.role}"
     if one.reach == "operator" and not one.anyone:
         needs += ", for the whole gateway"
     told: dict[str, Any] = {
         "operationId": one.id,
         "tags": [one.tag],
         "summary": one.summary,
-        "description": f"{one.doc} {needs[0].upper() + needs[1:]}.".strip(),
+        "description": f"{one.doc} {needs}.".strip(),
         "parameters": [*_path(one), *_query(one, schema_of, components), *_head(one)],
         "responses": _responses(one, schema_of),
         # For whoever makes a client or a test from this document.
@@ -178,9 +185,7 @@ def _responses(one: Operation, schema_of: dict[str, Any]) -> dict[str, Any]:
     if one.gives is not None:
         good["content"] = {JSON: {"schema": schema_of[str(one.gives)]}}
     elif one.media != (JSON,):
-        good["content"] = {
-            media: {"schema": {"type": "string"}} for media in one.media
-        }
+        good["content"] = {media: {"schema": {"type": "string"}} for media in one.media}
     headers: dict[str, Any] = {}
     if one.versioned and one.status != 204:
         headers["ETag"] = {
@@ -197,7 +202,9 @@ def _responses(one: Operation, schema_of: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {str(one.status): good}
     problem = schema_of[str(ProblemBody)]
     for status in sorted(one.statuses):
-        codes = ", ".join(f"`{code}`" for code in problems.codes_of(frozenset({status})))
+        codes = ", ".join(
+            f"`{code}`" for code in problems.codes_of(frozenset({status}))
+        )
         told[str(status)] = {
             "description": f"A problem: {codes}.",
             "content": {problems.MEDIA: {"schema": problem}},

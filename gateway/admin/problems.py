@@ -24,8 +24,7 @@ TABLE: Final[Mapping[str, tuple[int, str, str]]] = {
     "unauthenticated": (
         401,
         "No valid credential was given",
-        "Send an admin token as `Authorization: Bearer TOKEN`. "
-        "`stagedoor token create` makes one.",
+        "Send an admin token as a bearer; `stagedoor token create` makes one.",
     ),
     "bad-signature": (
         401,
@@ -86,8 +85,7 @@ TABLE: Final[Mapping[str, tuple[int, str, str]]] = {
     "no-precondition": (
         428,
         "A change needs the version it is based on",
-        "Get the object and send its ETag in If-Match; `*` overwrites whatever is "
-        "there.",
+        "Get the object and send its ETag in If-Match; `*` is any version.",
     ),
     "throttled": (
         429,

@@ -13,7 +13,9 @@ import attrs
 
 FAILURES_MAX: Final = 10  # A person's wrong pastes; each comes back in six seconds.
 REFILL_S: Final = 6.0
-ADDRESSES_MAX: Final = 4096  # A few hundred kB; beyond it the longest unseen is dropped.
+ADDRESSES_MAX: Final = (
+    4096  # A few hundred kB; beyond it the longest unseen is dropped.
+)
 
 
 @attrs.define

@@ -26,7 +26,7 @@ class TokenRow(msgspec.Struct, frozen=True):
 
     id: str
     name: str
-    role: str
+    role: Role
     tenants: tuple[str, ...] | None  # None: all of them, and the gateway itself.
     prefix: str
     created_ms: int
@@ -49,7 +49,7 @@ class TokenBook(Protocol):
         """By id; only those that are about none but these tenants."""
         ...
 
-    async def get_token(self, id: str) -> TokenRow | None:
+    async def get_token(self, token_id: str) -> TokenRow | None:
         """One token."""
         ...
 
@@ -57,11 +57,11 @@ class TokenBook(Protocol):
         """A new one. Raises the store's Duplicate where its name is taken."""
         ...
 
-    async def revoke_token(self, id: str, now_ms: int) -> bool:
+    async def revoke_token(self, token_id: str, now_ms: int) -> bool:
         """It opens nothing from now on; False where it did so before."""
         ...
 
-    async def token_used(self, id: str, now_ms: int) -> None:
+    async def token_used(self, token_id: str, now_ms: int) -> None:
         """For whoever looks for tokens that nobody uses."""
         ...
 
@@ -84,7 +84,4 @@ def principal_of(row: TokenRow, text: str, now_ms: int) -> Principal:
     if row.expires_ms is not None and row.expires_ms <= now_ms:
         raise Problem("unauthenticated", "the token has expired")
     tenants = None if row.tenants is None else frozenset(row.tenants)
-    role: Role = "viewer"
-    if row.role == "owner" or row.role == "admin":
-        role = row.role
-    return Principal(f"token:{row.name}", role, tenants, seal=text.encode())
+    return Principal(f"token:{row.name}", row.role, tenants, seal=text.encode())

@@ -66,6 +66,7 @@ class App:
         by_path: finds the endpoint where the path says more (Google's clients).
         open_by_path: the same for handlers that need no key, and do their own CORS.
         under_path: the same for key routes whose path holds a name.
+        below: prefixes of paths to handlers that know their own paths and callers.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class App:
         by_path: EndpointOf | None = None,
         open_by_path: HandlerOf | None = None,
         under_path: tuple[CallerHandlerOf, ...] = (),
+        below: Mapping[str, Handler] | None = None,
     ) -> None:
         self.gate = gate
         self.open_routes = dict(open_routes)
@@ -86,6 +88,7 @@ class App:
         self.by_path = by_path
         self.open_by_path = open_by_path
         self.under_path = under_path
+        self.below = dict(below or {})
         self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
         for method, path in (*open_routes, *key_routes):
             self.methods.setdefault(path, []).append(method)
@@ -155,6 +158,10 @@ class App:
                 return
             await key_handler(request, caller)
             return
+        for prefix, below in self.below.items():
+            if request.path.startswith(prefix):
+                await below(request)
+                return
         await self._lost(request)
 
     def _caller(self, request: Request, origin: str | None) -> Caller | Denied:

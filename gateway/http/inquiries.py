@@ -7,6 +7,8 @@ Never: holds a key, a permit or money, so a client that stalls here can hold not
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import trio
@@ -34,6 +36,9 @@ from wire.events import Fault
 # Beside x-request-id, which every answer has: where clients look for theirs.
 REQUEST_ID_HEADERS: Final[dict[str, tuple[str, ...]]] = {"anthropic": ("request-id",)}
 
+
+FEATURE_HEADER: Final = "x-stagedoor-feature"
+_FEATURE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 MODEL_CHARS_MAX: Final = 512  # Names of fine-tuned and Bedrock models have some 150.
 
@@ -68,6 +73,7 @@ class Endpoint:
             body = await request.read()
             head = self.dialect.read_head(body, request.headers)
             check_name(head.model)
+            feature = feature_of(request.headers)
         except Disconnected:
             return
         except TooLarge as error:
@@ -88,6 +94,7 @@ class Endpoint:
                 head=head,
                 body=body,
                 headers=request.headers,
+                feature=feature,
             ),
         )
 
@@ -222,6 +229,22 @@ class Endpoint:
     async def refuse(self, request: Request, status: int, code: str, why: str) -> None:
         """Turn a request away in this dialect before anything is known of it."""
         await self._refuse(request, new_request_id(), None, fault_of(status, code, why))
+
+
+def feature_of(headers: Mapping[str, str]) -> str:
+    """What the client calls this use of the gateway. Raises ClientError.
+
+    It becomes a row of usage and is shown to operators: a name, not a text.
+    """
+    feature = headers.get(FEATURE_HEADER, "")
+    if feature and not _FEATURE.fullmatch(feature):
+        raise ClientError(
+            f"Invalid '{FEATURE_HEADER}': a name of at most 64 letters, digits and "
+            ". _ : / - is taken.",
+            param=FEATURE_HEADER,
+            code="invalid_value",
+        )
+    return feature
 
 
 def check_name(model: str) -> None:

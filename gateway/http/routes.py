@@ -22,11 +22,14 @@ from wire.openai_completions import COMPLETIONS
 from wire.openai_responses import RESPONSES
 from wire.side_exchanges import EMBED_CLIENT
 
+ADMIN = "/admin/"
 GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/", "/v1beta1/")
 
 
-def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
-    """What clients see; health and metrics too, unless they have their own address."""
+def client_app(
+    gate: Gate, *, created: int, with_operations: bool, admin: Handler | None = None
+) -> App:
+    """What clients see; what operators do too, unless that has its own address."""
     grants = Grants(gate)
     app = App(
         gate,
@@ -44,6 +47,7 @@ def client_app(gate: Gate, *, created: int, with_operations: bool) -> App:
         by_path=gemini_endpoints(gate),
         open_by_path=grants.route,
         under_path=(Answers(gate).route, Models(gate, created).route),
+        below=_below(admin) if with_operations else {},
     )
     grants.endpoint_at = app.endpoint_of
     return app
@@ -67,7 +71,7 @@ def gemini_endpoints(gate: Gate) -> EndpointOf:
     return endpoint
 
 
-def admin_app(gate: Gate, *, created: int) -> App:
+def admin_app(gate: Gate, *, created: int, admin: Handler | None = None) -> App:
     """What operators see on `admin_bind`."""
     del created
     ops = Ops(gate)
@@ -77,7 +81,13 @@ def admin_app(gate: Gate, *, created: int) -> App:
         ("GET", explaining.PATH): ops.explain,
         **{(method, f"{BASE}{path}"): signed for method, path in PATHS},
     }
-    return App(gate, open_routes=routes, key_routes={}, endpoints={})
+    return App(
+        gate, open_routes=routes, key_routes={}, endpoints={}, below=_below(admin)
+    )
+
+
+def _below(admin: Handler | None) -> dict[str, Handler]:
+    return {} if admin is None else {ADMIN: admin}
 
 
 def _operations(ops: Ops) -> dict[tuple[str, str], Handler]:

@@ -1,4 +1,4 @@
-"""The settings of the admin API: whether it answers, and tokens that are set up as code.
+"""The settings of the admin API: whether it answers, and tokens set up as code.
 
 Owns: `[admin]`. Never: keeps a token; only its digest, as with site keys.
 """

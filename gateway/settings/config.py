@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from gateway.settings import values
+from gateway.settings.admin import AdminConfig
 from gateway.settings.database import DatabaseConfig
 from gateway.settings.definition import config, items, section, setting
 from gateway.settings.errors import Unfit
@@ -20,6 +21,7 @@ from gateway.settings.money import (
     CapConfig,
 )
 from gateway.settings.providers import ProviderConfig
+from gateway.settings.records import RecordsConfig
 from gateway.settings.routing import SHARE, RoutingConfig, ShareOf
 from gateway.settings.server import Found, ServerConfig
 from gateway.settings.sites import SiteConfig
@@ -130,6 +132,15 @@ class Config:
     vault: VaultConfig = section(
         default_factory=VaultConfig,
         doc="Which KMS guards the stored keys, and who may borrow them.",
+    )
+    admin: AdminConfig = section(
+        default_factory=AdminConfig,
+        doc="The admin API.",
+    )
+    records: RecordsConfig = section(
+        default_factory=RecordsConfig,
+        doc="What is kept of requests in the database, for searches, usage and the "
+        "Console.",
     )
     providers: tuple[ProviderConfig, ...] = items(
         ProviderConfig,
