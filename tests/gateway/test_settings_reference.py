@@ -57,6 +57,7 @@ def test_a_secret_has_no_flag() -> None:
     assert [row.path for row in ROWS if row.what.secret] == [
         "sites.NAME.keys",
         "database.url",
+        "admin.tokens.NAME.keys",
     ]
     assert not any(row.flag for row in ROWS if row.what.secret)
 
