@@ -146,7 +146,7 @@ class SqliteDatabase:
             reader = self._idle.pop()
             try:
                 return await self._trying(
-                    reader, lambda: _transaction(reader.here, "BEGIN", work)[0]
+                    reader, lambda: transaction(reader.here, "BEGIN", work)[0]
                 )
             finally:
                 self._idle.append(reader)
@@ -159,7 +159,7 @@ class SqliteDatabase:
         async with self._turn:
             result, rung = await self._trying(
                 self._writer,
-                lambda: _transaction(self._writer.here, "BEGIN IMMEDIATE", work),
+                lambda: transaction(self._writer.here, "BEGIN IMMEDIATE", work),
             )
         for channel in rung:
             self._bells.ring(channel)
@@ -268,7 +268,7 @@ def _script(connection: apsw.Connection, text: str) -> None:
         pass
 
 
-def _transaction(
+def transaction(
     connection: apsw.Connection, begin: str, work: Callable[[_Work], T]
 ) -> tuple[T, set[str]]:
     """In the connection's thread: all of it, or nothing."""

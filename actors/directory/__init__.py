@@ -1,0 +1,1 @@
+"""What operators add at run time: no actor, but values and the port that keeps them."""
