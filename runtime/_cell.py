@@ -421,6 +421,20 @@ class Cell(Debts):
         self.recut = True
         scope.cancel(reason="the asker left")
 
+    def tell_inline(self, fn: Callable[[Any, Any], Any], msg: Any) -> None:
+        """Handle a tell in the teller's task; a crash is ours, not the teller's."""
+        self.idle = False
+        try:
+            fn(self.actor, msg)
+        except BaseException as exc:
+            self.handled += 1
+            self.fail(exc, type(msg))
+            if not isinstance(exc, Exception):
+                raise
+            return
+        self.handled += 1
+        self.rest_or_retire()
+
     def rest_or_retire(self) -> None:
         """An inline handler is done."""
         if self.exit is None:
@@ -475,18 +489,30 @@ class Cell(Debts):
         for monitor, target in (self.watched or {}).items():
             if target.watchers is not None:
                 target.watchers.pop(monitor, None)
-        for monitor, watcher in (self.watchers or {}).items():
-            if watcher.watched is not None:
-                watcher.watched.pop(monitor, None)
-            if not watcher.gone:
-                watcher.put_control(Down(monitor, self.id, self.exit))
-        self.watched = self.watchers = None
+        watchers, self.watched, self.watchers = self.watchers, None, None
         # What points back at this cell goes, so that all of it is freed as its last
         # Ref is dropped, and no request waits for the collector.
         self.task = self._ref = self._frame = None
         self.turn()
         if self.gone_event is not None:
             self.gone_event.set()
+        # Last, for who hears of it may act on it here and now.
+        for monitor, watcher in (watchers or {}).items():
+            if watcher.watched is not None:
+                watcher.watched.pop(monitor, None)
+            watcher.hear_down(Down(monitor, self.id, self.exit))
+
+    def hear_down(self, down: Down) -> None:
+        """One that this actor watched has ended."""
+        actor = self.actor
+        if self.idle and self.system.plain and actor is not None:
+            if actor.hears_downs == "sync":
+                self.tell_inline(type(actor).on_down, down)
+                return
+            if actor.hears_downs == "none":
+                return
+        if not self.gone:
+            self.put_control(down)
 
     async def wait_gone(self) -> None:
         """Return when the cell has left the tree."""

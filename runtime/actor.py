@@ -72,6 +72,7 @@ class Actor:
     has_main: ClassVar[bool] = False
     starts: ClassVar[Hook] = "none"
     stops: ClassVar[Hook] = "none"
+    hears_downs: ClassVar[Hook] = "none"
     limit: Limit = Limit()
     # Read of supervisors only (`supervises`), so others may use the names freely.
     children: Any = ()
@@ -88,6 +89,7 @@ class Actor:
         }
         cls.starts = _hook(cls.on_start, Actor.on_start)
         cls.stops = _hook(cls.on_stop, Actor.on_stop)
+        cls.hears_downs = _hook(cls.on_down, Actor.on_down)
         # Only what may block needs a cancel scope around its life, 4 us and 1 KiB.
         hooks = (cls.on_start, cls.on_down, cls.on_drain)
         cls.blocks = any(entry.blocking for entry in cls.table.values()) or any(

@@ -7,7 +7,6 @@ asker's task: same order, same crash rules, no task switch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -62,16 +61,16 @@ class Ref(Generic[A_co]):
     def offer(self, msg: Tell[A_co]) -> bool:
         """Hand over without waiting. False: it was not taken, nothing was raised.
 
-        A ControlTell to an actor that lives, or will live again, is always taken; the
+        A ControlTell to an actor that lives, or will live again, is always taken. The
         `def` handler of an idle actor runs right here, as it does for an ask: an
         outcome told at the end of a request costs no task switch.
         """
         cell = self.cell
         kind = type(msg)
-        if cell.idle and cell.system.plain and isinstance(msg, ControlTell):
+        if cell.idle and cell.system.plain:
             entry = cell.table.get(kind)
             if entry is not None and not entry.asks and not entry.blocking:
-                _tell_inline(cell, entry.fn, msg)
+                cell.tell_inline(entry.fn, msg)
                 return True
         _check_accepted(cell, kind)
         if cell.system.tracer is not None:
@@ -177,21 +176,6 @@ def _check_accepted(cell: Cell, kind: type) -> None:
     """Tell a sender of its bug, once the actor is known."""
     if cell.table and kind not in cell.table:
         raise not_accepted(cell, kind)
-
-
-def _tell_inline(cell: Cell, fn: Callable[[Any, Any], Any], msg: Any) -> None:
-    """Handle a tell in the teller's task; a crash is the actor's, not the teller's."""
-    cell.idle = False
-    try:
-        fn(cell.actor, msg)
-    except BaseException as exc:
-        cell.handled += 1
-        cell.fail(exc, type(msg))
-        if not isinstance(exc, Exception):
-            raise
-        return
-    cell.handled += 1
-    cell.rest_or_retire()
 
 
 def _note_sent(cell: Cell, kind: type) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import trio
 
-from runtime import ActorCrashed, ActorDown, DuplicateKey, Spawn, Supervisor
+from runtime import (
+    Actor,
+    ActorCrashed,
+    ActorDown,
+    Down,
+    DuplicateKey,
+    Spawn,
+    Supervisor,
+)
 from tests.runtime.support_actors import (
     Add,
     Counter,
@@ -138,3 +146,61 @@ async def test_a_context_tells_who_and_when() -> None:
         assert ctx.ref is ref
         assert repr(ctx) == "<Context of <Counter it running #1 queued=0/64>>"
         assert await ctx.ref.ask(Add(1)) == 1
+
+
+class Mourner(Actor):
+    """Hears of deaths, and may take one badly."""
+
+    def __init__(self, heard: list[str], *, badly: bool = False) -> None:
+        self.heard = heard
+        self.badly = badly
+
+    def on_down(self, down: Down) -> None:
+        self.heard.append(down.id)
+        if self.badly:
+            raise ValueError("too much")
+
+
+async def test_an_idle_watcher_hears_of_a_death_without_a_task_of_its_own() -> None:
+    heard: list[str] = []
+    mourner = Mourner(heard)
+    children = [spec("w", lambda: mourner), spec("it", Counter, restart="temporary")]
+    async with tree(children) as system:
+        mourner.ctx.monitor(at(system, "it"))
+        await at(system, "it").ask(Leave())
+        await settled()
+        assert heard == ["it"]
+        assert at(system, "w").cell.task is None
+        assert mourner.ctx.watched == frozenset()
+
+
+async def test_a_watcher_that_crashes_over_a_death_crashes_alone() -> None:
+    heard: list[str] = []
+    made: list[Mourner] = []
+
+    def make() -> Mourner:
+        made.append(Mourner(heard, badly=True))
+        return made[-1]
+
+    children = [
+        spec("w", make),
+        spec("other", lambda: Mourner(heard)),
+        spec("it", Counter, restart="temporary"),
+    ]
+    async with tree(children) as system:
+        made[0].ctx.monitor(at(system, "it"))
+        at(system, "other").cell.actor.ctx.monitor(at(system, "it"))
+        await at(system, "it").ask(Leave())
+        await trio.sleep(5)
+        assert heard == ["it", "it"]
+        assert [crash.actor for crash in system.crashes] == ["w"]
+        assert system.lookup("it") is None
+        assert len(made) == 2
+
+
+async def test_a_plain_tell_to_an_idle_actor_is_handled_here_and_now() -> None:
+    journal: list[str] = []
+    async with one(lambda: Counter(journal)) as ref:
+        await settled()
+        ref.offer(Note("now"))
+        assert journal == ["now"]
