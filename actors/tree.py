@@ -9,6 +9,7 @@
     ├── router           permanent   a pure policy over a snapshot; answers plans
     ├── granter          permanent   requests that wait for a browser to start them
     ├── keeper           permanent   answers that may be fetched again
+    ├── tapes            permanent   answers that may be picked up, and who gives them
     ├── providers        one_for_one
     │   └── NAME         permanent   admission and health; trips by exiting
     ├── streams          one_for_one
@@ -44,6 +45,8 @@ from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
 from actors.router.tokens.counter import Counter
 from actors.stream.actor import Peers, Streams
+from actors.tapes.actor import Tapes, TapesCell
+from actors.tapes.tape import Budget
 from actors.tokens.actor import Tokens, TokensCell
 from actors.vault.actor import Vault
 from actors.vault.cell import VaultCell
@@ -111,6 +114,9 @@ class TreeSpec:
     grants: GrantStore
     epoch_keys: EpochKeys
     entropy: Callable[[int], bytes]
+    replay_bytes_max: int
+    replay_s: float
+    failed: Callable[[Exception], None]
     now: Callable[[], float]
     wall: Callable[[], float]
     rng: Random
@@ -208,6 +214,7 @@ class _Growing:
         self.ledger = LedgerCell(spec.wall, accounts, spec.alert)
         self.router = RouterCell(spec.routes)
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
+        self.tapes = TapesCell(Budget(spec.replay_bytes_max), spec.replay_s)
         self.granter = GranterCell(
             spec.grants, spec.epoch_keys, spec.wall, spec.entropy
         )
@@ -227,6 +234,7 @@ class _Growing:
             ChildSpec("router", lambda: Router(self.router)),
             ChildSpec("granter", lambda: Granter(self.granter)),
             ChildSpec("keeper", lambda: Keeper(self.keeper)),
+            ChildSpec("tapes", lambda: Tapes(self.tapes, self.spec.failed)),
             ChildSpec("providers", self._providers),
             ChildSpec("streams", lambda: Streams(self._peers)),
         ]

@@ -10,6 +10,7 @@ import attrs
 
 from gateway.settings.origins import NOBODY, Origins
 from gateway.settings.sites import SiteConfig
+from gateway.settings.words import Resume
 
 
 @attrs.frozen
@@ -19,9 +20,12 @@ class Access:
     Args:
         origins: whose pages may call with it. None at all: the key is for servers,
             and what an Origin header says is nobody's business.
+        resume: whether its streams can be picked up again, and whether they go on
+            meanwhile.
     """
 
     origins: Origins = NOBODY
+    resume: Resume = "off"
 
 
 SERVERS_ONLY = Access()
@@ -29,4 +33,4 @@ SERVERS_ONLY = Access()
 
 def access_of(site: SiteConfig) -> Access:
     """What the keys of a site may do."""
-    return Access(origins=Origins.of(site.allowed_origins))
+    return Access(origins=Origins.of(site.allowed_origins), resume=site.resume)

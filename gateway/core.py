@@ -237,6 +237,9 @@ async def open_core(
         grants=grants or MemoryGrants(wall),
         epoch_keys=epoch_keys or MemoryKeys(os.urandom),
         entropy=os.urandom,
+        replay_bytes_max=config.server.limits.replay_bytes_max,
+        replay_s=config.server.limits.replay_s,
+        failed=gate.failed,
         now=trio.lowlevel.current_clock().current_time,
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets

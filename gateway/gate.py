@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from actors.provider.actor import Provider
     from actors.router.actor import Router
     from actors.stream.actor import Streams
+    from actors.tapes.actor import Tapes
 
     Lookup = Callable[[str], Ref[Any] | None]
 
@@ -63,6 +64,7 @@ class Gate:
     auditor: Ref[Auditor]
     granter: Ref[Granter]
     keeper: Ref[Keeper]
+    tapes: Ref[Tapes]
 
     def __init__(
         self,
@@ -97,7 +99,15 @@ class Gate:
     def attach(self, lookup: Lookup) -> None:
         """Find the actors, once they run. Refs survive restarts, so once is enough."""
         self._lookup = lookup
-        for name in ("streams", "router", "ledger", "auditor", "granter", "keeper"):
+        for name in (
+            "streams",
+            "router",
+            "ledger",
+            "auditor",
+            "granter",
+            "keeper",
+            "tapes",
+        ):
             ref = lookup(name)
             assert ref is not None, f"the tree has no {name}"
             setattr(self, name, ref)
@@ -196,6 +206,10 @@ class Gate:
             outcome="refused",
             error_code=code,
         )
+
+    def failed(self, error: Exception) -> None:
+        """Giving one answer failed, in a way that nobody thought of."""
+        self.logs.log.error("answer.failed", error_class=type(error).__name__)
 
     def alert(self, alert: Alert) -> None:
         """A cap was reached, or a call cost more than its hold: log and count it."""

@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from actors.granter.messages import (
+    Check,
+    Checked,
     GrantsUnavailable,
     Issue,
     NotGranted,
@@ -29,11 +31,13 @@ from actors.router.messages import MakePlan, NoRoute
 from actors.stream import faults
 from actors.stream.messages import Inquiry
 from actors.stream.tokens import prompt_tokens
+from actors.tapes.policy import read_place
 from gateway.gate import Gate
 from gateway.http.cors import let_read, origin_of, preflight
 from gateway.http.inquiries import Endpoint, check_name, fault_of
 from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request, TooLarge
+from gateway.http.taped import PLACE_HEADER, cancel, place_in, resume
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.settings.origins import Origins, normal
@@ -73,6 +77,10 @@ WHY: Final[dict[Refusal, str]] = {
     "grant_unknown": "What this grant stands for is not here any more. Ask your server "
     "for a new one.",
 }
+
+
+STRANGERS: Final = frozenset({"grant_invalid", "grant_origin_mismatch"})
+ANSWER_S: Final = 3600.0  # An answer that is longer on its way than this is over.
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -258,29 +266,34 @@ class Grants:
         return self.redeem
 
     async def redeem(self, request: Request) -> None:
-        """GET or POST by a page: the answer, once."""
-        token = request.path.removeprefix(UNDER)
+        """GET or POST by a page: the answer, once; or the rest of it; or its end."""
+        token, _, rest = request.path.removeprefix(UNDER).partition("/")
         origin = origin_of(request)
         if request.method == "OPTIONS":
             # GET and POST need none; whoever adds header fields gets one all the same.
             origins = self.gate.sites.origins if origin else Origins()
             await preflight(request, origin or "", origins)
             return
-        if request.method not in {"GET", "POST"}:
-            fault = fault_of(
-                405, "method_not_allowed", "Redeem a grant with GET or POST."
-            )
+        fault = _unfit(request, rest)
+        if fault is not None:
             await self._refuse(request, new_request_id(), None, fault)
             return
-        if _is_prefetch(request):
-            # Whatever guesses that a page may want it later must not use it up.
-            fault = fault_of(403, "grant_prefetch", "A grant is not for prefetching.")
-            await self._refuse(request, new_request_id(), None, fault)
-            return
+        came_from = origin or self._own(request)
+        found: Waiting | Checked | NotRedeemed
         try:
             audience = await _audience(request)
-            came_from = origin or self._own(request)
-            found = await self.gate.granter.ask(Redeem(token, came_from, audience))
+            if rest or _comes_back(request):
+                late_s = self.gate.config.server.limits.replay_s + ANSWER_S
+                check = Check(token, came_from, audience, late_s)
+                found = await self.gate.granter.ask(check)
+            else:
+                redeem = Redeem(token, came_from, audience)
+                found = await self.gate.granter.ask(redeem)
+            if origin and getattr(found, "code", "") not in STRANGERS:
+                let_read(request, origin)
+            if isinstance(found, Checked):
+                await self._again(request, found, rest)
+                return
         except Disconnected:
             return
         except ClientError as error:
@@ -289,18 +302,24 @@ class Grants:
         except (AskError, GrantsUnavailable):
             await self._refuse(request, new_request_id(), None, UNAVAILABLE)
             return
-        if origin and not (
-            isinstance(found, NotRedeemed)
-            and found.code in {"grant_invalid", "grant_origin_mismatch"}
-        ):
-            let_read(request, origin)
         if isinstance(found, NotRedeemed):
             fault = fault_of(403, found.code, WHY[found.code])
-            await self._refuse(
-                request, found.request_id or new_request_id(), None, fault
-            )
+            request_id = found.request_id or new_request_id()
+            await self._refuse(request, request_id, None, fault)
             return
         await self._serve(request, found, came_from)
+
+    async def _again(self, request: Request, found: Checked, rest: str) -> None:
+        """A page that had the answer's beginning wants the rest, or wants no more.
+
+        Raises ClientError and AskError.
+        """
+        if rest:
+            await cancel(self.gate, request, None, found.request_id)
+            return
+        place = place_in(request, found.request_id)
+        _keep_private(request)
+        await resume(self.gate, request, None, place)
 
     def _own(self, request: Request) -> str:
         """This gateway's own origin, for a page that a proxy serves beside it.
@@ -335,8 +354,9 @@ class Grants:
         except ClientError as error:
             await self._refuse(request, found.request_id, caller, error.fault())
             return
-        await endpoint.answer(
+        await endpoint.begin(
             posted,
+            caller,
             Inquiry(
                 request_id=found.request_id,
                 site=found.site,
@@ -386,6 +406,28 @@ async def _audience(request: Request) -> str:
             except (msgspec.DecodeError, ValueError) as error:
                 raise client_error(error) from None
     return shown
+
+
+def _unfit(request: Request, rest: str) -> Fault | None:
+    """What is wrong with a request whatever its token."""
+    if rest not in {"", "cancel"}:
+        return fault_of(404, "unknown_url", "Under a grant there is only cancel.")
+    allowed = {"POST"} if rest else {"GET", "POST"}
+    if request.method not in allowed:
+        told = f"A grant takes {' and '.join(sorted(allowed))} here."
+        return fault_of(405, "method_not_allowed", told)
+    if _is_prefetch(request):
+        # Whatever guesses that a page may want it later must not use it up.
+        return fault_of(403, "grant_prefetch", "A grant is not for prefetching.")
+    return None
+
+
+def _comes_back(request: Request) -> bool:
+    """Whether it says what it has seen already."""
+    told = request.field(PLACE_HEADER)
+    if told is not None and read_place(told.decode("latin-1")) is not None:
+        return True
+    return "starting_after=" in request.target[1]
 
 
 def _is_prefetch(request: Request) -> bool:

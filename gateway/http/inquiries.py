@@ -26,6 +26,7 @@ from actors.stream.messages import (
 from gateway.gate import Gate
 from gateway.http.replies import reply
 from gateway.http.request import Request, TooLarge
+from gateway.http.taped import UNAVAILABLE, answer_taped, wish_of
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.sites import Caller
@@ -83,8 +84,9 @@ class Endpoint:
         except ClientError as error:
             await self._refuse(request, request_id, caller, error.fault())
             return
-        await self.answer(
+        await self.begin(
             request,
+            caller,
             Inquiry(
                 request_id=request_id,
                 site=caller.site,
@@ -97,6 +99,29 @@ class Endpoint:
                 feature=feature,
             ),
         )
+
+    async def begin(self, request: Request, caller: Caller, inquiry: Inquiry) -> None:
+        """Answer it; from a tape, where the client may want to come back for it."""
+        try:
+            wish = wish_of(request, caller, streamed=inquiry.head.stream)
+        except ClientError as error:
+            await self.turn_away(request, inquiry, error.fault())
+            return
+        if wish is None:
+            await self.answer(request, inquiry)
+            return
+
+        async def answer(request: Request) -> None:
+            await self.answer(request, inquiry)
+
+        try:
+            await answer_taped(
+                self.gate, request, caller, inquiry, wish=wish, answer=answer
+            )
+        except ClientError as error:
+            await self.turn_away(request, inquiry, error.fault())
+        except AskError:
+            await self.turn_away(request, inquiry, UNAVAILABLE)
 
     async def answer(self, request: Request, inquiry: Inquiry) -> None:
         """Open a stream for it and pass on what comes."""

@@ -86,6 +86,11 @@ class Request:
         }
         return Request(scope, self._receive, self.send, self.body_bytes_max)
 
+    def through(self, receive: Receive, send: Send, conn: Conn) -> Request:
+        """The same request, as if this had sent it and read the answer."""
+        scope = {**self.scope, "extensions": {"stagedoor": conn}}
+        return Request(scope, receive, send, self.body_bytes_max)
+
     @property
     def target(self) -> tuple[str, str]:
         """The path as it was sent, still encoded, and the query."""

@@ -14,6 +14,7 @@ from gateway.http.models import Models
 from gateway.http.ops import Ops
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
+from gateway.http.taped import Streams
 from gateway.signed import BASE, PATHS, SignedVault
 from wire.anthropic import MESSAGES
 from wire.gemini import GeminiClient, parse_path
@@ -46,7 +47,11 @@ def client_app(
         },
         by_path=gemini_endpoints(gate),
         open_by_path=grants.route,
-        under_path=(Answers(gate).route, Models(gate, created).route),
+        under_path=(
+            Answers(gate).route,
+            Streams(gate).route,
+            Models(gate, created).route,
+        ),
         below=_below(admin) if with_operations else {},
     )
     grants.endpoint_at = app.endpoint_of

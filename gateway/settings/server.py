@@ -66,6 +66,21 @@ class Limits:
         doc="What answers kept for /v1/responses (to be fetched, or gone on from) may "
         "take of memory; the least recently used go first. 0 keeps none.",
     )
+    replay_bytes_max: int = setting(
+        values.integer(0, 2**40),
+        default=64 * 2**20,  # A thousand long answers; 8 MiB is the most of one.
+        unit="bytes",
+        reload="restart",
+        doc="What answers may take of memory that can be picked up again, or are given "
+        "again for the same Idempotency-Key; the oldest go first. 0 keeps none.",
+    )
+    replay_s: float = setting(
+        values.SECONDS,
+        default=600.0,
+        unit="seconds",
+        reload="restart",
+        doc="How long after its end an answer can be picked up or given again.",
+    )
     keep_s: float = setting(
         values.SECONDS,
         default=86_400.0,

@@ -24,8 +24,10 @@ from gateway.settings.words import (
     COUNT_TOKENS,
     NAME,
     PATTERN,
+    RESUME,
     TOKENS,
     CountTokens,
+    Resume,
 )
 
 
@@ -52,6 +54,13 @@ class SiteConfig:
         doc="The web origins whose pages may call with its keys, or pick up its "
         "stream grants: https://www.example.org, https://*.example.org for every name "
         "below, or * for all. Empty: no browser may, and no grants are given.",
+    )
+    resume: Resume = setting(
+        RESUME,
+        default="off",
+        doc="Whether an interrupted stream can be picked up again, by the ids that its "
+        "events then have: `cancel` ends it when its last reader leaves, `detach` lets "
+        "it go on within its hold.",
     )
     in_flight_max: int | None = setting(
         COUNT,

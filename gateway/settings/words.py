@@ -49,6 +49,8 @@ FORM_FIELD: Final = values.text(
     "NAME=VALUE", r"[A-Za-z0-9_.-]{1,64}=[\x20-\x7e]{0,512}"
 )
 ON_ABORT: Final[values.Reader[OnAbort]] = values.choice("cancel", "drain")
+Resume = Literal["off", "cancel", "detach"]
+RESUME: Final[values.Reader[Resume]] = values.choice("off", "cancel", "detach")
 COUNT_TOKENS: Final[values.Reader[CountTokens]] = values.choice("estimate", "exact")
 
 VAULT_PREFIX: Final = "vault:"

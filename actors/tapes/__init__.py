@@ -1,0 +1,1 @@
+"""Tapes. Messages in messages.py, its life in actor.py, one answer in tape.py."""

@@ -1,0 +1,64 @@
+"""What identifies a place in a recorded stream, and where its frames end. Pure.
+
+An event's id is `REQUEST_ID.NUMBER`: whoever comes back with it (`Last-Event-ID`) says
+which answer, and how much of it is there already, and needs no other address.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+# A client's own name for a request: a UUID, mostly. Longer is no name.
+KEY_CHARS_MAX: Final = 255
+
+_PLACE: Final = re.compile(r"(req_[0-9a-f]{24})\.([0-9]{1,9})")
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+
+class Place(Struct, frozen=True):
+    """An event of an answer."""
+
+    request_id: str
+    number: int
+
+
+def read_place(text: str) -> Place | None:
+    """The event that a client saw last; None where the id is none of ours."""
+    match = _PLACE.fullmatch(text)
+    return None if match is None else Place(match[1], int(match[2]))
+
+
+def is_key(text: str) -> bool:
+    """Whether a client's name for a request is fit to be one."""
+    return _KEY.fullmatch(text) is not None
+
+
+def frames(buffer: bytearray) -> list[bytes]:
+    """Take the complete frames out of a buffer; what is begun stays in it."""
+    found: list[bytes] = []
+    at = 0
+    while True:
+        ends = [
+            place + len(end) for end in _ENDS if (place := buffer.find(end, at)) >= 0
+        ]
+        if not ends:
+            break
+        end = min(ends)
+        found.append(bytes(buffer[at:end]))
+        at = end
+    del buffer[:at]
+    return found
+
+
+def with_id(frame: bytes, request_id: str, number: int) -> bytes:
+    """The frame with its place in front.
+
+    A comment has none: an id makes some clients dispatch an empty event after it.
+    """
+    if frame.startswith((b":", b"\n", b"\r")):
+        return frame
+    return b"id: %b.%d\n%b" % (request_id.encode("ascii"), number, frame)
