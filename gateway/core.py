@@ -64,7 +64,7 @@ class Gateway:
 
     async def drain(self) -> None:
         """Stop in order, within `drain_s`."""
-        self.gate.draining = True
+        self.gate.stopping.set()
         drain_s = self.config.server.deadlines.drain_s
         await self.tree.system.drain(trio.current_time() + drain_s)
 

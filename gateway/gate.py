@@ -80,7 +80,7 @@ class Gate:
         self.sites = Sites(config)
         self.logs = logs
         self.metrics = metrics
-        self.draining = False
+        self.stopping = trio.Event()
         self._gauges = Gauges()
         self._bound = 0
         self._bound_more = trio.Event()
@@ -91,6 +91,11 @@ class Gate:
     def __repr__(self) -> str:
         """What it leads to."""
         return f"<Gate {self.sites!r} draining={self.draining}>"
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is taken any more; `stopping` can be waited for."""
+        return self.stopping.is_set()
 
     def lookup(self, name: str) -> Ref[Any] | None:
         """An actor, if it lives."""

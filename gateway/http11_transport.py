@@ -35,6 +35,7 @@ class EdgeDeadlines(Struct, frozen=True, kw_only=True):
     body_s: float = 30.0  # To which each body_rate_min bytes add a second.
     body_rate_min: int = 1_024  # Apache's mod_reqtimeout asks for 500 bytes/s.
     write_s: float = 30.0  # No byte waits longer for the peer to make room.
+    ping_s: float = 20.0  # WebSockets: below the 30 s of mobile NATs and proxies.
     linger_s: float = 2.0  # Reading on after a refusal, so that it is not reset away.
     stop_s: float = 30.0  # A graceful stop; then what still runs is cancelled.
 

@@ -25,6 +25,9 @@ from gateway.http11 import Edge
 from gateway.http11_exchange import Message, Receive, Scope, Send
 from gateway.http11_parser import READ_BYTES_MAX
 from gateway.http11_transport import ClientGone, Transport
+from gateway.websocket_stream import install
+
+install()
 
 
 def hypercorn_config(edge: Edge) -> Config:
@@ -35,6 +38,7 @@ def hypercorn_config(edge: Edge) -> Config:
     config.include_server_header = False
     config.keep_alive_timeout = edge.deadlines.idle_s
     config.websocket_max_message_size = edge.limits.body_bytes_max
+    config.websocket_ping_interval = edge.deadlines.ping_s
     config.h2_max_header_list_size = edge.limits.head_bytes_max
     config.h11_max_incomplete_size = edge.limits.head_bytes_max
     return config

@@ -303,6 +303,7 @@ def _listeners(
         idle_s=server.deadlines.keep_alive_s,
         write_s=server.deadlines.write_s,
         stop_s=server.deadlines.drain_s,
+        ping_s=server.sockets.ping_s,
     )
     cells: list[ListenerCell] = []
 

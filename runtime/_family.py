@@ -90,26 +90,26 @@ def _on_drain(cell: Cell, deadline: float) -> object:
 
 
 async def wait_dynamic(cell: Cell) -> None:
-    """Return when no supervisor has a temporary dynamic child any more."""
+    """Return when no supervisor has a dynamic child any more that ends by itself."""
     while waiting := list(_transients(cell)):
         for child in waiting:
             await child.wait_gone()
 
 
 async def stop_dynamic(cell: Cell, reason: str) -> None:
-    """Stop the temporary dynamic children of all supervisors, side by side."""
+    """Stop those of all supervisors, side by side."""
     await stop_cells(list(_transients(cell)), reason)
 
 
 def _transients(cell: Cell) -> Iterator[Cell]:
-    """The work in flight: what supervisors were asked to spawn and will not restart.
+    """The work in flight: what supervisors were asked to spawn, and ends by itself.
 
     A dynamic child that is permanent, like a provider added by hand, is no work in
     flight: waiting for its end would take every drain to its deadline.
     """
     supervises = cell.actor is not None and cell.actor.supervises
     for child in list((cell.children or {}).values()):
-        if supervises and not child.static and child.spec.restart == "temporary":
+        if supervises and not child.static and child.spec.restart != "permanent":
             yield child
         else:
             yield from _transients(child)

@@ -123,8 +123,9 @@ class System:
     async def drain(self, deadline: float) -> None:
         """Go out in order; `deadline` is trio time. See docs/supervision.md.
 
-        Supervisors refuse new children and every actor's `on_drain` runs; temporary
-        children of supervisors may finish until the deadline, then are stopped; then
+        Supervisors refuse new children and every actor's `on_drain` runs; dynamic
+        children that are not permanent may finish until the deadline, then are
+        stopped; then
         the rest stops last to first. The body of `open_system` is left running.
         """
         root = self._root

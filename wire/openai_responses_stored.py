@@ -7,7 +7,7 @@ is kept and for how long, or for whom; that is who calls this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -266,6 +266,11 @@ def ended(answer: bytes, status: Status, error: bytes = b"") -> bytes:
             "message": text(said.get("message")) or "The answer was not completed.",
         }
     return encode({**_fields(answer), **changed})
+
+
+def completed(answer: bytes, usage: Mapping[str, Any]) -> bytes:
+    """An answer that is complete as it is, and what it took."""
+    return encode({**_fields(answer), "status": "completed", "usage": usage})
 
 
 def renamed(answer: bytes, *, id: str, background: bool) -> bytes:  # noqa: A002

@@ -26,6 +26,7 @@ HandlerOf = Callable[[Request], Handler | None]
 EndpointOf = Callable[[Request], Endpoint | None]
 CallerHandler = Callable[[Request, Caller], Awaitable[None]]
 CallerHandlerOf = Callable[[Request], CallerHandler | None]
+SocketHandler = Callable[["App", Scope, Receive, Send], Awaitable[None]]
 
 BEARER: Final = b"bearer "
 # Anthropic's, Azure's and Google's clients. Never a query: URLs end up in logs.
@@ -67,6 +68,7 @@ class App:
         open_by_path: the same for handlers that need no key, and do their own CORS.
         under_path: the same for key routes whose path holds a name.
         below: prefixes of paths to handlers that know their own paths and callers.
+        sockets: serves WebSockets.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class App:
         open_by_path: HandlerOf | None = None,
         under_path: tuple[CallerHandlerOf, ...] = (),
         below: Mapping[str, Handler] | None = None,
+        sockets: SocketHandler | None = None,
     ) -> None:
         self.gate = gate
         self.open_routes = dict(open_routes)
@@ -89,6 +92,7 @@ class App:
         self.open_by_path = open_by_path
         self.under_path = under_path
         self.below = dict(below or {})
+        self.sockets = sockets
         self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
         for method, path in (*open_routes, *key_routes):
             self.methods.setdefault(path, []).append(method)
@@ -108,6 +112,8 @@ class App:
                 return  # Nobody is there to be told anything.
         elif kind == "lifespan":
             await _lifespan(receive, send)
+        elif self.sockets is not None:
+            await self.sockets(self, scope, receive, send)
         else:
             # Refused before the upgrade: a client sees 403, not a socket that hangs.
             await receive()
@@ -136,7 +142,7 @@ class App:
             if origins.allow(origin):
                 let_read(request, origin)
         if endpoint is not None and request.method == "POST":
-            caller = self._caller(request, origin)
+            caller = self.caller(request, origin)
             if isinstance(caller, Denied):
                 await endpoint.refuse(request, caller.status, caller.code, caller.why)
                 return
@@ -152,7 +158,7 @@ class App:
             found = (of(request) for of in self.under_path)
             key_handler = next((one for one in found if one is not None), None)
         if key_handler is not None:
-            caller = self._caller(request, origin)
+            caller = self.caller(request, origin)
             if isinstance(caller, Denied):
                 await _refuse(request, caller.status, caller.code, caller.why)
                 return
@@ -164,7 +170,7 @@ class App:
                 return
         await self._lost(request)
 
-    def _caller(self, request: Request, origin: str | None) -> Caller | Denied:
+    def caller(self, request: Request, origin: str | None) -> Caller | Denied:
         """The caller, or why there is none."""
         other = b""
         for name, value in request.scope["headers"]:

@@ -14,6 +14,7 @@ from gateway.http.models import Models
 from gateway.http.ops import Ops
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
+from gateway.http.sockets import Sockets
 from gateway.http.taped import Streams
 from gateway.signed import BASE, PATHS, SignedVault
 from wire.anthropic import MESSAGES
@@ -53,6 +54,7 @@ def client_app(
             Models(gate, created).route,
         ),
         below=_below(admin) if with_operations else {},
+        sockets=Sockets(gate).serve,
     )
     grants.endpoint_at = app.endpoint_of
     return app

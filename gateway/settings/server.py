@@ -177,6 +177,27 @@ class Deadlines(UpstreamDeadlines):
 
 
 @config
+class Sockets:
+    """WebSockets: how long one lives, and how it is kept alive."""
+
+    age_s: float = setting(
+        values.SECONDS,
+        default=3600.0,  # As OpenAI: long enough to work, short enough to rebalance.
+        unit="seconds",
+        doc="How long a WebSocket may stay open. Then its client is told, what runs "
+        "on it may finish, and it is closed.",
+    )
+    ping_s: float = setting(
+        values.SECONDS,
+        default=20.0,  # Below the 30 s of mobile networks and the 60 s of nginx.
+        unit="seconds",
+        reload="restart",
+        doc="The time between two pings of a WebSocket. One that sends nothing until "
+        "the next ping is closed.",
+    )
+
+
+@config
 class ServerConfig:
     """The process: where it listens and what it keeps."""
 
@@ -231,6 +252,9 @@ class ServerConfig:
         default_factory=Deadlines,
         doc="How long things may take. `connect_s` < `headers_s` < `first_content_s` "
         "< `total_s`, and `idle_s` < `total_s`.",
+    )
+    sockets: Sockets = section(
+        default_factory=Sockets, doc="WebSockets: their age and their pings."
     )
     audit: AuditConfig = section(
         default_factory=AuditConfig,

@@ -7,16 +7,19 @@ and gateway/listener.py against the new release before changing the pin.
 import inspect
 from importlib.metadata import version
 
-from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol import ProtocolWrapper, h2, h11
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.ws_stream import Handshake, WSStream
 from hypercorn.trio import tcp_server
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.task_group import _handle
+from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
+
+from gateway import http11_upgrade
+from gateway.websocket_stream import NAME, SocketStream
 
 
 def parameters(function: object) -> list[str]:
@@ -97,3 +100,27 @@ def test_the_lifespan_and_the_worker_context_are_built_as_we_build_them() -> Non
     for name in ("handle_lifespan", "wait_for_startup", "wait_for_shutdown"):
         assert inspect.iscoroutinefunction(getattr(Lifespan, name))
     assert "self.terminated" in inspect.getsource(WorkerContext.__init__)
+
+
+def test_websocket_streams_are_made_by_a_name_that_the_edge_replaces() -> None:
+    """`SocketStream` takes the place of hypercorn's, on HTTP/1.1 and on HTTP/2."""
+    assert http11_upgrade.install  # Importing it is installing.
+    for protocol in (h11, h2):
+        assert getattr(protocol, NAME) is SocketStream
+    assert "self.stream = WSStream(" in inspect.getsource(H11Protocol._create_stream)
+    assert "] = WSStream(" in inspect.getsource(H2Protocol._create_stream)
+
+
+def test_a_websocket_stream_calls_what_the_edge_overrides() -> None:
+    for name in ("_accept", "_handle_events", "_send_pings", "app_send", "handle"):
+        assert name in vars(WSStream)
+        assert name in vars(SocketStream)
+    accept = inspect.getsource(WSStream._accept)
+    assert "self.task_group.spawn(self._send_pings)" in accept
+    assert "self.handshake.accept(" in accept
+    handle = inspect.getsource(WSStream.handle)
+    assert "await self._handle_events()" in handle
+    assert "await self.app_put({" in handle
+    assert "self.app, self.config, self.scope, self.app_send" in handle
+    assert "config.max_app_queue_size" in inspect.getsource(TaskGroup.spawn_app)
+    assert "if self.extensions is not None:" in inspect.getsource(Handshake.accept)

@@ -1,0 +1,188 @@
+"""WebSockets: which path speaks what, who may open one, and how one is refused.
+
+Owns: the handshake. A refusal is an HTTP answer with the error body that a POST would
+get, never a socket that is opened to be closed. After it, the path's own handler has
+the socket until it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.gate import Gate
+from gateway.http.inquiries import Endpoint, fault_of
+from gateway.http.lanes import LaneSocket
+from gateway.http.request import Request
+from gateway.http.responses import ResponsesEndpoint
+from gateway.http.socket import Socket
+from gateway.http.socket_login import FOREIGN, login, same_origin
+from gateway.http11_exchange import Receive, Scope, Send
+from gateway.http11_transport import ClientGone
+from gateway.logs import new_request_id
+from gateway.sites import Caller
+from wire.openai_chat import CHAT
+from wire.openai_errors import render_error
+
+if TYPE_CHECKING:
+    from gateway.http.app import App
+
+Handler = Callable[[Socket, Caller], Awaitable[None]]
+
+RESPONSES_PATH: Final = "/v1/responses"
+CHAT_PATH: Final = "/v1/chat/completions"
+
+
+class Sockets:
+    """Serves every WebSocket of the client's address."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        responses, chat = ResponsesEndpoint(gate), Endpoint(gate, CHAT)
+
+        async def lanes_of_responses(socket: Socket, caller: Caller) -> None:
+            await LaneSocket(
+                gate,
+                socket,
+                caller,
+                endpoint=responses,
+                dialect="responses",
+                path=RESPONSES_PATH,
+            ).run()
+
+        async def lanes_of_chat(socket: Socket, caller: Caller) -> None:
+            await LaneSocket(
+                gate, socket, caller, endpoint=chat, dialect="chat", path=CHAT_PATH
+            ).run()
+
+        self.paths: Mapping[str, Handler] = {
+            RESPONSES_PATH: lanes_of_responses,
+            f"{CHAT_PATH}/ws": lanes_of_chat,
+        }
+
+    def __repr__(self) -> str:
+        """What it serves."""
+        return f"<Sockets at {', '.join(self.paths)}>"
+
+    async def serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        """One WebSocket, from its handshake to its end."""
+        connect = await receive()
+        if connect["type"] != "websocket.connect":
+            return
+        found = self._admit(app, scope)
+        try:
+            if isinstance(found, _Refusal):
+                await self._refuse(send, found)
+                return
+            await send(
+                {
+                    "type": "websocket.accept",
+                    "subprotocol": found.subprotocol,
+                    "headers": [],
+                }
+            )
+            socket = Socket(
+                {**scope, "headers": found.headers, "subprotocols": []}, receive, send
+            )
+            try:
+                await found.handler(socket, found.caller)
+            finally:
+                # Where its handler has said so already, this is nothing.
+                await socket.close(1011, "the gateway failed; try again")
+        except ClientGone:
+            return
+
+    def _admit(self, app: App, scope: Scope) -> _Admitted | _Refusal:
+        handler = self.paths.get(scope["path"])
+        if handler is None:
+            return _Refusal(404, "unknown_url", "There is no WebSocket at this path.")
+        if self.gate.draining:
+            why = "The gateway is stopping; try again in a moment."
+            return _Refusal(503, "gateway_unavailable", why)
+        read = login(scope["headers"], scope["subprotocols"])
+        if read.refused:
+            return _Refusal(400, "no_subprotocol", read.refused)
+        request = Request(
+            {**scope, "type": "http", "method": "GET", "headers": read.headers},
+            _nothing,
+            _nowhere,
+            0,
+        )
+        # Its origin is looked at below: with a WebSocket a browser asks nobody first.
+        caller = app.caller(request, None)
+        if not isinstance(caller, Caller):
+            return _Refusal(caller.status, caller.code, caller.why)
+        if not _may_open(request, caller):
+            return _Refusal(403, "origin_not_allowed", FOREIGN, caller.site)
+        return _Admitted(handler, caller, read.subprotocol, read.headers)
+
+    async def _refuse(self, send: Send, refusal: _Refusal) -> None:
+        request_id = new_request_id()
+        shown = render_error(fault_of(refusal.status, refusal.code, refusal.message))
+        self.gate.refused(
+            request_id,
+            site=refusal.site,
+            dialect="websocket",
+            status=refusal.status,
+            code=refusal.code,
+        )
+        fields = (
+            *shown.headers,
+            ("content-length", str(len(shown.body))),
+            ("x-request-id", request_id),
+        )
+        await send(
+            {
+                "type": "websocket.http.response.start",
+                "status": refusal.status,
+                "headers": [(k.encode(), v.encode("latin-1")) for k, v in fields],
+            }
+        )
+        await send({"type": "websocket.http.response.body", "body": shown.body})
+
+
+class _Admitted:
+    """Who speaks what, and how."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        caller: Caller,
+        subprotocol: str | None,
+        headers: list[tuple[bytes, bytes]],
+    ) -> None:
+        self.handler = handler
+        self.caller = caller
+        self.subprotocol = subprotocol
+        self.headers = headers
+
+
+class _Refusal:
+    """Why not."""
+
+    def __init__(
+        self, status: int, code: str, message: str, site: str | None = None
+    ) -> None:
+        self.status = status
+        self.code = code
+        self.message = message
+        self.site = site
+
+
+def _may_open(request: Request, caller: Caller) -> bool:
+    """Whether the page that opens it may; without a page, everybody who has a key."""
+    origin = request.headers.get("origin", "")
+    if not origin:
+        return True  # No browser.
+    host = request.headers.get("host", "")
+    if same_origin(origin.encode("latin-1"), host.encode("latin-1")):
+        return True
+    return caller.access.origins.allow(origin)
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"type": "http.disconnect"}
+
+
+async def _nowhere(message: Any) -> None:
+    del message
