@@ -45,6 +45,7 @@ from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
 from actors.router.tokens.counter import Counter
 from actors.stream.actor import Peers, Streams
+from actors.stream.hooks.placed import Hooks
 from actors.tapes.actor import Tapes, TapesCell
 from actors.tapes.tape import Budget
 from actors.tokens.actor import Tokens, TokensCell
@@ -123,6 +124,7 @@ class TreeSpec:
     ended: Callable[[RequestRecord], None]
     alert: Callable[[Alert], None]
     counter: Counter | None = None
+    hooks: Hooks = attrs.field(factory=Hooks)
     edge: Callable[[], Actor] | None = None
 
 
@@ -258,6 +260,7 @@ class _Growing:
             rng=spec.rng,
             ended=spec.ended,
             counter=spec.counter,
+            hooks=spec.hooks,
         )
 
 

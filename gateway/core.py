@@ -40,6 +40,7 @@ from gateway import assembly
 from gateway.admin_events import reloaded
 from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
+from gateway.hooks import placed
 from gateway.keysafe import rules_of
 from gateway.settings.changes import diff
 from gateway.settings.config import Config
@@ -74,7 +75,8 @@ class Gateway:
         Requests under way finish as they began: with their plan, their upstream and
         their hold. Two at once take turns. Raises AskError when an actor could not be
         told; the next reload then does what this one left. Raises AuditUnavailable,
-        and changes nothing, when the audit log cannot say that it happened.
+        and changes nothing, when the audit log cannot say that it happened; so it
+        does, with ConfigError, for hooks that cannot be made.
         """
         async with self._turn:
             await self._reload(config)
@@ -91,6 +93,7 @@ class Gateway:
                 transport.sweep()
 
     async def _reload(self, config: Config) -> None:
+        hooks = placed(config)
         changed = diff(self.config, config)
         log = self.gate.logs.log
         for change in changed.restart:
@@ -100,6 +103,7 @@ class Gateway:
             await self.tree.auditor.ask(Attest(event))
         if not changed.live:
             return
+        self.gate.hooks.replace(hooks)
         old = {provider.name: provider for provider in self.config.providers}
         for provider in config.providers:
             await self._apply_provider(old.pop(provider.name, None), provider)
@@ -200,7 +204,11 @@ async def open_core(
     catalogue: Lookup = NO_CATALOGUE,
     counter: Counter | None = None,
 ) -> AsyncGenerator[Gateway]:
-    """Run the tree around the body; leaving stops it and closes the pools."""
+    """Run the tree around the body; leaving stops it and closes the pools.
+
+    Raises ConfigError for hooks that cannot be made.
+    """
+    gate.hooks.replace(placed(config))
     gate.counter = counter
     gate.book = book
     transports = {p.name: make_transport(p) for p in config.providers}
@@ -246,6 +254,7 @@ async def open_core(
         ended=gate.ended,
         alert=gate.alert,
         counter=counter,
+        hooks=gate.hooks,
         edge=edge,
     )
     retiring: list[Retired] = []

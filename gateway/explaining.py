@@ -6,11 +6,13 @@ a URL: `GET /admin/routes/explain?site=acme&model=fast&prompt_tokens=1200`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, get_args
 from urllib.parse import parse_qsl
 
 from actors.router.explain import explain
 from actors.router.messages import Explain, Explained, MakePlan
+from actors.stream.hooks.placed import Placed
 from gateway.gate import Gate
 from gateway.settings.config import Config
 from runtime import AskError
@@ -63,12 +65,27 @@ async def answer(gate: Gate, query: bytes) -> tuple[int, dict[str, Any]]:
         return 400, _error("invalid_request_error", str(error))
     except AskError:
         return 503, _error("gateway_unavailable", "The router does not answer now.")
-    return 200, shown(found)
+    return 200, {**shown(found), "hooks": hooks(gate.hooks.of(ask.site, ask.model))}
 
 
 def shown(found: Explained) -> dict[str, Any]:
     """A decision as JSON."""
     return explain(found)
+
+
+def hooks(placed: Iterable[Placed]) -> list[dict[str, Any]]:
+    """What the answer would pass, in order, and what that cost so far."""
+    return [
+        {
+            "name": one.name,
+            "kind": one.kind,
+            "on_failure": one.on_failure,
+            "isolated": one.isolated,
+            "us_per_call": round(1e6 * one.counts.spent_s / (one.counts.calls or 1), 2),
+            "calls": one.counts.calls,
+        }
+        for one in placed
+    ]
 
 
 def _site(name: str | None, config: Config) -> str:

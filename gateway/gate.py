@@ -19,12 +19,14 @@ from actors.keeper.messages import Answered
 from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
 from actors.provider.messages import ReportVitals, Vitals
 from actors.router.tokens.counter import Counter
+from actors.stream.hooks.placed import Hooks
 from actors.vault.messages import CountVault
 from gateway.logs import Logs
 from gateway.metrics import (
     AuditGauges,
     CapGauges,
     Gauges,
+    HookGauges,
     Metrics,
     ProviderGauges,
     VaultGauges,
@@ -78,6 +80,7 @@ class Gate:
         self.counter: Counter | None = None
         self.book: AuditBook | None = None
         self.sites = Sites(config)
+        self.hooks = Hooks()
         self.logs = logs
         self.metrics = metrics
         self.stopping = trio.Event()
@@ -299,6 +302,16 @@ class Gate:
             ),
             audit=self._audit_gauges(),
             vault=vault,
+            hooks=tuple(
+                HookGauges(
+                    one.name,
+                    one.counts.calls,
+                    one.counts.spent_s,
+                    one.counts.halts,
+                    dict(one.counts.failures),
+                )
+                for one in self.hooks.placed
+            ),
         )
         return await self.metrics.scrape(accept)
 

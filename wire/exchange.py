@@ -28,7 +28,7 @@ from wire.dialect import (
     UpstreamRequest,
     malformed,
 )
-from wire.events import Fault, is_content, output_chars
+from wire.events import Event, Fault, Finish, Start, Usage, is_content, output_chars
 from wire.jsontext import JSON_ERRORS
 from wire.relay import Translation
 from wire.request import ChatRequest
@@ -70,13 +70,25 @@ def open_exchange(
     head: Head,
     target: Target,
     reply: Reply,
+    edited: bool = False,
 ) -> Exchange:
-    """Relay when both sides speak one dialect, else translate. Raises ClientError."""
+    """Relay when both sides speak one dialect, else translate. Raises ClientError.
+
+    `edited`: the answer's events will be edited, so they have to be read. The exchange
+    is a `Translated` then; of one dialect the request still goes out as it was written.
+    """
     # The client's side first: a Gemini client's is bound to the framing it asked for.
     relays = client if _can_relay(type(client)) else provider
     if client.name == provider.name and _can_relay(type(relays)):
+        dialect = cast("RelayDialect", relays)
+        if edited:
+            request = client.parse_request(body, headers)
+            upstream = dialect.forward_request(body, headers, head, target)
+            return Translated(
+                client, provider, request, target, reply, upstream=upstream
+            )
         return Relayed(
-            cast("RelayDialect", relays),
+            dialect,
             provider,
             body=body,
             headers=headers,
@@ -132,7 +144,11 @@ class Relayed:
 
 
 class Translated:
-    """Two dialects: the request and the answer go through the vocabulary."""
+    """The request and the answer go through the vocabulary.
+
+    Also of one dialect, where the answer is to be edited on its way: then `upstream` is
+    what the client wrote, and only the answer is told anew.
+    """
 
     def __init__(
         self,
@@ -141,13 +157,15 @@ class Translated:
         request: ChatRequest,
         target: Target,
         reply: Reply,
+        *,
+        upstream: UpstreamRequest | None = None,
     ) -> None:
         self._client = client
         self._provider = provider
         self._request = request
         self._target = target
         self._reply = reply
-        self.upstream = provider.build_request(request, target)
+        self.upstream = upstream or provider.build_request(request, target)
 
     def __repr__(self) -> str:
         return (
@@ -155,7 +173,7 @@ class Translated:
             f"{self._target.model!r}>"
         )
 
-    def reader(self) -> Reader:
+    def reader(self) -> Translation:
         """See `Exchange`."""
         return Translation(
             self._provider.stream_decoder(self._request, self._target),
@@ -164,23 +182,36 @@ class Translated:
 
     def unary(self, status: int, headers: Headers, body: bytes) -> Reading:
         """See `Exchange`."""
+        return self.put(*self.take(status, headers, body))
+
+    def take(
+        self, status: int, headers: Headers, body: bytes
+    ) -> tuple[Reading, list[Event]]:
+        """A whole answer's events, and what they mean. None go with a `fault`."""
         if not 200 <= status < 300:
             fault = self._provider.classify_error(status, headers, body, self._target)
-            return Reading(fault=fault)
+            return Reading(fault=fault), []
         events = self._provider.parse_response(status, headers, body, self._target)
         reading = Reading(events=len(events))
         for event in events:
             if isinstance(event, Fault):
                 reading.fault = event
-                return reading
+                return reading, []
             reading.content = reading.content or is_content(event)
             reading.output_chars += output_chars(event)
+            if isinstance(event, Usage):
+                reading.usage = event
+            elif isinstance(event, Finish):
+                reading.finish = event.reason
+            elif isinstance(event, Start):
+                reading.service = event.service_tier
+        return reading, events
+
+    def put(self, reading: Reading, events: list[Event]) -> Reading:
+        """Write the client's body of these events; `reading` is of the same `take`."""
+        if reading.fault is not None:
+            return reading
         completion = fold(events)
-        reading.usage = completion.usage
-        reading.service = completion.start.service_tier
-        for choice in completion.choices:
-            if choice.finish is not None:
-                reading.finish = choice.finish.reason
         reading.out = self._client.render_response(
             completion, self._request, self._reply
         )

@@ -1,7 +1,8 @@
 """The two ways a stream takes from provider to client, behind one face (`Reader`).
 
 `SseRelay` is the base of same-dialect relays over SSE: bytes pass as they came, each
-event is looked at once. `Translation` joins a decoder and an encoder of two dialects.
+event is looked at once. `Translation` joins a decoder and an encoder; between them the
+events of an answer can be edited.
 
 Both keep the same promise: nothing comes out before the first content, or before the
 answer ended without any. Until then an attempt can be replaced by another without the
@@ -203,7 +204,11 @@ def failure(reader: Reader, client: ClientDialect, fault: Fault) -> bytes:
 
 
 class Translation:
-    """A stream of one dialect told in another: decoder, events, encoder."""
+    """A stream of one dialect told in another: decoder, events, encoder.
+
+    `feed` is `put(*take(data))`: between the two, the events of the answer may be
+    edited (`Staged`). Usage, length and finish are those that the provider told.
+    """
 
     def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder) -> None:
         self._decoder = decoder
@@ -223,27 +228,49 @@ class Translation:
 
     def feed(self, data: bytes) -> Reading:
         """See `Reader.feed`."""
-        if self._ended:
-            return Reading()
-        return self._read(self._decoder.feed(data))
+        return self.put(*self.take(data))
 
     def finish(self) -> Reading:
         """See `Reader.finish`."""
+        return self.put(*self.take_end())
+
+    def take(self, data: bytes) -> tuple[Reading, list[Event]]:
+        """Decode, and look: what is to be told, and what it means."""
         if self._ended:
-            return Reading()
-        reading = self._read(self._decoder.finish())
+            return Reading(), []
+        return self._look(self._decoder.feed(data))
+
+    def take_end(self) -> tuple[Reading, list[Event]]:
+        """Upstream ended. See `take`."""
+        if self._ended:
+            return Reading(), []
+        reading, events = self._look(self._decoder.finish())
         if reading.fault is None and not reading.done:
-            reading.done = self._ended = True
-            reading.out += self._commit() + self._encoder.finish()
+            reading.done = True
+            events = self._commit() + events
+        return reading, events
+
+    def put(self, reading: Reading, events: list[Event]) -> Reading:
+        """Tell these events; `reading` is of the same `take`."""
+        if events:
+            reading.out = self._encoder.encode(events)
+        if reading.done:
+            self._ended = True
+            reading.out += self._encoder.finish()
         return reading
 
     def cut(self, reason: FinishReason = "length") -> bytes:
         """See `Reader.cut`."""
+        return self.cut_choices(reason, tuple(sorted(self._open)) or (0,))
+
+    def cut_choices(self, reason: FinishReason, choices: tuple[int, ...]) -> bytes:
+        """As `cut`, of an answer that was edited: these of its choices are open."""
         if self._ended:
             return b""
         self._ended = True
-        out = self._commit()
-        ends = [Finish(reason, "", choice) for choice in sorted(self._open or {0})]
+        held = self._commit()
+        out = self._encoder.encode(held) if held else b""
+        ends = [Finish(reason, "", choice) for choice in choices]
         return out + self._encoder.encode(ends) + self._encoder.finish()
 
     def fail(self, fault: Fault) -> bytes:
@@ -253,12 +280,12 @@ class Translation:
             return self._encoder.fail(fault)
         return b""
 
-    def _commit(self) -> bytes:
+    def _commit(self) -> list[Event]:
         self._committed = True
         held, self._held = self._held, []
-        return self._encoder.encode(held) if held else b""
+        return held
 
-    def _read(self, events: list[Event]) -> Reading:
+    def _look(self, events: list[Event]) -> tuple[Reading, list[Event]]:
         reading = Reading(events=len(events))
         for position, event in enumerate(events):
             if is_content(event):
@@ -284,15 +311,11 @@ class Translation:
                 # Content and error in one feed: nothing went out, another may answer.
                 self._held.clear()
                 reading.content, reading.output_chars = False, 0
-                return reading
+                return reading, []
             if not reading.content and not self._decoder.done:
                 self._held.extend(events)
-                return reading
-            self._committed = True
-            events = self._held + events
-            self._held = []
-        reading.out = self._encoder.encode(events)
+                return reading, []
+            events = self._commit() + events
         if self._decoder.done and reading.fault is None:
-            reading.done = self._ended = True
-            reading.out += self._encoder.finish()
-        return reading
+            reading.done = True
+        return reading, events

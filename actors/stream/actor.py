@@ -12,6 +12,7 @@ client leaves. Talks to: auditor, router; through its attempts: provider, ledger
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ from actors.stream import faults, policy
 from actors.stream.attempt import Attempt, Bill
 from actors.stream.budget import HEDGE_SHARE, Budget
 from actors.stream.hedge import race
+from actors.stream.hooks.placed import Hooks
 from actors.stream.messages import (
     CHUNKS_BUFFERED_MAX,
     ClientGone,
@@ -84,7 +86,8 @@ class Peers:
     """Whom a stream talks to, and the clocks it reads.
 
     `now` is the runtime's clock, `wall` is Unix time, `ended` hears each record (for
-    logs and metrics; it must not block), `counter` counts prompts.
+    logs and metrics; it must not block), `counter` counts prompts, `hooks` are what
+    answers pass, timed by `tick`.
     """
 
     router: Ref[Router]
@@ -97,6 +100,8 @@ class Peers:
     rng: Random
     ended: Callable[[RequestRecord], None]
     counter: Counter | None = None
+    hooks: Hooks = attrs.field(factory=Hooks)
+    tick: Callable[[], float] = time.perf_counter
     retries: Budget = attrs.field(factory=Budget)
     hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
 

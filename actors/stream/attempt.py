@@ -33,6 +33,10 @@ from actors.provider.messages import (
 )
 from actors.router.messages import Candidate, Observed, Plan
 from actors.stream import faults
+from actors.stream.hooked import Hooked
+from actors.stream.hooks.api import Started
+from actors.stream.hooks.pipeline import Pipeline
+from actors.stream.hooks.placed import Placed
 from actors.stream.prompt import Prompt
 from actors.stream.relay import Relayed, Sink, chunks, relay_stream, relay_whole
 from actors.vault.keyuse import KeyHandle
@@ -128,6 +132,7 @@ class Attempt:
         self.upstream_request_id = ""
         self.ended_by = ""  # Set by `end`: the scope was cancelled on purpose.
         self.record: AttemptRecord | None = None
+        self.hooked: Hooked | None = None
 
     async def run(self) -> Fault | None:
         """Make the call. Never raises for anything upstream does."""
@@ -204,6 +209,9 @@ class Attempt:
                 target=target,
                 model=inquiry.head.model,
             )
+        placed = self.peers.hooks.of(inquiry.site, inquiry.head.model)
+        if placed:
+            self.hooked = self._hooks(placed)
         return open_exchange(
             inquiry.dialect,
             speech.dialect_for(inquiry.dialect.name),
@@ -212,7 +220,20 @@ class Attempt:
             head=inquiry.head,
             target=target,
             reply=self.sink.reply,
+            edited=bool(placed),
         )
+
+    def _hooks(self, placed: tuple[Placed, ...]) -> Hooked:
+        inquiry = self.inquiry
+        started = Started(
+            request_id=inquiry.request_id,
+            site=inquiry.site,
+            model=inquiry.head.model,
+            provider=self.source,
+            dialect=inquiry.dialect.name,
+            streamed=inquiry.head.stream,
+        )
+        return Hooked(Pipeline(placed, started, self.peers.tick))
 
     async def _admit(self) -> Permit | Fault:
         provider = self.peers.provider(self.candidate.deployment.provider)
@@ -417,11 +438,17 @@ class Attempt:
 
     def ring(self, now: float) -> None:
         """The alarm: too late, or not yet."""
+        if self.hooked is not None:
+            self.hooked.ring(self, now)
         if now >= self.due:
             self.scope.cancel(reason=f"{self.phase} deadline of {self.source}")
-        else:
+        elif self.due < self.alarm_at or now >= self.alarm_at:
             self.alarm_at = self.due
             self.set_alarm(self.due, self)
+
+    def arm_flush(self, at: float) -> None:
+        """Ring `hooked` then."""
+        self.set_alarm(at, self)
 
     def _why_cancelled(self) -> Fault:
         if self.ended_by:
@@ -435,6 +462,9 @@ class Attempt:
     def _give_back(self, fault: Fault | None, finished: bool) -> None:
         now = self.peers.now()
         kind = self._outcome(fault, finished)
+        if self.hooked is not None:
+            unfinished = "" if finished else self.ended_by or self.phase
+            self.hooked.end(self, fault, unfinished)
         if self.permit is not None:
             provider = self.peers.provider(self.permit.provider)
             first_content_s = (

@@ -45,6 +45,15 @@ def ours(
     )
 
 
+def halted(why: str) -> Fault:
+    """A hook ended the answer with an error. `why` must not quote the answer."""
+    return ours(
+        f"The answer was ended: {why}.",
+        status=502,
+        code="answer_refused",
+    )
+
+
 def not_admitted(error: Exception) -> Fault:
     """No record can be kept, or no plan be made: nothing is served meanwhile."""
     if isinstance(error, MailboxFull):

@@ -8,7 +8,7 @@ there is.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 import httpx
@@ -19,8 +19,11 @@ from actors.stream.messages import Begin, Piece, Whole
 from runtime import ReceiverGone, StreamChannel
 from wire.dialect import ClientDialect, Reader, Reading, Reply, truncated
 from wire.events import Fault, FinishReason, Usage
-from wire.exchange import Exchange
-from wire.relay import failure
+from wire.exchange import Exchange, Translated
+from wire.relay import Translation, failure
+
+if TYPE_CHECKING:
+    from actors.stream.hooked import Hooked
 
 ANSWER_BYTES_MAX = 64 * 2**20  # A whole answer: 1M tokens of text is 5 MB, audio more.
 
@@ -51,6 +54,7 @@ class Call(Protocol):
     sink: Sink
     first_content_at: float | None
     chars_per_token: float
+    hooked: Hooked | None
 
     @property
     def source(self) -> str:
@@ -72,6 +76,10 @@ class Call(Protocol):
 
     def arm_idle(self, now: float) -> None:
         """Content flows."""
+        ...
+
+    def arm_flush(self, at: float) -> None:
+        """Ring `hooked` then."""
         ...
 
 
@@ -197,9 +205,14 @@ async def relay_stream(
     call.arm_first_content()
     sink = call.sink
     body = chunks(response)
+    hooked = call.hooked if isinstance(reader, Translation) else None
     try:
         async for data in body:
-            fault = await _relay(call, reader.feed(data), reader)
+            if hooked is None:
+                reading = reader.feed(data)
+            else:
+                reading = await hooked.feed(call, cast("Translation", reader), data)
+            fault = await _relay(call, reading, reader)
             if fault is not None:
                 return fault
             if call.relayed.cut or _drained(call):
@@ -207,7 +220,11 @@ async def relay_stream(
     finally:
         await close(body)
     if call.relayed.finish is None or not _is_done(reader):
-        fault = await _relay(call, reader.finish(), reader)
+        if hooked is None:
+            reading = reader.finish()
+        else:
+            reading = await hooked.finish(call, cast("Translation", reader))
+        fault = await _relay(call, reading, reader)
         if fault is not None:
             return fault
     if not sink.committed:
@@ -240,15 +257,22 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
             await sink.begin()
         call.arm_idle(now)
         await sink.send(reading.out)
-    elif sink.committed:
-        call.arm_idle(now)
+    elif sink.committed or reading.content:
+        call.arm_idle(now)  # Content that a hook keeps back has come all the same.
     bound = call.output_tokens_max
     if bound is not None and relayed.chars > bound * CHARS_PER_TOKEN_MAX:
         # Upstream ignores the bound it was given: the hold is spent, the answer ends.
         relayed.cut = True
         relayed.finish = "length"
-        await sink.send(reader.cut("length"))
+        await sink.send(await _cut(call, reader))
     return reading.fault
+
+
+async def _cut(call: Call, reader: Reader) -> bytes:
+    hooked = call.hooked
+    if hooked is None or not isinstance(reader, Translation):
+        return reader.cut("length")
+    return await hooked.cut(reader)
 
 
 def _is_done(reader: Reader) -> bool:
@@ -277,7 +301,12 @@ async def relay_whole(
                 status=502,
                 code="upstream_too_large",
             )
-    reading = exchange.unary(response.status_code, response.headers, bytes(body))
+    status, headers, hooked = response.status_code, response.headers, call.hooked
+    if hooked is not None and isinstance(exchange, Translated):
+        taken = exchange.take(status, headers, bytes(body))
+        reading = await hooked.whole(call, exchange, *taken)
+    else:
+        reading = exchange.unary(status, headers, bytes(body))
     if reading.fault is not None:
         return reading.fault
     call.first_content_at = call.now()

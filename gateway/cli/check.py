@@ -10,10 +10,13 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway.cli import OK, USAGE, complain
+from actors.stream.hooks.placed import Placed
+from gateway.cli import OK, REFUSED, USAGE, complain
 from gateway.cli.source import add_flags, environment, given_flags, load_or_complain
+from gateway.hooks import placed
 from gateway.settings.checks import notes
 from gateway.settings.config import Config
+from gateway.settings.errors import ConfigError
 from gateway.settings.load import Source, exposed
 from gateway.settings.money import CapConfig
 from gateway.settings.prices import PriceConfig
@@ -38,8 +41,15 @@ def run(args: argparse.Namespace) -> int:
     config = load_or_complain(source)
     if isinstance(config, int):
         return config
+    try:
+        hooks = placed(config)
+    except ConfigError as error:
+        complain(error)
+        return REFUSED
     print(f"{args.file}: no problems")
     print("\n".join(summary(config)))
+    for line in _listed("hooks", [(one.name, _hook(one)) for one in hooks]):
+        print(line)
     for note in notes(config, source.env):
         print(f"note: {note}")
     if any(site.keys for site in config.sites) and exposed(args.file):
@@ -95,6 +105,16 @@ def _provider(provider: ProviderConfig) -> tuple[str, str]:
     about = [provider.kind, provider.base_url, f"models {models}"]
     about.append(f"at most {provider.in_flight_max} at once")
     return provider.name, "; ".join(part for part in about if part)
+
+
+def _hook(hook: Placed) -> str:
+    where = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("sites", hook.sites), ("models", hook.models))
+        if names
+    ]
+    about = [hook.kind, *where, f"{hook.on_failure}s when it fails"]
+    return "; ".join([*about, "isolated"] if hook.isolated else about)
 
 
 def _price(price: PriceConfig | None) -> str:

@@ -216,6 +216,17 @@ class VaultGauges:
 
 
 @attrs.frozen
+class HookGauges:
+    """What one hook did since the start."""
+
+    name: str
+    calls: int
+    spent_s: float
+    halts: int
+    failures: dict[str, int]
+
+
+@attrs.frozen
 class Gauges:
     """The gateway as it is now."""
 
@@ -229,3 +240,4 @@ class Gauges:
     caps: tuple[CapGauges, ...] = ()
     audit: AuditGauges | None = None
     vault: VaultGauges | None = None  # None: it is not running now.
+    hooks: tuple[HookGauges, ...] = ()

@@ -67,6 +67,7 @@ class Snapshot(Collector):
             yield from keeping.audit(self.gauges.audit)
         if self.gauges.vault is not None:
             yield from keeping.vault(self.gauges.vault)
+        yield from keeping.hooks(self.gauges.hooks)
 
     def _histograms(self) -> Iterator[Metric]:
         names = (

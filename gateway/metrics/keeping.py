@@ -1,8 +1,8 @@
-"""The families of what is kept: the audit log and the vault. Pure."""
+"""The families of the audit log, the vault and the hooks. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from gateway.metrics.counts import AuditGauges, VaultGauges
+from gateway.metrics.counts import AuditGauges, HookGauges, VaultGauges
 
 
 def audit(now: AuditGauges) -> Iterator[Metric]:
@@ -58,3 +58,28 @@ def vault(now: VaultGauges) -> Iterator[Metric]:
         ),
     ):
         yield CounterMetricFamily(f"stagedoor_vault_{name}", doc, value=value)
+
+
+def hooks(now: Sequence[HookGauges]) -> Iterator[Metric]:
+    """What hooks do and cost. Alert on failures."""
+    calls = CounterMetricFamily(
+        "stagedoor_hook_calls", "Times that a hook was called.", labels=("hook",)
+    )
+    spent = CounterMetricFamily(
+        "stagedoor_hook_seconds", "Time that it took.", labels=("hook",)
+    )
+    halts = CounterMetricFamily(
+        "stagedoor_hook_halts", "Answers that it ended.", labels=("hook",)
+    )
+    failures = CounterMetricFamily(
+        "stagedoor_hook_failures",
+        "Answers for which it raised, or was late.",
+        labels=("hook", "reason"),
+    )
+    for one in now:
+        calls.add_metric((one.name,), one.calls)
+        spent.add_metric((one.name,), one.spent_s)
+        halts.add_metric((one.name,), one.halts)
+        for reason, count in one.failures.items():
+            failures.add_metric((one.name, reason), count)
+    yield from (calls, spent, halts, failures)

@@ -70,8 +70,11 @@ def _compare(cls: type[Any], old: Any, new: Any, path: str) -> Iterator[Change]:
             case Section(of):
                 # The values say what they are: server.deadlines has more settings.
                 yield from _compare(of, before, after, here)
-            case Items(of):
-                yield from _compare_named(of, _by_name(before), _by_name(after), here)
+            case Items(of) as what:
+                was, is_now = _by_name(before), _by_name(after)
+                yield from _compare_named(of, was, is_now, here)
+                if what.ordered and [*was] != [*is_now] and was.keys() == is_now.keys():
+                    yield Change(here, before, after)
             case Table(of):
                 yield from _compare_named(of, before, after, here)
 

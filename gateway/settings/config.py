@@ -17,6 +17,7 @@ from gateway.settings.admin import AdminConfig
 from gateway.settings.database import DatabaseConfig
 from gateway.settings.definition import config, items, section, setting
 from gateway.settings.errors import Unfit
+from gateway.settings.hooks import HookConfig
 from gateway.settings.money import (
     CapConfig,
 )
@@ -150,6 +151,13 @@ class Config:
         CapConfig,
         default=(),
         doc="How much may be spent in a window, by whom, on what. Any number of them.",
+    )
+    hooks: tuple[HookConfig, ...] = items(
+        HookConfig,
+        default=(),
+        doc="Something that sees, and may edit, answers on their way. They run in the "
+        "order of the file.",
+        ordered=True,
     )
     models: tuple[ModelConfig, ...] = items(
         ModelConfig, doc="A model as clients know it, and what serves it."

@@ -69,6 +69,7 @@ class Items:
     of: type[Any]
     doc: str
     key: str = ""
+    ordered: bool = False  # Whether another order is a change.
 
 
 @attrs.frozen
@@ -150,9 +151,12 @@ def section(
     return cast("C", made)
 
 
-def items(of: type[C], *, doc: str, default: tuple[C, ...] = ()) -> tuple[C, ...]:
-    """Define an array of named tables."""
-    made: Any = attrs.field(default=default, metadata={_METADATA: Items(of, doc)})
+def items(
+    of: type[C], *, doc: str, default: tuple[C, ...] = (), ordered: bool = False
+) -> tuple[C, ...]:
+    """Define an array of named tables. `ordered`: their order says something."""
+    what = Items(of, doc, ordered=ordered)
+    made: Any = attrs.field(default=default, metadata={_METADATA: what})
     return cast("tuple[C, ...]", made)
 
 
