@@ -70,7 +70,7 @@ class Halt(Exception):
         why: str = "a rule of this site ended the answer",
     ) -> None:
         super().__init__(why)
-        self.reason = reason
+        self.reason: FinishReason | None = reason
         self.shown = shown
         self.why = why
 

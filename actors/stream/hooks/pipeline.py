@@ -199,7 +199,7 @@ class Pipeline:
                 await self._end_text(choice, out)
             part = self._open[choice] = Part(choice, kind, event.block)
             self._unfinished.add(choice)
-            if kind == "reasoning" and event.summary:
+            if isinstance(event, ReasoningDelta) and event.summary:
                 self._summaries.add(part)
         text = event.text
         shown = await self._through(text, part, out)
