@@ -10,6 +10,7 @@
     ├── granter          permanent   requests that wait for a browser to start them
     ├── keeper           permanent   answers that may be fetched again
     ├── tapes            permanent   answers that may be picked up, and who gives them
+    ├── archivist        permanent   takes the records into the database
     ├── providers        one_for_one
     │   └── NAME         permanent   admission and health; trips by exiting
     ├── streams          one_for_one
@@ -31,6 +32,8 @@ from typing import Any, TypeVar
 import attrs
 import httpx
 
+from actors.archivist.actor import Archivist
+from actors.archivist.cell import ArchivistCell
 from actors.auditor.actor import Auditor, AuditorCell
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook, Journal
@@ -126,6 +129,7 @@ class TreeSpec:
     counter: Counter | None = None
     hooks: Hooks = attrs.field(factory=Hooks)
     edge: Callable[[], Actor] | None = None
+    archivist: ArchivistCell | None = None
 
 
 @attrs.frozen
@@ -237,12 +241,17 @@ class _Growing:
             ChildSpec("granter", lambda: Granter(self.granter)),
             ChildSpec("keeper", lambda: Keeper(self.keeper)),
             ChildSpec("tapes", lambda: Tapes(self.tapes, self.spec.failed)),
+            *self._archivist(),
             ChildSpec("providers", self._providers),
             ChildSpec("streams", lambda: Streams(self._peers)),
         ]
         if self.spec.edge is not None:
             children.append(ChildSpec("edge", self.spec.edge))
         return children
+
+    def _archivist(self) -> list[ChildSpec[Any]]:
+        cell = self.spec.archivist
+        return [] if cell is None else [ChildSpec("archivist", lambda: Archivist(cell))]
 
     def _providers(self) -> Providers:
         return Providers([provider_child(provider) for provider in self.spec.providers])

@@ -16,8 +16,10 @@ import attrs
 import httpx
 import trio
 
+from actors.archivist.cell import ArchivistCell
+from actors.archivist.ports import Archive, JournalReader
 from actors.auditor.messages import Attest
-from actors.auditor.ports import AuditBook, Journal
+from actors.auditor.ports import AuditBook, Journal, Place
 from actors.granter.memory import MemoryGrants, MemoryKeys
 from actors.granter.ports import EpochKeys, GrantStore
 from actors.keeper.ports import Shelf
@@ -173,6 +175,24 @@ class Gateway:
             self._retiring.append(Retired(transport, at))
 
 
+class TappedJournal:
+    """A journal that says when it has more."""
+
+    def __init__(self, journal: Journal, appended: Callable[[], None]) -> None:
+        self._journal = journal
+        self._appended = appended
+
+    def __repr__(self) -> str:
+        """Whose."""
+        return f"<TappedJournal {self._journal!r}>"
+
+    async def append(self, lines: bytes) -> Place:
+        """See Journal."""
+        place = await self._journal.append(lines)
+        self._appended()
+        return place
+
+
 @attrs.frozen
 class Retired:
     """A pool that no new call is given, and when it can be closed."""
@@ -203,12 +223,21 @@ async def open_core(
     rng: Random | None = None,
     catalogue: Lookup = NO_CATALOGUE,
     counter: Counter | None = None,
+    archive: Archive | None = None,
+    journal_reader: JournalReader | None = None,
 ) -> AsyncGenerator[Gateway]:
     """Run the tree around the body; leaving stops it and closes the pools.
 
+    With an `archive`, what the journal has is taken into it, by `journal_reader`.
     Raises ConfigError for hooks that cannot be made.
     """
     gate.hooks.replace(placed(config))
+    archivist: ArchivistCell | None = None
+    if archive is not None and journal_reader is not None:
+        archivist = ArchivistCell(
+            journal_reader, archive, lambda: assembly.keep_days(gate.config), wall
+        )
+        journal = TappedJournal(journal, gate.appended)
     gate.counter = counter
     gate.book = book
     transports = {p.name: make_transport(p) for p in config.providers}
@@ -256,6 +285,7 @@ async def open_core(
         counter=counter,
         hooks=gate.hooks,
         edge=edge,
+        archivist=archivist,
     )
     retiring: list[Retired] = []
     try:

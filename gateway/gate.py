@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from actors.archivist.messages import Appended
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
 from actors.keeper.messages import Answered
@@ -119,6 +120,12 @@ class Gate:
             ref = lookup(name)
             assert ref is not None, f"the tree has no {name}"
             setattr(self, name, ref)
+
+    def appended(self) -> None:
+        """The journal has more: whoever copies it may look."""
+        archivist = self._lookup("archivist")
+        if archivist is not None:
+            archivist.offer(Appended())
 
     def unix_s(self) -> int:
         """The time as answers tell it."""

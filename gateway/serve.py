@@ -35,6 +35,7 @@ from actors.vault.safe import Safe
 from gateway import assembly, collector
 from gateway.admin.building import Admin
 from gateway.admin.building import build as build_admin
+from gateway.admin.office import Books
 from gateway.cli import installed_version
 from gateway.control import Control
 from gateway.core import Gateway, open_core
@@ -64,9 +65,12 @@ from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
 from storage.epoch_keys import EpochKeyFiles
+from storage.journal_reader import JournalFiles
 from storage.records import RecordFiles, spends_since
+from storage.sql.admin_books import SqlRepeats, SqlTokens
 from storage.sql.opening import open_database
 from storage.sql.port import Database, DatabaseError
+from storage.sql.records import SqlRecords
 from storage.vault_files import RotationTurn, VaultFiles
 from storage.vault_nonces import NonceFiles
 
@@ -139,7 +143,8 @@ async def open_gateway(
         assert control.system is not None
         return control.system
 
-    admin = build_admin(gate, running, version=installed_version())
+    books = Books()
+    admin = build_admin(gate, running, version=installed_version(), books=books)
     control.admin = admin.control.answer
     cells = _listeners(config, gate, control, admin, urls)
     journal = RecordFiles(state_dir, time.time)
@@ -151,6 +156,9 @@ async def open_gateway(
     try:
         audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
         database = await _open_database(config.database, state_dir)
+        records = SqlRecords(database)
+        books.tokens, books.repeats = SqlTokens(database), SqlRepeats(database)
+        books.records = records
         spends = await trio.to_thread.run_sync(_spends, config, time.time())
         safe = await trio.to_thread.run_sync(
             _safe, config, state_dir, environ, keys_transport
@@ -176,6 +184,8 @@ async def open_gateway(
             spends=spends,
             catalogue=catalogue,
             counter=counter,
+            archive=records if config.records.store else None,
+            journal_reader=JournalFiles(state_dir, audit.book.log.origin),
         ) as gateway:
             gateway.database = database
             control.system = gateway.tree.system

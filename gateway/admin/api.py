@@ -15,16 +15,10 @@ from urllib.parse import parse_qsl, unquote
 import attrs
 import msgspec
 
+from actors.adminbooks import Claimed, Done, IdempotencyBook, Running
 from actors.auditor.messages import AuditEvent, Receipt
 from gateway.admin import idempotency, operation, problems
-from gateway.admin.idempotency import (
-    Claimed,
-    Done,
-    IdempotencyBook,
-    Kept,
-    Repeat,
-    Running,
-)
+from gateway.admin.idempotency import Kept, Repeat
 from gateway.admin.operation import JSON, PARAMETERS, Answer, Call, Operation
 from gateway.admin.principal import Principal
 from gateway.admin.problems import Problem
@@ -134,7 +128,7 @@ class AdminApi:
         routes: Routes,
         recorder: Recorder,
         *,
-        book: IdempotencyBook | None,
+        book: Callable[[], IdempotencyBook | None],
         wall: Callable[[], float],
         crashed: Callable[[str, Exception], None],
     ) -> None:
@@ -204,14 +198,15 @@ class AdminApi:
     ) -> AdminReply:
         """A write under an Idempotency-Key."""
         idempotency.check(given)
-        if self._book is None:
+        book = self._book()
+        if book is None:
             raise Problem("unavailable", "repeats are not remembered: no database")
         asked = (
             f"{request.method} {request.path}?{request.query}\n{call.if_match}\n"
         ).encode() + request.body
         repeat = Repeat(call.principal, given, asked)
         now_ms = self._now_ms()
-        claim = await self._book.claim(
+        claim = await book.claim(
             repeat.key,
             repeat.fingerprint,
             now_ms,
@@ -233,11 +228,11 @@ class AdminApi:
             reply = _reply(call.operation, await self._run(call))
         except BaseException:
             if not call.recorded:
-                await self._book.release(repeat.key)
+                await book.release(repeat.key)
             raise
         kept = Kept(reply.status, reply.headers, reply.body)
         until_ms = now_ms + int(idempotency.KEEP_S * 1000)
-        await self._book.finish(repeat.key, repeat.seal(kept), until_ms)
+        await book.finish(repeat.key, repeat.seal(kept), until_ms)
         return reply
 
     async def _run(self, call: _Recorded) -> Any:

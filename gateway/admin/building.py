@@ -17,12 +17,10 @@ from actors.auditor.messages import Attest, AuditEvent, Noted, Receipt
 from gateway.admin import openapi
 from gateway.admin.api import BASE, AdminApi, Recorder, Routes
 from gateway.admin.http import UNVERSIONED, AdminHttp
-from gateway.admin.idempotency import IdempotencyBook
 from gateway.admin.login import Login
-from gateway.admin.office import Office
+from gateway.admin.office import Books, Office
 from gateway.admin.operation import Operation
-from gateway.admin.resources import models, providers, system
-from gateway.admin.tokens import TokenBook
+from gateway.admin.resources import models, providers, records, system, tokens, usage
 from gateway.gate import Gate
 
 if TYPE_CHECKING:
@@ -39,14 +37,6 @@ class Admin:
     office: Office
 
 
-@attrs.frozen
-class Books:
-    """What of it is in the database; None where there is none."""
-
-    tokens: TokenBook | None = None
-    idempotency: IdempotencyBook | None = None
-
-
 def build(
     gate: Gate,
     find_system: Callable[[], System],
@@ -54,9 +44,12 @@ def build(
     version: str,
     books: Books | None = None,
 ) -> Admin:
-    """Everything, ready to be served. Actors are looked up when they are needed."""
+    """Everything, ready to be served. Actors are looked up when they are needed.
+
+    `books` may be filled later: listeners are bound before the database is opened.
+    """
     books = books or Books()
-    office = Office(gate, find_system, version, tokens=books.tokens)
+    office = Office(gate, find_system, version, books)
     operations = every(office)
     record = _recorder(gate)
 
@@ -66,13 +59,13 @@ def build(
     api = AdminApi(
         Routes(operations),
         record,
-        book=books.idempotency,
+        book=lambda: books.repeats,
         wall=gate.wall,
         crashed=crashed,
     )
     login = Login(
         lambda: gate.config,
-        books.tokens,
+        lambda: books.tokens,
         record.note,
         now=trio.current_time,
         wall=gate.wall,
@@ -91,6 +84,9 @@ def every(office: Office) -> tuple[Operation, ...]:
         *system.operations(office, document),
         *models.operations(office),
         *providers.operations(office),
+        *usage.operations(office),
+        *records.operations(office),
+        *tokens.operations(office),
     )
     return found
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -30,41 +30,6 @@ KEEP_S: Final = 86_400.0  # A day: whoever retries later has looked in between.
 RUNNING_S: Final = 60.0  # No write takes longer; a claim that old was left by a crash.
 _KEY: Final = re.compile(PATTERN)
 _NONCE: Final = b"\0" * 12  # Each key seals one answer: no nonce is ever used twice.
-
-
-class Running(msgspec.Struct, frozen=True):
-    """Somebody is at it."""
-
-    fingerprint: bytes
-
-
-class Done(msgspec.Struct, frozen=True):
-    """It was done; `sealed` is what was answered."""
-
-    fingerprint: bytes
-    sealed: bytes
-
-
-class Claimed(msgspec.Struct, frozen=True):
-    """It is the caller's to do, and to finish or release."""
-
-
-class IdempotencyBook(Protocol):
-    """Where claims are kept. Shared by all workers and machines of a gateway."""
-
-    async def claim(
-        self, key: bytes, fingerprint: bytes, now_ms: int, until_ms: int
-    ) -> Claimed | Running | Done:
-        """Take it, unless somebody has; one that has lapsed is taken over."""
-        ...
-
-    async def finish(self, key: bytes, sealed: bytes, until_ms: int) -> None:
-        """Remember the answer."""
-        ...
-
-    async def release(self, key: bytes) -> None:
-        """Nothing was done: forget the claim."""
-        ...
 
 
 class Kept(msgspec.Struct, array_like=True, frozen=True):

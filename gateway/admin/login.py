@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from actors.adminbooks import TokenBook
 from actors.auditor.messages import AuditEvent
 from gateway.admin.principal import Principal
 from gateway.admin.problems import Problem
 from gateway.admin.throttle import Throttle
 from gateway.admin.tokens import (
     TOKEN_CHARS_MAX,
-    TokenBook,
     digest_of,
     principal_of,
 )
@@ -32,7 +32,7 @@ class Login:
     def __init__(
         self,
         config: Callable[[], Config],
-        book: TokenBook | None,
+        book: Callable[[], TokenBook | None],
         note: Callable[[AuditEvent], None],
         *,
         now: Callable[[], float],
@@ -75,13 +75,14 @@ class Login:
                 return Principal(
                     f"token:{token.name}", token.role, tenants, seal=text.encode()
                 )
-        row = None if self._book is None else await self._book.find_token(digest)
+        book = self._book()
+        row = None if book is None else await book.find_token(digest)
         if row is None:
             raise Problem("unauthenticated", "the token is not known here")
         now_ms = int(self._wall() * 1000)
         found = principal_of(row, text, now_ms)
-        if self._book is not None and (row.used_ms or 0) + USED_EVERY_MS < now_ms:
-            await self._book.token_used(row.id, now_ms)
+        if book is not None and (row.used_ms or 0) + USED_EVERY_MS < now_ms:
+            await book.token_used(row.id, now_ms)
         return found
 
 

@@ -7,10 +7,12 @@ the database, None where there is none (then what needs one says so with 503).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from actors.adminbooks import IdempotencyBook, TokenBook
+from actors.archivist.ports import RecordBook
 from actors.provider.messages import SetPaused
 from gateway.admin.operation import Call
 from gateway.admin.problems import Problem
@@ -24,14 +26,22 @@ T = TypeVar("T")
 
 
 @attrs.define
+class Books:
+    """What is in the database; None where there is none, or not yet."""
+
+    tokens: TokenBook | None = None
+    repeats: IdempotencyBook | None = None
+    records: RecordBook | None = None
+
+
+@attrs.define
 class Office:
     """Ports and neighbours of the operations."""
 
     gate: Gate
     system: Callable[[], System]
     version: str
-    tokens: Any = None
-    records: Any = None
+    books: Books
 
     @property
     def config(self) -> Config:

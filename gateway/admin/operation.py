@@ -13,7 +13,8 @@ from typing import Any, Final, Literal, TypeVar
 import attrs
 import msgspec
 
-from gateway.admin.principal import Principal, Role
+from actors.adminbooks import Role
+from gateway.admin.principal import Principal
 from gateway.admin.problems import FieldError, Problem
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]

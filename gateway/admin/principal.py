@@ -7,13 +7,13 @@ is the operator's own: only it sees what belongs to the whole gateway.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 
+from actors.adminbooks import Role
 from gateway.admin.problems import Problem
 
-Role = Literal["viewer", "admin", "owner"]
 RANK: Final[dict[Role, int]] = {"viewer": 0, "admin": 1, "owner": 2}
 
 

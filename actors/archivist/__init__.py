@@ -1,0 +1,1 @@
+"""The archivist: takes the journal's records into the database."""

@@ -1,0 +1,152 @@
+"""From records to sums: by the minute, the hour and the day. Pure.
+
+A request is counted once, at the deployment that answered it (the last one, of one that
+failed). Money is counted where it was spent: an attempt that was billed and came to
+nothing is its provider's, so the sum over providers is the sum over requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from actors.archivist.ports import Step
+from actors.auditor.messages import RequestRecord
+
+GRAINS_S: Final = (60, 3600, 86_400)
+GRAIN_OF: Final[dict[Step, int]] = {"minute": 60, "hour": 3600, "day": 86_400}
+FIRST_CONTENT: Final = 0
+TOTAL: Final = 1
+# Four slots an octave: a quantile is known to within 9 %.
+SLOTS_PER_OCTAVE: Final = 4
+CALL_ERRORS: Final = frozenset({"slow", "failed", "throttled", "key"})
+
+# grain, at, then the dimensions in the table's order.
+SumKey = tuple[int, int, str, str, str, str, str, str, str, str]
+LatencyKey = tuple[int, int, str, str, str, str, int, int]
+
+FIELDS: Final = (
+    "requests", "errors", "aborted", "refused", "degraded", "calls", "call_errors",
+    "prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens",
+    "cost_nanousd", "overrun_nanousd", "unpriced", "estimated", "duration_ms",
+)  # fmt: skip
+(
+    REQUESTS, ERRORS, ABORTED, REFUSED, DEGRADED, CALLS, CALL_ERRORS_AT, PROMPT, CACHED,
+    OUTPUT, REASONING, COST, OVERRUN, UNPRICED, ESTIMATED, DURATION,
+) = range(len(FIELDS))  # fmt: skip
+
+
+def slot_of(ms: int) -> int:
+    """The slot of a duration."""
+    return 0 if ms <= 1 else math.ceil(SLOTS_PER_OCTAVE * math.log2(ms))
+
+
+def ms_of(slot: int) -> int:
+    """A duration of this slot: its middle."""
+    return max(1, round(2 ** ((slot - 0.5) / SLOTS_PER_OCTAVE)))
+
+
+def quantile(slots: Sequence[tuple[int, int]], share: float) -> int | None:
+    """The duration below which this share lies, of sorted (slot, how many)."""
+    total = sum(count for _, count in slots)
+    if not total:
+        return None
+    wanted = share * total
+    seen = 0
+    for slot, count in slots:
+        seen += count
+        if seen >= wanted:
+            return ms_of(slot)
+    return ms_of(slots[-1][0])
+
+
+class Tally:
+    """Sums of some records, ready to be added to what is stored."""
+
+    def __init__(self, records: Iterable[RequestRecord]) -> None:
+        self.sums: dict[SumKey, list[int]] = {}
+        self.slots: dict[LatencyKey, int] = {}
+        for record in records:
+            self._add(record)
+
+    def __repr__(self) -> str:
+        return f"<Tally {len(self.sums)} sums {len(self.slots)} slots>"
+
+    def _add(self, record: RequestRecord) -> None:
+        last = record.attempts[-1] if record.attempts else None
+        provider = last.provider if last is not None else ""
+        upstream = last.model if last is not None else ""
+        ok = record.outcome == "ok"
+        own = [0] * len(FIELDS)
+        own[REQUESTS] = 1
+        own[ERRORS] = int(record.outcome in {"error", "cut", "crashed"})
+        own[ABORTED] = int(record.outcome == "aborted")
+        own[REFUSED] = int(last is None and not ok)
+        own[DEGRADED] = int(bool(record.degraded))
+        own[PROMPT] = record.prompt_tokens
+        own[CACHED] = record.cached_tokens
+        own[OUTPUT] = record.output_tokens
+        own[REASONING] = record.reasoning_tokens
+        own[OVERRUN] = record.overrun_nanousd
+        own[UNPRICED] = int(not record.priced)
+        own[ESTIMATED] = int(record.usage_estimated)
+        own[DURATION] = record.duration_ms
+        # What no attempt accounts for (there is none, as a rule) stays in the sum.
+        own[COST] = record.cost_nanousd
+        for attempt in record.attempts:
+            failed = int(attempt.outcome in CALL_ERRORS)
+            if attempt.provider == provider and attempt.model == upstream:
+                own[CALLS] += 1
+                own[CALL_ERRORS_AT] += failed
+                continue
+            other = [0] * len(FIELDS)
+            other[CALLS] = 1
+            other[CALL_ERRORS_AT] = failed
+            other[COST] = attempt.cost_nanousd
+            own[COST] -= attempt.cost_nanousd
+            self._sum(record, attempt.provider, attempt.model, other)
+        self._sum(record, provider, upstream, own)
+        if last is not None and (ok or record.first_content_ms):
+            self._time(record, provider, TOTAL, record.duration_ms)
+            if record.first_content_ms:
+                self._time(record, provider, FIRST_CONTENT, record.first_content_ms)
+
+    def _sum(
+        self, record: RequestRecord, provider: str, upstream: str, values: list[int]
+    ) -> None:
+        at_ms = record.opened_at_ms
+        for grain_s in GRAINS_S:
+            key = (
+                grain_s,
+                at_ms - at_ms % (grain_s * 1000),
+                record.tenant,
+                record.site,
+                record.env,
+                record.key_id,
+                record.model,
+                provider,
+                upstream,
+                record.feature,
+            )
+            found = self.sums.get(key)
+            if found is None:
+                self.sums[key] = values.copy()
+            else:
+                for place, value in enumerate(values):
+                    found[place] += value
+
+    def _time(self, record: RequestRecord, provider: str, what: int, ms: int) -> None:
+        at_ms, slot = record.opened_at_ms, slot_of(ms)
+        for grain_s in GRAINS_S:
+            key = (
+                grain_s,
+                at_ms - at_ms % (grain_s * 1000),
+                record.tenant,
+                record.site,
+                record.model,
+                provider,
+                what,
+                slot,
+            )
+            self.slots[key] = self.slots.get(key, 0) + 1
