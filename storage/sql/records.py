@@ -8,7 +8,7 @@ workers that write the same rows never wait for each other in a circle.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -90,7 +90,7 @@ _ADD_SLOT: Final = (
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def told() -> Generator[None]:
     """The store's trouble in the ports' words."""
     try:
         yield
