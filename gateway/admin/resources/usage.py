@@ -159,7 +159,9 @@ def filter_of(call: Call, asked: Asked, now_ms: int) -> Filter:
 def dimensions_of(text: str) -> tuple[Dimension, ...]:
     """The dimensions in `by`. Raises Problem."""
     names = tuple(filter(None, text.split(",")))
-    found = tuple(_DIMENSION_OF[name] for name in names if name in _DIMENSION_OF)
+    found: tuple[Dimension, ...] = tuple(
+        _DIMENSION_OF[name] for name in names if name in _DIMENSION_OF
+    )
     if len(found) != len(names) or len(set(names)) != len(names):
         known = ", ".join(DIMENSIONS)
         raise Problem("bad-request", f"by: some of {known}, each once")
