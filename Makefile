@@ -12,7 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-e
 FUZZ_S ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: coverage help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
+.PHONY: wordpress wp-plugin coverage help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,7 +20,7 @@ help: ## List what can be made
 run: $(VENV)/.runtime ## Serve at once: the keys at hand, or a simulated model
 	@exec $(BIN)/stagedoor demo
 
-test: lint types imports unit ## Everything CI checks
+test: lint types imports unit wordpress ## Everything CI checks
 
 lint: $(VENV)/.dev ## Style and format, checked
 	$(BIN)/ruff check .
@@ -34,11 +34,18 @@ imports: $(VENV)/.dev ## Who may import whom
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev verifiers ## The tests, on all cores; they check the docs too
-	$(BIN)/python -m pytest -q -n auto -m "not real_llm"
+	$(BIN)/python -m pytest -q -n auto -m "not real_llm and not wordpress"
 
 coverage: $(VENV)/.dev verifiers ## The tests in one process, with branch coverage
-	$(BIN)/coverage run -m pytest -q -m "not real_llm"
+	$(BIN)/coverage run -m pytest -q -m "not real_llm and not wordpress"
 	$(BIN)/coverage report --skip-covered --sort=cover
+
+wordpress: $(VENV)/.dev ## The WordPress plugin on real sites, servers and browsers
+	@tests/wordpress/setup.sh
+	$(BIN)/python -m pytest -q -m wordpress tests/wordpress
+
+wp-plugin: $(VENV)/.runtime ## Build the WordPress plugin's zip into dist/
+	@$(BIN)/python -m tools.wp_plugin dist
 
 verifiers: ## What tests need of the system; says what is left out
 	@tests/storage/audit_independent/setup.sh

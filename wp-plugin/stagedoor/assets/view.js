@@ -1,0 +1,421 @@
+/**
+ * The chat in a page: takes questions, shows answers while they come.
+ *
+ * Paints at most once per animation frame. What a model writes becomes text nodes, or
+ * nodes that markdown.js made; never HTML. The conversation is in the tab and nowhere else.
+ *
+ * Hooks (`wp.hooks`), each mirrored as a bubbling CustomEvent on the chat's element:
+ *   filters stagedoor.requestBody, stagedoor.delta, stagedoor.renderPartial
+ *   actions stagedoor.streamStart, stagedoor.partialRendered, stagedoor.streamEnd
+ */
+( function () {
+	'use strict';
+
+	const { __, sprintf } = window.wp.i18n;
+	const { applyFilters, doAction } = window.wp.hooks;
+	const { ask, Session, markdown, blocks } = window.stagedoor;
+
+	/** What of a conversation stays in the tab. */
+	const KEPT_CHARS_MAX = 200000;
+	/** From here up the log follows new text; a reader who scrolled up is left alone. */
+	const NEAR_END_PX = 40;
+
+	/** A surrogate whose other half comes with the next piece is not shown yet. */
+	const whole = ( text ) => ( /[\uD800-\uDBFF]$/.test( text ) ? text.slice( 0, -1 ) : text );
+
+	/** Shows a growing text: pieces that are complete are not touched again. */
+	class Rendering {
+		constructor( element, format ) {
+			this.element = element;
+			this.format = format;
+			this.pieces = [];
+		}
+
+		show( text, context ) {
+			const shown = whole( text );
+			const node = applyFilters( 'stagedoor.renderPartial', null, shown, context );
+			if ( node instanceof Node ) {
+				this.pieces = [];
+				this.element.replaceChildren( node );
+			} else if ( this.format === 'text' ) {
+				this.plain( shown );
+			} else {
+				this.pieceByPiece( shown );
+			}
+		}
+
+		plain( text ) {
+			if ( ! this.words ) {
+				this.words = document.createTextNode( '' );
+				this.element.replaceChildren( this.words );
+			}
+			if ( text.startsWith( this.words.data ) ) {
+				this.words.appendData( text.slice( this.words.data.length ) );
+			} else {
+				this.words.data = text;
+			}
+		}
+
+		pieceByPiece( text ) {
+			const pieces = blocks( text );
+			let same = 0;
+			while ( same < pieces.length && same < this.pieces.length && this.pieces[ same ].text === pieces[ same ] ) {
+				same += 1;
+			}
+			for ( const old of this.pieces.splice( same ) ) {
+				old.nodes.forEach( ( node ) => node.remove() );
+			}
+			if ( same === 0 ) {
+				this.element.replaceChildren();
+			}
+			for ( const piece of pieces.slice( same ) ) {
+				const nodes = Array.from( markdown( piece ).childNodes );
+				this.element.append( ...nodes );
+				this.pieces.push( { text: piece, nodes } );
+			}
+		}
+	}
+
+	class Chat {
+		constructor( root ) {
+			this.root = root;
+			this.config = JSON.parse( root.dataset.stagedoor );
+			this.session = new Session( this.config );
+			for ( const name of [ 'log', 'form', 'input', 'send', 'stop', 'status', 'new', 'suggestions' ] ) {
+				this[ name + 'El' ] = root.querySelector( '.stagedoor-chat__' + name );
+			}
+			this.turns = [];
+			this.abort = null;
+			this.storeKey = 'stagedoor:conversation:' + this.config.chat.slice( -64 ) + location.pathname;
+			this.listen();
+			this.restore();
+			root.stagedoor = this; // For add-ons: ask(), stop(), clear().
+		}
+
+		listen() {
+			this.formEl.addEventListener( 'submit', ( event ) => {
+				event.preventDefault();
+				this.submit();
+			} );
+			this.inputEl.addEventListener( 'keydown', ( event ) => {
+				if ( event.key === 'Enter' && ! event.shiftKey && ! event.isComposing ) {
+					event.preventDefault();
+					this.submit();
+				}
+			} );
+			this.inputEl.addEventListener( 'input', () => this.fit() );
+			this.inputEl.addEventListener( 'focus', () => this.session.begin(), { once: true } );
+			this.stopEl.addEventListener( 'click', () => this.stop() );
+			this.newEl.addEventListener( 'click', () => this.clear() );
+			this.root.addEventListener( 'keydown', ( event ) => {
+				if ( event.key === 'Escape' && this.abort ) {
+					this.stop();
+				}
+			} );
+			if ( this.suggestionsEl ) {
+				this.suggestionsEl.addEventListener( 'click', ( event ) => {
+					if ( event.target.matches( 'button' ) ) {
+						this.ask( event.target.textContent );
+					}
+				} );
+			}
+			window.addEventListener( 'pagehide', () => this.keep() );
+		}
+
+		fit() {
+			this.inputEl.style.height = 'auto';
+			this.inputEl.style.height = this.inputEl.scrollHeight + 'px';
+		}
+
+		submit() {
+			const text = this.inputEl.value.trim();
+			if ( text && ! this.abort ) {
+				this.inputEl.value = '';
+				this.fit();
+				this.ask( text );
+			}
+		}
+
+		/** The outside world's view of what is asked. */
+		context() {
+			return { chat: this.root, turns: this.turns.map( ( turn ) => ( { ...turn } ) ) };
+		}
+
+		tell( name, detail ) {
+			doAction( 'stagedoor.' + name, detail );
+			this.root.dispatchEvent( new CustomEvent( 'stagedoor:' + name.replace( /[A-Z]/g, ( letter ) => '-' + letter.toLowerCase() ), { bubbles: true, detail } ) );
+		}
+
+		async ask( text ) {
+			if ( this.abort ) {
+				return;
+			}
+			if ( this.suggestionsEl ) {
+				this.suggestionsEl.hidden = true;
+			}
+			this.forgetFailed();
+			const question = { role: 'user', content: text };
+			this.turns.push( question );
+			question.element = this.add( 'user', text );
+			await this.answer( question );
+		}
+
+		async answer( question ) {
+			const turn = this.add( 'assistant', '' );
+			const textEl = turn.querySelector( '.stagedoor-chat__text' );
+			const rendering = new Rendering( textEl, this.config.format );
+			const messages = this.turns.filter( ( one ) => one.content !== '' ).map( ( { role, content } ) => ( { role, content } ) );
+			const body = applyFilters( 'stagedoor.requestBody', { chat: this.config.chat, messages: messages.slice( -this.config.turnsMax ) }, this.context() );
+			let text = '';
+			let frame = 0;
+			const paint = () => {
+				frame = 0;
+				const follows = this.isNearEnd();
+				rendering.show( text, this.context() );
+				if ( follows ) {
+					this.logEl.scrollTop = this.logEl.scrollHeight;
+				}
+				this.tell( 'partialRendered', { chat: this.root, element: textEl, text } );
+			};
+			this.abort = new AbortController();
+			this.busy( true );
+			turn.classList.add( 'is-waiting' );
+			let result;
+			let failure = null;
+			try {
+				result = await ask( this.session, body, {
+					signal: this.abort.signal,
+					onStart: ( transport ) => {
+						this.say( __( 'Answering …', 'stagedoor' ) );
+						this.tell( 'streamStart', { chat: this.root, element: textEl, transport } );
+					},
+					onWait: () => this.say( __( 'Waiting for the answer …', 'stagedoor' ) ),
+					onDelta: ( delta ) => {
+						const filtered = applyFilters( 'stagedoor.delta', delta, this.context() );
+						text += typeof filtered === 'string' ? filtered : delta;
+						turn.classList.remove( 'is-waiting' );
+						if ( ! frame ) {
+							frame = requestAnimationFrame( paint );
+						}
+					},
+				} );
+			} catch ( error ) {
+				failure = error;
+				result = error.result || { status: 'failed', transport: '' };
+			}
+			if ( frame ) {
+				cancelAnimationFrame( frame );
+			}
+			this.abort = null;
+			this.busy( false );
+			turn.classList.remove( 'is-waiting' );
+			if ( text ) {
+				paint();
+				this.turns.push( { role: 'assistant', content: text } );
+			}
+			if ( failure ) {
+				this.fail( turn, failure, question, text );
+			} else if ( result.status === 'aborted' ) {
+				this.mark( turn, __( 'Stopped', 'stagedoor' ) );
+				this.say( __( 'Stopped.', 'stagedoor' ) );
+			} else {
+				if ( result.finish === 'length' ) {
+					this.mark( turn, __( 'The answer ended at its longest length.', 'stagedoor' ) );
+				}
+				this.say( text ? __( 'The answer is complete.', 'stagedoor' ) : __( 'There was no answer.', 'stagedoor' ) );
+			}
+			if ( ! text && ! failure ) {
+				turn.remove();
+				this.drop( question, result.status === 'aborted' );
+			}
+			this.keep();
+			this.tell( 'streamEnd', { chat: this.root, element: textEl, text, ...result, failure } );
+		}
+
+		/** A question that got no answer is no part of the conversation. */
+		drop( question, backToInput ) {
+			this.turns = this.turns.filter( ( turn ) => turn !== question );
+			if ( backToInput ) {
+				question.element.remove();
+				if ( ! this.inputEl.value ) {
+					this.inputEl.value = question.content;
+					this.fit();
+				}
+			}
+		}
+
+		fail( turn, failure, question, text ) {
+			turn.classList.add( 'is-failed' );
+			const note = document.createElement( 'div' );
+			note.className = 'stagedoor-chat__failure';
+			note.setAttribute( 'role', 'alert' );
+			const words = document.createElement( 'p' );
+			words.textContent = failure.message;
+			note.append( words );
+			if ( failure.reason ) {
+				const reason = document.createElement( 'p' );
+				reason.className = 'stagedoor-chat__reason';
+				/* translators: %s: technical reason. */
+				reason.textContent = sprintf( __( 'Only you see this: %s', 'stagedoor' ), failure.reason );
+				this.session.begin().then( ( session ) => session.manages && note.insertBefore( reason, note.children[ 1 ] || null ) );
+			}
+			if ( ! [ 'cap', 'limit', 'members', 'forbidden', 'gone', 'filtered', 'too_long' ].includes( failure.kind ) ) {
+				const again = document.createElement( 'button' );
+				again.type = 'button';
+				again.className = 'stagedoor-chat__again';
+				again.textContent = __( 'Try again', 'stagedoor' );
+				again.addEventListener( 'click', () => {
+					if ( this.abort ) {
+						return;
+					}
+					turn.remove();
+					this.turns = this.turns.filter( ( one ) => one !== question && one.content !== text );
+					this.turns.push( question );
+					this.inputEl.focus();
+					this.answer( question );
+				} );
+				note.append( again );
+			}
+			turn.append( note );
+			this.scrollToEnd();
+			if ( ! text ) {
+				this.turns = this.turns.filter( ( one ) => one !== question );
+			}
+			this.say( '' );
+		}
+
+		/** A new question clears what failed before it, which is no part of the conversation. */
+		forgetFailed() {
+			for ( const old of this.logEl.querySelectorAll( '.stagedoor-chat__again' ) ) {
+				old.remove();
+			}
+		}
+
+		mark( turn, text ) {
+			const mark = document.createElement( 'p' );
+			mark.className = 'stagedoor-chat__mark';
+			mark.textContent = text;
+			turn.append( mark );
+		}
+
+		stop() {
+			if ( this.abort ) {
+				this.abort.abort();
+				this.inputEl.focus();
+			}
+		}
+
+		clear() {
+			this.stop();
+			this.turns = [];
+			for ( const turn of this.logEl.querySelectorAll( '.stagedoor-chat__turn:not(.is-greeting)' ) ) {
+				turn.remove();
+			}
+			if ( this.suggestionsEl ) {
+				this.suggestionsEl.hidden = false;
+			}
+			this.newEl.hidden = true;
+			this.keep();
+			this.say( '' );
+			this.inputEl.focus();
+		}
+
+		busy( is ) {
+			this.root.classList.toggle( 'is-busy', is );
+			// Screen readers wait for the whole answer, and do not read out each syllable.
+			this.logEl.setAttribute( 'aria-busy', String( is ) );
+			const hadFocus = document.activeElement === this.stopEl || document.activeElement === this.sendEl;
+			this.sendEl.hidden = is;
+			this.stopEl.hidden = ! is;
+			if ( hadFocus ) {
+				( is ? this.stopEl : this.inputEl ).focus();
+			}
+			this.newEl.hidden = is || this.turns.length === 0;
+		}
+
+		say( text ) {
+			this.statusEl.textContent = text;
+		}
+
+		isNearEnd() {
+			return this.logEl.scrollHeight - this.logEl.scrollTop - this.logEl.clientHeight < NEAR_END_PX;
+		}
+
+		scrollToEnd() {
+			this.logEl.scrollTop = this.logEl.scrollHeight;
+		}
+
+		add( role, text ) {
+			const turn = document.createElement( 'div' );
+			turn.className = 'stagedoor-chat__turn is-' + role;
+			const who = document.createElement( 'span' );
+			who.className = 'screen-reader-text';
+			who.textContent = role === 'user' ? __( 'You:', 'stagedoor' ) : __( 'Assistant:', 'stagedoor' );
+			const textEl = document.createElement( 'div' );
+			textEl.className = 'stagedoor-chat__text';
+			textEl.dir = 'auto';
+			textEl.textContent = text;
+			turn.append( who, textEl );
+			this.logEl.append( turn );
+			this.scrollToEnd();
+			return turn;
+		}
+
+		/** The conversation stays in the tab when the page is loaded again. */
+		keep() {
+			let turns = this.turns.map( ( { role, content } ) => ( { role, content } ) );
+			while ( JSON.stringify( turns ).length > KEPT_CHARS_MAX ) {
+				turns = turns.slice( 2 );
+			}
+			try {
+				if ( turns.length ) {
+					sessionStorage.setItem( this.storeKey, JSON.stringify( turns ) );
+				} else {
+					sessionStorage.removeItem( this.storeKey );
+				}
+			} catch ( error ) {
+				// No storage, or none left: the conversation ends with the page.
+			}
+		}
+
+		restore() {
+			let turns = [];
+			try {
+				turns = JSON.parse( sessionStorage.getItem( this.storeKey ) ) || [];
+			} catch ( error ) {
+				turns = [];
+			}
+			for ( const { role, content } of turns ) {
+				if ( ( role === 'user' || role === 'assistant' ) && typeof content === 'string' ) {
+					const element = this.add( role, role === 'user' ? content : '' );
+					this.turns.push( { role, content, element } );
+					if ( role === 'assistant' ) {
+						new Rendering( element.querySelector( '.stagedoor-chat__text' ), this.config.format ).show( content, this.context() );
+					}
+				}
+			}
+			if ( this.turns.length ) {
+				this.newEl.hidden = false;
+				if ( this.suggestionsEl ) {
+					this.suggestionsEl.hidden = true;
+				}
+				this.scrollToEnd();
+			}
+		}
+	}
+
+	function begin() {
+		for ( const root of document.querySelectorAll( '.stagedoor-chat[data-stagedoor]' ) ) {
+			if ( ! root.stagedoor ) {
+				new Chat( root );
+			}
+		}
+	}
+
+	window.stagedoor = Object.assign( window.stagedoor, { begin, Rendering } );
+	if ( document.readyState === 'loading' ) {
+		document.addEventListener( 'DOMContentLoaded', begin );
+	} else {
+		begin();
+	}
+} )();

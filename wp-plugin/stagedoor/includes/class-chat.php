@@ -1,0 +1,317 @@
+<?php
+/**
+ * The block and the shortcode: attributes, HTML, and the reference that a page carries.
+ *
+ * The reference holds the chat's model and prompt, sealed. When the chat stands in the
+ * content of a post, it is good only while the post still holds a chat like it and can be
+ * read: who changes or removes a chat also ends what old copies of the page could ask.
+ *
+ * @package Stagedoor
+ */
+
+namespace Stagedoor;
+
+/**
+ * `stagedoor/chat` and `[stagedoor_chat]`.
+ */
+final class Chat {
+
+	const BLOCK     = 'stagedoor/chat';
+	const SHORTCODE = 'stagedoor_chat';
+
+	const SUGGESTIONS_MAX = 6;
+
+	/**
+	 * Make both known.
+	 *
+	 * @return void
+	 */
+	public static function register() {
+		Plugin::register_assets();
+		register_block_type(
+			dirname( MAIN_FILE ) . '/block',
+			array(
+				'render_callback'       => array( __CLASS__, 'render_block' ),
+				'view_script_handles'   => array( 'stagedoor-view' ),
+				'style_handles'         => array( 'stagedoor-view' ),
+				'editor_script_handles' => array( 'stagedoor-editor' ),
+				'editor_style_handles'  => array( 'stagedoor-editor' ),
+			)
+		);
+		add_shortcode( self::SHORTCODE, array( __CLASS__, 'render_shortcode' ) );
+	}
+
+	/**
+	 * The block.
+	 *
+	 * @param array<string, mixed> $attributes As saved.
+	 * @return string HTML.
+	 */
+	public static function render_block( $attributes ) {
+		$wrapper = get_block_wrapper_attributes( array( 'class' => 'stagedoor-chat' ) );
+		return self::render( self::normal( $attributes ), $wrapper );
+	}
+
+	/**
+	 * The shortcode.
+	 *
+	 * @param array<string, string>|string $given   As typed.
+	 * @param string|null                  $content A system prompt between the tags.
+	 * @return string HTML.
+	 */
+	public static function render_shortcode( $given, $content = null ) {
+		wp_enqueue_script( 'stagedoor-view' );
+		wp_enqueue_style( 'stagedoor-view' );
+		$attributes = self::of_shortcode( $given, $content );
+		$id         = is_array( $given ) && isset( $given['id'] ) ? sanitize_html_class( $given['id'] ) : '';
+		return self::render( self::normal( $attributes ), 'class="stagedoor-chat"' . ( '' !== $id ? ' id="' . esc_attr( $id ) . '"' : '' ) );
+	}
+
+	/**
+	 * A shortcode's attributes, named as the block's are.
+	 *
+	 * @param array<string, string>|string $given   As typed.
+	 * @param string|null                  $content What is between the tags.
+	 * @return array<string, mixed>
+	 */
+	private static function of_shortcode( $given, $content ) {
+		$given = shortcode_atts(
+			array(
+				'title'         => '',
+				'greeting'      => '',
+				'placeholder'   => '',
+				'suggestions'   => '',
+				'model'         => '',
+				'system_prompt' => '',
+				'max_tokens'    => 0,
+				'format'        => 'markdown',
+				'theme'         => 'auto',
+				'id'            => '',
+			),
+			is_array( $given ) ? $given : array(),
+			self::SHORTCODE
+		);
+		$between = is_string( $content ) ? html_entity_decode( wp_strip_all_tags( $content ), ENT_QUOTES, 'UTF-8' ) : '';
+		return array_merge(
+			$given,
+			array(
+				'suggestions'  => array_filter( array_map( 'trim', explode( '|', $given['suggestions'] ) ) ),
+				'systemPrompt' => '' !== trim( $between ) ? $between : $given['system_prompt'],
+				'maxTokens'    => $given['max_tokens'],
+			)
+		);
+	}
+
+	/**
+	 * Attributes, checked and with their defaults.
+	 *
+	 * @param array<string, mixed> $given As saved.
+	 * @return array<string, mixed>
+	 */
+	private static function normal( array $given ) {
+		$given = array_merge( array( 'title' => '', 'greeting' => '', 'placeholder' => '', 'suggestions' => array(), 'model' => '', 'systemPrompt' => '', 'maxTokens' => 0, 'format' => 'markdown', 'theme' => 'auto' ), $given );
+		return array(
+			'title'         => Settings::text( $given['title'], 200 ),
+			'greeting'      => Settings::paragraphs( $given['greeting'], 2000 ),
+			'placeholder'   => Settings::text( $given['placeholder'], 200 ),
+			'suggestions'   => array_slice(
+				array_map(
+					static function ( $text ) {
+						return Settings::text( $text, 200 );
+					},
+					array_values( (array) $given['suggestions'] )
+				),
+				0,
+				self::SUGGESTIONS_MAX
+			),
+			'model'         => Settings::text( $given['model'], 200 ),
+			'system_prompt' => Settings::paragraphs( $given['systemPrompt'], 20000 ),
+			'max_tokens'    => max( 0, (int) $given['maxTokens'] ),
+			'format'        => 'text' === $given['format'] ? 'text' : 'markdown',
+			'theme'         => in_array( $given['theme'], array( 'light', 'dark' ), true ) ? $given['theme'] : 'auto',
+		);
+	}
+
+	/**
+	 * The HTML. It is the same for every visitor, so that pages can be cached: who asks is
+	 * found out when somebody does.
+	 *
+	 * @param array<string, mixed> $chat    Normal attributes.
+	 * @param string               $wrapper The outer element's attributes, escaped.
+	 * @return string
+	 */
+	private static function render( array $chat, $wrapper ) {
+		if ( is_feed() ) {
+			return '';
+		}
+		if ( ! Settings::is_ready() ) {
+			return current_user_can( 'stagedoor_manage' )
+				? '<p class="stagedoor-unready">' . sprintf(
+					/* translators: %s: address of the settings screen. */
+					wp_kses( __( 'Only you see this: the chat appears here once <a href="%s">Stagedoor is set up</a>.', 'stagedoor' ), array( 'a' => array( 'href' => array() ) ) ),
+					esc_url( admin_url( 'options-general.php?page=stagedoor' ) )
+				) . '</p>'
+				: '';
+		}
+		$id     = wp_unique_id( 'stagedoor-' );
+		$config = array(
+			'chat'      => self::reference( $chat, (int) get_the_ID() ),
+			'rest'      => esc_url_raw( rest_url( 'stagedoor/v1/' ) ),
+			'order'     => Verdict::order( $chat ),
+			'probe'     => Settings::public_url() . '/healthz',
+			'format'    => $chat['format'],
+			'charsMax'  => (int) Settings::get( 'question_chars' ),
+			'turnsMax'  => (int) Settings::get( 'history_max' ),
+			'sentences' => array_intersect_key( Failure::sentences(), array_flip( array( 'cap', 'busy', 'limit', 'started', 'expired', 'cut', 'offline', 'unreachable', 'too_long', 'filtered' ) ) ),
+		);
+		$title       = '' !== $chat['title'] ? $chat['title'] : __( 'Assistant', 'stagedoor' );
+		$placeholder = '' !== $chat['placeholder'] ? $chat['placeholder'] : __( 'Ask a question …', 'stagedoor' );
+		$suggestions = '';
+		foreach ( $chat['suggestions'] as $suggestion ) {
+			if ( '' !== $suggestion ) {
+				$suggestions .= '<button type="button" class="stagedoor-chat__suggestion">' . esc_html( $suggestion ) . '</button>';
+			}
+		}
+		$html = '<div ' . $wrapper . ' data-stagedoor="' . esc_attr( (string) wp_json_encode( $config ) ) . '" data-theme="' . esc_attr( $chat['theme'] ) . '">'
+			. '<section class="stagedoor-chat__box" aria-labelledby="' . esc_attr( $id ) . '-title">'
+			. '<header class="stagedoor-chat__head"><h3 class="stagedoor-chat__title" id="' . esc_attr( $id ) . '-title">' . esc_html( $title ) . '</h3>'
+			. '<button type="button" class="stagedoor-chat__new" hidden>' . esc_html__( 'New conversation', 'stagedoor' ) . '</button></header>'
+			. '<div class="stagedoor-chat__log" role="log" aria-live="polite" aria-relevant="additions" aria-label="' . esc_attr__( 'Conversation', 'stagedoor' ) . '" tabindex="0">'
+			. ( '' !== $chat['greeting'] ? '<div class="stagedoor-chat__turn is-assistant is-greeting"><div class="stagedoor-chat__text">' . nl2br( esc_html( $chat['greeting'] ) ) . '</div></div>' : '' )
+			. '</div>'
+			. ( '' !== $suggestions ? '<div class="stagedoor-chat__suggestions">' . $suggestions . '</div>' : '' )
+			. '<p class="stagedoor-chat__status" role="status"></p>'
+			. '<form class="stagedoor-chat__form"><label class="screen-reader-text" for="' . esc_attr( $id ) . '-input">' . esc_html__( 'Your question', 'stagedoor' ) . '</label>'
+			. '<textarea id="' . esc_attr( $id ) . '-input" class="stagedoor-chat__input" rows="1" maxlength="' . esc_attr( (string) Settings::get( 'question_chars' ) ) . '" placeholder="' . esc_attr( $placeholder ) . '" required></textarea>'
+			. '<button type="submit" class="stagedoor-chat__send"><span>' . esc_html__( 'Send', 'stagedoor' ) . '</span></button>'
+			. '<button type="button" class="stagedoor-chat__stop" hidden><span>' . esc_html__( 'Stop', 'stagedoor' ) . '</span></button></form>'
+			. '<p class="stagedoor-chat__note">' . esc_html__( 'Answers are written by a language model and can be wrong.', 'stagedoor' ) . '</p>'
+			. '<noscript><p>' . esc_html__( 'The chat needs JavaScript.', 'stagedoor' ) . '</p></noscript>'
+			. '</section></div>';
+		/**
+		 * Filters a chat's HTML.
+		 *
+		 * @param string               $html The HTML; keep `data-stagedoor` and the class names.
+		 * @param array<string, mixed> $chat The chat's settings.
+		 */
+		return (string) apply_filters( 'stagedoor_chat_html', $html, $chat );
+	}
+
+	/**
+	 * The reference that a page carries.
+	 *
+	 * @param array<string, mixed> $chat    Normal attributes.
+	 * @param int                  $post_id The post that is shown; 0 for none.
+	 * @return string
+	 */
+	public static function reference( array $chat, $post_id ) {
+		$what = self::what_counts( $chat );
+		return Sealed::seal(
+			'chat',
+			array(
+				'a' => $what,
+				'p' => $post_id,
+				'c' => $post_id && in_array( $what, self::chats_in( $post_id ), true ),
+			)
+		);
+	}
+
+	/**
+	 * Open a reference.
+	 *
+	 * @param mixed $sealed As sent.
+	 * @return array<string, mixed>|\WP_Error The chat's settings, with the site's in place of what it leaves open.
+	 */
+	public static function open( $sealed ) {
+		$reference = Sealed::open( 'chat', $sealed );
+		if ( ! is_array( $reference ) ) {
+			return Failure::of( 'gone', 410, 'the page’s reference is not of this site, or its salts have changed' );
+		}
+		if ( $reference['p'] ) {
+			$post = get_post( $reference['p'] );
+			if ( ! $post || ! self::is_readable( $post ) ) {
+				return Failure::of( 'gone', 410, 'the page is gone, or not to be read' );
+			}
+			if ( $reference['c'] && ! in_array( $reference['a'], self::chats_in( $post->ID ), true ) ) {
+				return Failure::of( 'gone', 410, 'the page holds no such chat any more' );
+			}
+		}
+		return self::with_defaults( $reference['a'], (int) $reference['p'] );
+	}
+
+	/**
+	 * What the chat leaves open, the site decides; nobody gets more tokens than the site gives.
+	 *
+	 * @param array<string, mixed> $what    model, system_prompt, max_tokens.
+	 * @param int                  $post_id The page.
+	 * @return array<string, mixed>
+	 */
+	public static function with_defaults( array $what, $post_id ) {
+		$tokens = (int) Settings::get( 'max_tokens' );
+		return array(
+			'model'         => '' !== $what['model'] ? $what['model'] : (string) Settings::get( 'model' ),
+			'system_prompt' => '' !== $what['system_prompt'] ? $what['system_prompt'] : (string) Settings::get( 'system_prompt' ),
+			'max_tokens'    => $what['max_tokens'] > 0 ? min( $tokens, $what['max_tokens'] ) : $tokens,
+			'post_id'       => $post_id,
+		);
+	}
+
+	/**
+	 * Of a chat's attributes, what the server acts on.
+	 *
+	 * @param array<string, mixed> $chat Normal attributes.
+	 * @return array<string, mixed>
+	 */
+	private static function what_counts( array $chat ) {
+		return array( 'model' => $chat['model'], 'system_prompt' => $chat['system_prompt'], 'max_tokens' => $chat['max_tokens'] );
+	}
+
+	/**
+	 * Whether the current visitor can read a post.
+	 *
+	 * @param \WP_Post $post The post.
+	 * @return bool
+	 */
+	private static function is_readable( \WP_Post $post ) {
+		if ( is_post_publicly_viewable( $post ) ) {
+			return ! post_password_required( $post );
+		}
+		return current_user_can( 'read_post', $post->ID );
+	}
+
+	/**
+	 * The chats that a post's own content holds.
+	 *
+	 * @param int $post_id The post.
+	 * @return array<int, array<string, mixed>>
+	 */
+	private static function chats_in( $post_id ) {
+		$content = (string) get_post_field( 'post_content', $post_id, 'raw' );
+		$found   = array();
+		if ( false !== strpos( $content, 'wp:' . self::BLOCK ) ) {
+			self::collect( parse_blocks( $content ), $found );
+		}
+		if ( false !== strpos( $content, '[' . self::SHORTCODE ) && preg_match_all( '/' . get_shortcode_regex( array( self::SHORTCODE ) ) . '/s', $content, $matches, PREG_SET_ORDER ) ) {
+			foreach ( $matches as $match ) {
+				$found[] = self::what_counts( self::normal( self::of_shortcode( shortcode_parse_atts( $match[3] ), isset( $match[5] ) ? $match[5] : null ) ) );
+			}
+		}
+		return $found;
+	}
+
+	/**
+	 * Chats among blocks, however deep.
+	 *
+	 * @param array<int, array<string, mixed>> $blocks Parsed blocks.
+	 * @param array<int, array<string, mixed>> $found  Where they go.
+	 * @return void
+	 */
+	private static function collect( array $blocks, array &$found ) {
+		foreach ( $blocks as $block ) {
+			if ( self::BLOCK === $block['blockName'] ) {
+				$found[] = self::what_counts( self::normal( $block['attrs'] ) );
+			}
+			self::collect( $block['innerBlocks'], $found );
+		}
+	}
+}

@@ -1,0 +1,339 @@
+<?php
+/**
+ * What the site's owner has decided: one option, read on the server only.
+ *
+ * The gateway's key is not in it. On WordPress 7.0 and later it is the connector's
+ * option, which core's own Connectors screen edits too; the same option is used before
+ * that, so an upgrade finds it. A constant or an environment variable wins over it.
+ *
+ * @package Stagedoor
+ */
+
+namespace Stagedoor;
+
+/**
+ * Settings, with their defaults and their bounds.
+ */
+final class Settings {
+
+	const OPTION     = 'stagedoor_settings';
+	const KEY_OPTION = 'connectors_ai_stagedoor_api_key';
+	const GROUP      = 'stagedoor';
+
+	const TRANSPORTS = array( 'auto', 'direct', 'relay', 'buffered' );
+	const WINDOWS    = array(
+		'hour'  => HOUR_IN_SECONDS,
+		'day'   => DAY_IN_SECONDS,
+		'month' => 30 * DAY_IN_SECONDS,
+	);
+
+	/**
+	 * Whole numbers: default, least, most.
+	 *
+	 * Zero means "no limit" for limits, "keep nothing" for the retention.
+	 */
+	const NUMBERS = array(
+		'limit_guest'    => array( 20, 0, 100000 ),
+		'limit_user'     => array( 100, 0, 100000 ),
+		'limit_site'     => array( 2000, 0, 10000000 ),
+		'max_tokens'     => array( 1000, 1, 100000 ),
+		'history_max'    => array( 20, 1, 100 ),
+		'question_chars' => array( 4000, 100, 50000 ),
+		'relay_max'      => array( 2, 1, 100 ),
+		'timeout_s'      => array( 120, 10, 600 ),
+		'retention_days' => array( 0, 0, 3650 ),
+	);
+
+	/**
+	 * One of a few words: default first.
+	 */
+	const CHOICES = array(
+		'who'                => array( 'everyone', 'members', 'roles' ),
+		'limit_guest_window' => array( 'hour', 'day', 'month' ),
+		'limit_user_window'  => array( 'hour', 'day', 'month' ),
+		'limit_site_window'  => array( 'day', 'hour', 'month' ),
+		'transport'          => self::TRANSPORTS,
+		'padding'            => array( 'auto', 'on', 'off' ),
+		'ip_source'          => array( 'remote_addr', 'x_forwarded_for', 'cf_connecting_ip' ),
+	);
+
+	const SWITCHES = array(
+		'editor'              => true,
+		'delete_on_uninstall' => true,
+	);
+
+	/**
+	 * All settings; what was never saved has its default.
+	 *
+	 * @return array<string, mixed>
+	 */
+	public static function all() {
+		$saved = get_option( self::OPTION, array() );
+		return array_merge( self::defaults(), is_array( $saved ) ? $saved : array() );
+	}
+
+	/**
+	 * One setting.
+	 *
+	 * @param string $name Its name.
+	 * @return mixed
+	 */
+	public static function get( $name ) {
+		$all = self::all();
+		return isset( $all[ $name ] ) ? $all[ $name ] : null;
+	}
+
+	/**
+	 * The defaults.
+	 *
+	 * @return array<string, mixed>
+	 */
+	public static function defaults() {
+		$defaults = array(
+			'base_url'      => '',
+			'public_url'    => '',
+			'model'         => '',
+			'system_prompt' => '',
+			'roles'         => array(),
+		);
+		foreach ( self::NUMBERS as $name => $bounds ) {
+			$defaults[ $name ] = $bounds[0];
+		}
+		foreach ( self::CHOICES as $name => $words ) {
+			$defaults[ $name ] = $words[0];
+		}
+		return array_merge( $defaults, self::SWITCHES );
+	}
+
+	/**
+	 * Where the gateway is, without a trailing slash and without /v1; '' when unknown.
+	 *
+	 * @return string
+	 */
+	public static function base_url() {
+		$url = defined( 'STAGEDOOR_BASE_URL' ) ? (string) constant( 'STAGEDOOR_BASE_URL' ) : (string) getenv( 'STAGEDOOR_BASE_URL' );
+		if ( '' === $url ) {
+			$url = (string) self::get( 'base_url' );
+		}
+		return self::trim_url( $url );
+	}
+
+	/**
+	 * Where browsers find the gateway: usually where PHP does.
+	 *
+	 * @return string
+	 */
+	public static function public_url() {
+		$url = self::trim_url( defined( 'STAGEDOOR_PUBLIC_URL' ) ? (string) constant( 'STAGEDOOR_PUBLIC_URL' ) : (string) self::get( 'public_url' ) );
+		return '' !== $url ? $url : self::base_url();
+	}
+
+	/**
+	 * Whether code, not the settings screen, says where the gateway is.
+	 *
+	 * @return bool
+	 */
+	public static function base_url_is_fixed() {
+		return defined( 'STAGEDOOR_BASE_URL' ) || '' !== (string) getenv( 'STAGEDOOR_BASE_URL' );
+	}
+
+	/**
+	 * Without a trailing slash and without the version that clients append.
+	 *
+	 * @param string $url As typed.
+	 * @return string
+	 */
+	private static function trim_url( $url ) {
+		return preg_replace( '#/v1$#', '', rtrim( trim( $url ), '/' ) );
+	}
+
+	/**
+	 * The gateway's key; '' when there is none.
+	 *
+	 * @return string
+	 */
+	public static function api_key() {
+		$found = self::key_from_code();
+		return '' !== $found ? $found : (string) get_option( self::KEY_OPTION, '' );
+	}
+
+	/**
+	 * Where the key comes from: env, constant, database or none.
+	 *
+	 * @return string
+	 */
+	public static function key_source() {
+		if ( '' !== (string) getenv( 'STAGEDOOR_API_KEY' ) ) {
+			return 'env';
+		}
+		if ( '' !== self::key_from_code() ) {
+			return 'constant';
+		}
+		return '' !== (string) get_option( self::KEY_OPTION, '' ) ? 'database' : 'none';
+	}
+
+	/**
+	 * The key of the environment or of a constant, in the order that core reads them.
+	 *
+	 * @return string
+	 */
+	private static function key_from_code() {
+		$env = (string) getenv( 'STAGEDOOR_API_KEY' );
+		if ( '' !== $env ) {
+			return $env;
+		}
+		return defined( 'STAGEDOOR_API_KEY' ) && is_string( constant( 'STAGEDOOR_API_KEY' ) ) ? constant( 'STAGEDOOR_API_KEY' ) : '';
+	}
+
+	/**
+	 * The key as it may be shown: its last four characters.
+	 *
+	 * @return string
+	 */
+	public static function masked_key() {
+		$key = self::api_key();
+		if ( '' === $key ) {
+			return '';
+		}
+		return str_repeat( "\u{2022}", 12 ) . ( strlen( $key ) > 12 ? substr( $key, -4 ) : '' );
+	}
+
+	/**
+	 * Whether the plugin can ask anything at all.
+	 *
+	 * @return bool
+	 */
+	public static function is_ready() {
+		return '' !== self::base_url() && '' !== self::api_key();
+	}
+
+	/**
+	 * Tell the Settings API about the option.
+	 *
+	 * @return void
+	 */
+	public static function register() {
+		register_setting(
+			self::GROUP,
+			self::OPTION,
+			array(
+				'type'              => 'object',
+				'sanitize_callback' => array( __CLASS__, 'sanitize' ),
+				'show_in_rest'      => false,
+				'default'           => array(),
+			)
+		);
+	}
+
+	/**
+	 * What a form, a command or another plugin saves, made safe.
+	 *
+	 * @param mixed $given As sent.
+	 * @return array<string, mixed>
+	 */
+	public static function sanitize( $given ) {
+		$given = is_array( $given ) ? $given : array();
+		$old   = self::all();
+		$kept  = array();
+		foreach ( array( 'base_url', 'public_url' ) as $name ) {
+			$kept[ $name ] = self::sanitize_url( $name, isset( $given[ $name ] ) ? (string) $given[ $name ] : $old[ $name ], $old[ $name ] );
+		}
+		$kept['model']         = self::text( isset( $given['model'] ) ? $given['model'] : $old['model'], 200 );
+		$kept['system_prompt'] = self::paragraphs( isset( $given['system_prompt'] ) ? $given['system_prompt'] : $old['system_prompt'], 20000 );
+		$roles                 = isset( $given['roles'] ) && is_array( $given['roles'] ) ? $given['roles'] : array();
+		$kept['roles']         = array_values( array_intersect( array_map( 'sanitize_key', array_filter( $roles, 'is_string' ) ), array_keys( wp_roles()->roles ) ) );
+		foreach ( self::NUMBERS as $name => $bounds ) {
+			$number        = isset( $given[ $name ] ) && is_numeric( $given[ $name ] ) ? (int) $given[ $name ] : (int) $old[ $name ];
+			$kept[ $name ] = max( $bounds[1], min( $bounds[2], $number ) );
+		}
+		foreach ( self::CHOICES as $name => $words ) {
+			$word          = isset( $given[ $name ] ) ? $given[ $name ] : $old[ $name ];
+			$kept[ $name ] = in_array( $word, $words, true ) ? $word : $words[0];
+		}
+		$form = ! empty( $given['form'] );
+		foreach ( self::SWITCHES as $name => $default ) {
+			// A form leaves out the boxes that are not ticked; code leaves out what it does not change.
+			$kept[ $name ] = isset( $given[ $name ] ) ? (bool) $given[ $name ] : ( $form ? false : (bool) $old[ $name ] );
+		}
+		self::take_key( $given );
+		if ( $kept['base_url'] !== $old['base_url'] || $kept['public_url'] !== $old['public_url'] ) {
+			Verdict::forget();
+		}
+		return $kept;
+	}
+
+	/**
+	 * The key travels with the form but lives in an option of its own.
+	 *
+	 * @param array<string, mixed> $given As sent.
+	 * @return void
+	 */
+	private static function take_key( array $given ) {
+		if ( ! empty( $given['forget_key'] ) ) {
+			delete_option( self::KEY_OPTION );
+			Client::forget();
+			return;
+		}
+		if ( ! isset( $given['api_key'] ) || ! is_string( $given['api_key'] ) ) {
+			return;
+		}
+		$key = trim( $given['api_key'] );
+		if ( '' === $key || false !== strpos( $key, "\u{2022}" ) ) {
+			return; // An empty or masked field means: as it was.
+		}
+		if ( ! preg_match( '/^[\x21-\x7e]{8,512}$/', $key ) ) {
+			add_settings_error( self::OPTION, 'stagedoor_key', __( 'The key was not saved: it holds spaces or characters that no key has. Copy it again from the gateway.', 'stagedoor' ) );
+			return;
+		}
+		update_option( self::KEY_OPTION, $key, false );
+		Client::forget();
+	}
+
+	/**
+	 * An http(s) address without user, query or fragment; else what it was, and an error.
+	 *
+	 * @param string $name Which one.
+	 * @param string $url  As typed.
+	 * @param string $old  As it was.
+	 * @return string
+	 */
+	private static function sanitize_url( $name, $url, $old ) {
+		$url = self::trim_url( $url );
+		if ( '' === $url ) {
+			return '';
+		}
+		$parts = wp_parse_url( $url );
+		$clean = is_array( $parts ) && ! empty( $parts['host'] ) && isset( $parts['scheme'] ) && in_array( strtolower( $parts['scheme'] ), array( 'http', 'https' ), true )
+			&& ! isset( $parts['user'] ) && ! isset( $parts['query'] ) && ! isset( $parts['fragment'] );
+		if ( ! $clean ) {
+			add_settings_error( self::OPTION, 'stagedoor_' . $name, __( 'The gateway’s address was not saved: it must look like https://gateway.example.com, without a user, a query or a fragment.', 'stagedoor' ) );
+			return $old;
+		}
+		return esc_url_raw( $url, array( 'http', 'https' ) );
+	}
+
+	/**
+	 * One line of text.
+	 *
+	 * @param mixed $text      As typed.
+	 * @param int   $chars_max Its bound.
+	 * @return string
+	 */
+	public static function text( $text, $chars_max ) {
+		return mb_substr( sanitize_text_field( is_scalar( $text ) ? (string) $text : '' ), 0, $chars_max );
+	}
+
+	/**
+	 * Several lines of text. Prompts may speak of tags, so nothing is stripped: they are
+	 * sent as JSON and shown escaped.
+	 *
+	 * @param mixed $text      As typed.
+	 * @param int   $chars_max Its bound.
+	 * @return string
+	 */
+	public static function paragraphs( $text, $chars_max ) {
+		$text = wp_check_invalid_utf8( is_scalar( $text ) ? (string) $text : '' );
+		$text = preg_replace( '/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/', '', str_replace( array( "\r\n", "\r" ), "\n", $text ) );
+		return mb_substr( trim( $text ), 0, $chars_max );
+	}
+}
