@@ -22,10 +22,12 @@ class Access:
             and what an Origin header says is nobody's business.
         resume: whether its streams can be picked up again, and whether they go on
             meanwhile.
+        buffered: whether its streams are given as one body.
     """
 
     origins: Origins = NOBODY
     resume: Resume = "off"
+    buffered: bool = False
 
 
 SERVERS_ONLY = Access()
@@ -33,4 +35,8 @@ SERVERS_ONLY = Access()
 
 def access_of(site: SiteConfig) -> Access:
     """What the keys of a site may do."""
-    return Access(origins=Origins.of(site.allowed_origins), resume=site.resume)
+    return Access(
+        origins=Origins.of(site.allowed_origins),
+        resume=site.resume,
+        buffered=site.buffered,
+    )

@@ -55,7 +55,13 @@ PATH_CHARS_MAX: Final = 512
 AUDIENCE_CHARS_MAX: Final = 128
 # What of the asking server's own header goes with the request.
 PASSED: Final = frozenset(
-    {"anthropic-version", "anthropic-beta", "openai-beta", "content-type"}
+    {
+        "anthropic-version",
+        "anthropic-beta",
+        "openai-beta",
+        "content-type",
+        "idempotency-key",
+    }
 )
 BODY_BYTES_MAX: Final = 4096  # Of a redeeming POST: it holds an audience at the most.
 

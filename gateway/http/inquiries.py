@@ -24,9 +24,16 @@ from actors.stream.messages import (
     Whole,
 )
 from gateway.gate import Gate
+from gateway.http import buffered
 from gateway.http.replies import reply
 from gateway.http.request import Request, TooLarge
-from gateway.http.taped import UNAVAILABLE, answer_taped, wish_of
+from gateway.http.taped import (
+    KEY_HEADER,
+    PLACE_HEADER,
+    UNAVAILABLE,
+    answer_taped,
+    wish_of,
+)
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.sites import Caller
@@ -41,6 +48,10 @@ REQUEST_ID_HEADERS: Final[dict[str, tuple[str, ...]]] = {"anthropic": ("request-
 FEATURE_HEADER: Final = "x-stagedoor-feature"
 _FEATURE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
+# What of a header may change how it is answered, beside what its dialect reads.
+MARKS: Final = frozenset(
+    {KEY_HEADER, PLACE_HEADER, buffered.WISH, buffered.CLIENT, buffered.AGENT}
+)
 MODEL_CHARS_MAX: Final = 512  # Names of fine-tuned and Bedrock models have some 150.
 
 
@@ -102,8 +113,14 @@ class Endpoint:
 
     async def begin(self, request: Request, caller: Caller, inquiry: Inquiry) -> None:
         """Answer it; from a tape, where the client may want to come back for it."""
+        marks = request.marks(MARKS)
         try:
-            wish = wish_of(request, caller, streamed=inquiry.head.stream)
+            if inquiry.head.stream:
+                reason = buffered.reason_of(marks, caller.access)
+                if reason is not None:
+                    inquiry = buffered.unstreamed(inquiry)
+                    request.say(buffered.HEADER, reason)
+            wish = wish_of(marks, caller, streamed=inquiry.head.stream)
         except ClientError as error:
             await self.turn_away(request, inquiry, error.fault())
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -64,6 +64,26 @@ class Request:
     def __repr__(self) -> str:
         """Method and path: the query may hold a key."""
         return f"<Request {self.method} {self.path}>"
+
+    def marks(self, names: frozenset[bytes]) -> dict[bytes, bytes]:
+        """Some header fields, found in one walk; the first of a name counts."""
+        found: dict[bytes, bytes] = {}
+        for name, value in self.scope["headers"]:
+            if name in names:
+                found.setdefault(name, value)
+        return found
+
+    def say(self, name: str, value: str) -> None:
+        """Have the answer's head say this too."""
+        send = self.send
+        field = (name.encode("ascii"), value.encode("latin-1"))
+
+        async def with_field(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], field]
+            await send(message)
+
+        self.send = with_field
 
     def field(self, name: bytes) -> bytes | None:
         """A header field as it came; the first one counts."""

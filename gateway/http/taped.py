@@ -9,7 +9,7 @@ or by the stream's path. Coming back never starts a second generation.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from math import inf
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -47,10 +47,12 @@ INTERRUPTED: Final = Fault(
 Answer = Callable[[Request], Awaitable[None]]
 
 
-def wish_of(request: Request, caller: Caller, *, streamed: bool) -> Wish | None:
+def wish_of(
+    marks: Mapping[bytes, bytes], caller: Caller, *, streamed: bool
+) -> Wish | None:
     """What this request needs a tape for, if it does. Raises ClientError."""
-    key = request.field(KEY_HEADER)
-    place = request.field(PLACE_HEADER)
+    key = marks.get(KEY_HEADER)
+    place = marks.get(PLACE_HEADER)
     if key is None and place is None:
         if caller.access.resume == "off" or not streamed:
             return None

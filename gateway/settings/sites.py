@@ -62,6 +62,12 @@ class SiteConfig:
         "events then have: `cancel` ends it when its last reader leaves, `detach` lets "
         "it go on within its hold.",
     )
+    buffered: bool = setting(
+        values.BOOLEAN,
+        default=False,
+        doc="Whether its streams are answered as one JSON body, because a proxy on "
+        "their way buffers; a request says otherwise with x-stagedoor-buffered: 0.",
+    )
     in_flight_max: int | None = setting(
         COUNT,
         default=None,
