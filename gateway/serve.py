@@ -64,7 +64,8 @@ from runtime import AskError, DomainError, System
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
-from storage.epoch_keys import EpochKeyFiles
+from storage.epoch_keys import SqlEpochKeys
+from storage.grants import SqlGrants
 from storage.journal_reader import JournalFiles
 from storage.records import RecordFiles, spends_since
 from storage.sql.admin_books import SqlRepeats, SqlTokens
@@ -175,7 +176,13 @@ async def open_gateway(
             safe=safe,
             make_federated=make_federated(safe, keys_transport, time.time),
             nonces=NonceFiles(state_dir, time.time),
-            epoch_keys=EpochKeyFiles(state_dir),
+            grants=SqlGrants(database, time.time),
+            epoch_keys=SqlEpochKeys(
+                database,
+                safe,
+                tenant=config.vault.tenant,
+                environment=config.vault.environment,
+            ),
             make_minter=(
                 make_minters(safe, keys_transport, time.time) if turn.ours else None
             ),

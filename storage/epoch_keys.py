@@ -1,79 +1,115 @@
-"""Random keys by epoch, one file each, shared by all workers of a machine.
+"""Random keys by epoch, wrapped by the vault's KMS, shared through the database.
 
-A file is written beside its place and linked into it: of several that make the same
-epoch's key one wins, and nobody ever reads half of one. Implements `EpochKeys`.
+Of several workers that make the same epoch's key one wins, and its key is everybody's.
+Whoever reads the database alone has ciphertext. Where several machines share it, they
+share the KMS too (or the root key file, with the local one). Implements `EpochKeys`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-import trio
+from actors.granter.ports import StoreUnavailable
+from actors.vault.locked import LockedBytes
+from actors.vault.ports import ContextMismatch, KmsContext, KmsError
+from actors.vault.safe import Safe
+from storage.sql.port import Database, DatabaseUnavailable, Transaction
 
-FOLDER: Final = "grants"
-KEY_BYTES: Final = 32
-SUFFIX: Final = ".key"
+KEPT: Final = 2  # Epochs before this one whose keys may still be asked for.
 
 
-class EpochKeyFiles:
-    """Keys in a folder that only its owner may read."""
+class SqlEpochKeys:
+    """Keys in a table.
+
+    Args:
+        tenant, environment: what the KMS binds wrapped keys to, beside the epoch: its
+            own policies may be about them.
+    """
 
     def __init__(
-        self, state_dir: Path, entropy: Callable[[int], bytes] = os.urandom
+        self, database: Database, safe: Safe, *, tenant: str, environment: str
     ) -> None:
-        self._folder = state_dir / FOLDER
-        self._entropy = entropy
+        self._database = database
+        self._safe = safe
+        self._tenant = tenant
+        self._environment = environment
 
     def __repr__(self) -> str:
-        return f"<EpochKeyFiles {self._folder}>"
+        """Where they are."""
+        return f"<SqlEpochKeys in {self._database.kind}>"
 
     async def make(self, epoch: int) -> bytes:
-        """See EpochKeys. Raises OSError."""
-        return await trio.to_thread.run_sync(self._make, epoch)
-
-    async def find(self, epoch: int) -> bytes | None:
-        """See EpochKeys."""
-        return await trio.to_thread.run_sync(self._find, epoch)
-
-    def _find(self, epoch: int) -> bytes | None:
-        try:
-            key = self._path(epoch).read_bytes()
-        except FileNotFoundError:
-            return None
-        return key if len(key) == KEY_BYTES else None
-
-    def _make(self, epoch: int) -> bytes:
-        found = self._find(epoch)
+        """See EpochKeys. Raises StoreUnavailable."""
+        found = await self.find(epoch)
         if found is not None:
             return found
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        own = self._folder / f".{epoch}.{os.getpid()}.{os.urandom(4).hex()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        file = os.open(own, flags, 0o600)
+        name = self._safe.seals_with
         try:
-            os.write(file, self._entropy(KEY_BYTES))
-            os.fsync(file)
-        finally:
-            os.close(file)
+            made = await self._safe.kms(name).generate(self._context(epoch))
+        except KmsError as error:
+            raise StoreUnavailable(type(error).__name__) from None
+        made.key.wipe()
+
+        def work(tx: Transaction) -> None:
+            tx.run("DELETE FROM epoch_key WHERE epoch < ?", epoch - KEPT)
+            tx.run(
+                "INSERT INTO epoch_key (epoch, kms, blob) VALUES (?, ?, ?) "
+                "ON CONFLICT (epoch) DO NOTHING",
+                epoch,
+                name,
+                made.blob,
+            )
+
         try:
-            os.link(own, self._path(epoch))
-        except FileExistsError:
-            pass  # Another worker was first: its key is everybody's.
-        finally:
-            own.unlink()
-        self._destroy_before(epoch - 1)
-        key = self._find(epoch)
-        if key is None:
-            raise OSError(f"{self._path(epoch)} is no key; remove it")
-        return key
+            await self._database.transact(work, isolation="read_committed")
+        except DatabaseUnavailable as error:
+            raise StoreUnavailable(type(error).__name__) from None
+        # Not the one just made: another worker may have been first.
+        found = await self.find(epoch)
+        if found is None:
+            raise StoreUnavailable("the key that was made is not there")
+        return found
 
-    def _destroy_before(self, epoch: int) -> None:
-        for path in self._folder.glob(f"*{SUFFIX}"):
-            if path.stem.isdecimal() and int(path.stem) < epoch:
-                path.unlink(missing_ok=True)
+    async def find(self, epoch: int) -> bytes | None:
+        """See EpochKeys. Raises StoreUnavailable."""
+        try:
+            rows = await self._database.read(
+                "SELECT kms, blob FROM epoch_key WHERE epoch = ?", epoch
+            )
+            if not rows:
+                return None
+            kms, blob = rows[0]
+            key = await self._safe.kms(str(kms)).unwrap(
+                bytes(blob), self._context(epoch)
+            )
+        except ContextMismatch:
+            await self._drop(epoch, bytes(rows[0][1]))
+            return None
+        except (DatabaseUnavailable, KmsError) as error:
+            raise StoreUnavailable(type(error).__name__) from None
+        return _taken(key)
 
-    def _path(self, epoch: int) -> Path:
-        return self._folder / f"{epoch}{SUFFIX}"
+    async def _drop(self, epoch: int, blob: bytes) -> None:
+        """One that the KMS does not know any more is lost, with what it protected."""
+
+        def work(tx: Transaction) -> None:
+            tx.run("DELETE FROM epoch_key WHERE epoch = ? AND blob = ?", epoch, blob)
+
+        try:
+            await self._database.transact(work, isolation="read_committed")
+        except DatabaseUnavailable as error:
+            raise StoreUnavailable(type(error).__name__) from None
+
+    def _context(self, epoch: int) -> KmsContext:
+        return {
+            "tenant": self._tenant,
+            "env": self._environment,
+            "kek": f"epoch/{epoch}",
+        }
+
+
+def _taken(key: LockedBytes) -> bytes:
+    try:
+        return bytes(key.view)
+    finally:
+        key.wipe()

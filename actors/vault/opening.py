@@ -112,6 +112,13 @@ class Opener:
         """The KMS that wraps new KEKs."""
         return self._seals_with
 
+    def kms(self, name: str) -> Kms:
+        """A KMS by its name, as rows have it. Raises KmsUnavailable: not configured."""
+        found = self._kms.get(name)
+        if found is None:
+            raise KmsUnavailable(name, "it is not configured here any more")
+        return found
+
     @property
     def follows(self) -> bool:
         """Whether other processes may change the rows."""
