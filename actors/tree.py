@@ -42,7 +42,10 @@ from actors.granter.ports import EpochKeys, GrantStore
 from actors.keeper.actor import Keeper, KeeperCell
 from actors.keeper.ports import Shelf
 from actors.ledger.actor import Ledger, LedgerCell, open_accounts
+from actors.ledger.escrow import Escrow
 from actors.ledger.messages import Alert, Cap, SiteLimits, Spend
+from actors.ledger.ports import LedgerStore
+from actors.ledger.sharing import Sharing
 from actors.provider.actor import Provider, ProviderCell, Providers
 from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
@@ -89,6 +92,19 @@ class ProviderSpec:
 
 
 @attrs.frozen
+class LedgerSpec:
+    """The store that the ledger shares with other processes.
+
+    `replica` is this process's life, unlike any other; `instance` is what it is a life
+    of, so that the next one is known to be its heir.
+    """
+
+    store: LedgerStore
+    replica: str
+    instance: str = ""
+
+
+@attrs.frozen
 class TreeSpec:
     """Everything the tree is made of; the gateway makes it from its settings.
 
@@ -130,6 +146,7 @@ class TreeSpec:
     hooks: Hooks = attrs.field(factory=Hooks)
     edge: Callable[[], Actor] | None = None
     archivist: ArchivistCell | None = None
+    ledger: LedgerSpec | None = None
 
 
 @attrs.frozen
@@ -138,6 +155,7 @@ class Tree:
 
     system: System
     spec: TreeSpec
+    sharing: Sharing | None = None
 
     @property
     def streams(self) -> Ref[Streams]:
@@ -192,8 +210,14 @@ async def open_tree(
     """Start everything, top to bottom; leaving stops it, bottom to top."""
     grown = _Growing(spec)
     root = ChildSpec("system", lambda: Supervisor(grown.children()))
-    async with open_system(root, tracer=tracer, rng=spec.rng) as system:
-        yield Tree(system, spec)
+    sharing = grown.ledger.sharing
+    try:
+        async with open_system(root, tracer=tracer, rng=spec.rng) as system:
+            yield Tree(system, spec, sharing)
+    finally:
+        # When no stream settles any more: what is left of the slices goes back.
+        if sharing is not None:
+            await sharing.finish()
 
 
 class _Growing:
@@ -216,8 +240,7 @@ class _Growing:
             spec.make_federated,
             spec.nonces,
         )
-        accounts = open_accounts(spec.limits, spec.caps, spec.spends, spec.wall())
-        self.ledger = LedgerCell(spec.wall, accounts, spec.alert)
+        self.ledger = self._ledger()
         self.router = RouterCell(spec.routes)
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
         self.tapes = TapesCell(Budget(spec.replay_bytes_max), spec.replay_s)
@@ -252,6 +275,17 @@ class _Growing:
     def _archivist(self) -> list[ChildSpec[Any]]:
         cell = self.spec.archivist
         return [] if cell is None else [ChildSpec("archivist", lambda: Archivist(cell))]
+
+    def _ledger(self) -> LedgerCell:
+        spec, shared = self.spec, self.spec.ledger
+        escrow = None if shared is None else Escrow(shared.replica, shared.instance)
+        accounts = open_accounts(
+            spec.limits, spec.caps, spec.spends, spec.wall(), escrow
+        )
+        sharing = None
+        if shared is not None:
+            sharing = Sharing(shared.store, accounts, spec.wall, spec.now)
+        return LedgerCell(spec.wall, accounts, spec.alert, sharing)
 
     def _providers(self) -> Providers:
         return Providers([provider_child(provider) for provider in self.spec.providers])

@@ -31,7 +31,7 @@ from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
 from actors.router.tokens.counter import Counter
 from actors.tokens.messages import SetAccounts
-from actors.tree import Tree, TreeSpec, open_tree, provider_child
+from actors.tree import LedgerSpec, Tree, TreeSpec, open_tree, provider_child
 from actors.vault.federation import Federated
 from actors.vault.messages import Federation, SetKeys
 from actors.vault.rotation import DAY_S
@@ -225,6 +225,7 @@ async def open_core(
     counter: Counter | None = None,
     archive: Archive | None = None,
     journal_reader: JournalReader | None = None,
+    ledger: LedgerSpec | None = None,
 ) -> AsyncGenerator[Gateway]:
     """Run the tree around the body; leaving stops it and closes the pools.
 
@@ -286,10 +287,12 @@ async def open_core(
         hooks=gate.hooks,
         edge=edge,
         archivist=archivist,
+        ledger=ledger,
     )
     retiring: list[Retired] = []
     try:
         async with open_tree(spec) as tree:
+            gate.sharing = tree.sharing
             gate.attach(tree.system.lookup)
             yield Gateway(
                 config, tree, gate, transports, make_transport, retiring, catalogue

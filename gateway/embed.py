@@ -29,8 +29,10 @@ import trio
 
 from actors.auditor.messages import Flush, RequestRecord
 from actors.auditor.ports import Place
+from actors.ledger.ports import LedgerStore
 from actors.router.catalogue.lookup import Lookup
 from actors.router.tokens.counter import Counter
+from actors.tree import LedgerSpec
 from actors.vault.kms.local import LocalKms
 from actors.vault.locked import OS_ENTROPY, LockedMemory
 from actors.vault.ports import VaultStore
@@ -48,6 +50,7 @@ from gateway.metrics import Metrics
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
 from storage.audit_memory import memory_book
+from storage.ledger_memory import LedgerMemory
 from storage.vault_files import VaultMemory
 
 PIECES_IN_FLIGHT_MAX: Final = 1  # As a socket whose client reads nothing: at once full.
@@ -293,8 +296,13 @@ async def embedded(
     catalogue: Lookup = NO_CATALOGUE,
     counter: Counter | None = None,
     make_minter: MakeMinter | None = None,
+    ledger: LedgerStore | None = None,
+    replica: str = "embedded",
 ) -> AsyncGenerator[Embedded]:
-    """Run a gateway around the body."""
+    """Run a gateway around the body.
+
+    With one `ledger`, two gateways (each a `replica`) share their caps and limits.
+    """
     log_fd = os.memfd_create("log")
     logs = Logs(log_fd)
     gate = Gate(config, logs, Metrics(), lambda: EPOCH_S + trio.current_time())
@@ -317,6 +325,7 @@ async def embedded(
             catalogue=catalogue,
             counter=counter,
             make_minter=make_minter,
+            ledger=LedgerSpec(ledger or LedgerMemory(), replica),
         ) as gateway:
             app = client_app(gate, created=int(EPOCH_S), with_operations=True)
             yield Embedded(gateway, app, kept, log_fd)

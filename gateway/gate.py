@@ -18,6 +18,7 @@ from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
 from actors.keeper.messages import Answered
 from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
+from actors.ledger.sharing import Sharing
 from actors.provider.messages import ReportVitals, Vitals
 from actors.router.tokens.counter import Counter
 from actors.stream.hooks.placed import Hooks
@@ -80,6 +81,7 @@ class Gate:
         self.wall = wall
         self.counter: Counter | None = None
         self.book: AuditBook | None = None
+        self.sharing: Sharing | None = None
         self.sites = Sites(config)
         self.hooks = Hooks()
         self.logs = logs
@@ -250,6 +252,8 @@ class Gate:
                 reasons.append(f"{name} is not running")
         if self.book is not None and self.book.disowned:
             reasons.append(f"the audit log is refused: {self.book.disowned}")
+        if self.sharing is not None and self.sharing.is_starved:
+            reasons.append(self.sharing.trouble)
         providers = [p.name for p in self.config.providers]
         if providers and not any(self._is_up(name) for name in providers):
             reasons.append("no provider is in use: all have failed")

@@ -16,9 +16,11 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from actors.ledger import ladder, pacing, pricing, sites, windows, wording
+from actors.ledger import ladder, pacing, pricing, shared, sites, windows, wording
 from actors.ledger.books import Books
-from actors.ledger.caps import Book, Who, tightest
+from actors.ledger.caps import Book, tightest
+from actors.ledger.covering import Who
+from actors.ledger.escrow import Escrow
 from actors.ledger.margins import Margins, with_margin, without_margin
 from actors.ledger.messages import (
     Alert,
@@ -37,6 +39,7 @@ from actors.ledger.messages import (
     Standing,
     TakeHold,
 )
+from actors.ledger.shared import Short
 from actors.ledger.sites import Site
 from wire.events import Usage
 
@@ -68,11 +71,20 @@ class Entry(Struct):
 
 
 class Accounts:
-    """Everything that the ledger knows. Alerts wait in `alerts` for whoever tells."""
+    """Everything that the ledger knows. Alerts wait in `alerts` for whoever tells.
+
+    With an escrow, caps and limits are shared with other replicas, and `enter` and
+    `take` may say `Short`: ask again when the store has answered. `since` is the
+    `Short.since` of the first time; `last` wants a verdict.
+    """
 
     def __init__(
-        self, limits: Iterable[SiteLimits] = (), caps: Iterable[Cap] = ()
+        self,
+        limits: Iterable[SiteLimits] = (),
+        caps: Iterable[Cap] = (),
+        escrow: Escrow | None = None,
     ) -> None:
+        self.escrow = escrow
         self.alerts: list[Alert] = []
         self.holds: dict[int, OpenHold] = {}
         self._entries: dict[str, Entry] = {}
@@ -81,7 +93,7 @@ class Accounts:
         self._latest_s = 0.0
         self._sites: dict[str, Site] = {}
         self._rungs: dict[str, tuple[Rung, ...]] = {}
-        self._books = Books()
+        self._books = Books((), escrow)
         self.set_limits(limits, caps, 0.0)
 
     def __repr__(self) -> str:
@@ -94,8 +106,15 @@ class Accounts:
     # -- a request ---------------------------------------------------------------
 
     def enter(
-        self, stream_id: str, ask: Enter, now_s: float, tick_s: float
-    ) -> Standing | HoldRefused:
+        self,
+        stream_id: str,
+        ask: Enter,
+        now_s: float,
+        tick_s: float,
+        *,
+        since: int | None = None,
+        last: bool = False,
+    ) -> Standing | HoldRefused | Short:
         """Count a request, and say how it stands; or why it may not enter."""
         site = self._sites.get(ask.site)
         if site is None:
@@ -103,7 +122,17 @@ class Accounts:
         again = stream_id in self._entries
         places = site.places(ask.key_id)
         if not again:
+            refused: HoldRefused | Short | None
             refused = sites.refusal(places, ask.prompt_tokens, tick_s)
+            if refused is None and self.escrow is not None:
+                refused = shared.missing(
+                    self.escrow,
+                    places,
+                    ask.prompt_tokens,
+                    now_s,
+                    since=since,
+                    last=last,
+                )
             if refused is not None:
                 return refused
         now_s = self._at(now_s)
@@ -114,6 +143,8 @@ class Accounts:
             return standing
         if not again:
             sites.enter(places, stream_id, ask.prompt_tokens, tick_s)
+            if self.escrow is not None:
+                shared.enter(self.escrow, places, ask.prompt_tokens)
             self._entries[stream_id] = Entry(ask.site, ask.key_id)
         return standing
 
@@ -127,20 +158,31 @@ class Accounts:
             owed = _metered(self.holds[hold_id])
             self.settle(hold_id, owed, meter.output_tokens, now_s, tick_s)
         del self._entries[stream_id]
-        site = self._sites[entry.site]
-        sites.leave(site.places(entry.key_id), stream_id)
+        places = self._sites[entry.site].places(entry.key_id)
+        sites.leave(places, stream_id)
+        if self.escrow is not None:
+            shared.leave(self.escrow, places)
         return True
 
     # -- a hold ------------------------------------------------------------------
 
     def take(
-        self, stream_id: str, ask: TakeHold, now_s: float, tick_s: float
-    ) -> Hold | HoldRefused:
+        self,
+        stream_id: str,
+        ask: TakeHold,
+        now_s: float,
+        tick_s: float,
+        *,
+        since: int | None = None,
+        last: bool = False,
+    ) -> Hold | HoldRefused | Short:
         """Set the worst case aside, or say what is full and when that changes."""
         entry = self._entries.get(stream_id)
         if entry is None:
-            entered = self.enter(stream_id, _entering(ask), now_s, tick_s)
-            if isinstance(entered, HoldRefused):
+            entered = self.enter(
+                stream_id, _entering(ask), now_s, tick_s, since=since, last=last
+            )
+            if not isinstance(entered, Standing):
                 return entered
             entry = self._entries[stream_id]
         now_s = self._at(now_s)
@@ -158,12 +200,21 @@ class Accounts:
             held = with_margin(worst, margin)
             short = _too_small(books, held)
             if short:
-                fits = self._shorter(price, ask, short, margin)
+                wait = self._wait(short, held, since=since, last=last)
+                if wait is not None:
+                    return wait
+                fits = self._shorter(price, ask, short, margin, last=last)
                 if fits is None:
-                    return self._no_room(short, held, ask.site, now_s)
+                    return self._no_room(short, held, ask.site, now_s, last=last)
                 output_tokens = fits
                 worst = self._worst(price, ask, fits)
                 held = with_margin(worst, margin)
+                short = _too_small(books, held)
+                if short:
+                    wait = self._wait(short, held, since=since, last=last)
+                    if wait is not None:
+                        return wait
+                    return self._no_room(short, held, ask.site, now_s, last=last)
         self._holds_taken += 1
         hold_id = self._holds_taken
         at_ms = int(now_s * 1000)
@@ -203,12 +254,14 @@ class Accounts:
             book.close(slot, hold.nanousd, nanousd)
             if book.spent_nanousd >= book.cap.nanousd_max and book.cap.kind != "hard":
                 self._tell(book, book.cap.kind, now_s)
-        self._books.history.add(hold.who, hold.at_s, nanousd, now_s)
+        self._books.remember(hold.who, hold.at_s, nanousd, now_s, tick_s)
         if hold.bounded and hold.price is not None:
             self._learn(hold, nanousd)
         if output_tokens:
             places = self._sites[entry.site].places(entry.key_id)
             sites.answered(places, output_tokens, tick_s)
+            if self.escrow is not None:
+                shared.answered(self.escrow, places, output_tokens)
         return True
 
     # -- operators ---------------------------------------------------------------
@@ -231,13 +284,21 @@ class Accounts:
             book.reset()
         return len(found)
 
+    def caps_named(self, name: str) -> tuple[Cap, ...]:
+        """The caps of this name, a site's own included."""
+        return tuple(cap for cap in self._books.caps if cap.name == name)
+
     def set_limits(
         self, limits: Iterable[SiteLimits], caps: Iterable[Cap], now_s: float
     ) -> None:
         """Take other limits. A removed site stays while it has requests."""
         now_s = self._at(now_s)
         old = self._sites
-        fresh = {one.name: sites.open_site(one, old.get(one.name)) for one in limits}
+        shared_ = self.escrow is not None
+        fresh = {
+            one.name: sites.open_site(one, old.get(one.name), shared=shared_)
+            for one in limits
+        }
         self._rungs = {
             name: ladder.rungs_of(site.limits.ladder, degradable=False)
             for name, site in fresh.items()
@@ -246,6 +307,8 @@ class Accounts:
             if name not in fresh and site.own.streams:
                 fresh[name] = site
         self._sites = fresh
+        if self.escrow is not None:
+            shared.follow(self.escrow, fresh.values())
         own = (_own_cap(site.limits) for site in fresh.values())
         self._books.replace((*own, *caps), now_s)
         for hold in self.holds.values():
@@ -323,7 +386,13 @@ class Accounts:
         return standing
 
     def _shorter(
-        self, price: Price, ask: TakeHold, short: list[Book], margin: int
+        self,
+        price: Price,
+        ask: TakeHold,
+        short: list[Book],
+        margin: int,
+        *,
+        last: bool,
     ) -> int | None:
         """The answer that there is room for, where this site takes a shorter one."""
         least, most = ask.output_tokens_least, ask.output_tokens_max
@@ -333,17 +402,42 @@ class Accounts:
             return None
         fits = pricing.output_within(
             price,
-            without_margin(tightest(short).room_nanousd, margin),
+            without_margin(self._room(short, last=last), margin),
             prompt_tokens_max=ask.prompt_tokens_max,
             audio=ask.audio,
             cache_1h=ask.cache_1h,
         )
         return None if fits is None or fits < least else min(fits, most)
 
+    @staticmethod
+    def _room(short: list[Book], *, last: bool) -> int:
+        """What a hold may take: of what is at hand when nothing is waited for."""
+        return min(
+            book.at_hand_nanousd if last else book.room_nanousd for book in short
+        )
+
+    def _wait(
+        self, short: list[Book], held: int, *, since: int | None, last: bool
+    ) -> Short | None:
+        """What to wait for, while the store may have room; None: it has none."""
+        escrow = self.escrow
+        if escrow is None or last:
+            return None
+        began = escrow.plans if since is None else since
+        for book in short:
+            if book.slice.answered > began and held > book.slice.room:
+                return None
+        for book in short:
+            escrow.short(book.slice, held, hurry=since is None)
+        return Short(began)
+
     def _no_room(
-        self, short: list[Book], held: int, site: str, now_s: float
+        self, short: list[Book], held: int, site: str, now_s: float, *, last: bool
     ) -> HoldRefused:
         book = tightest(short)
+        escrow = self.escrow
+        if escrow is not None and last and escrow.trouble_since is not None:
+            return wording.store_gone(f"the cap {book.cap.name}")
         self._tell(book, "hard", now_s)
         return wording.no_room(book, held, site, now_s)
 
@@ -383,7 +477,7 @@ def _too_small(books: tuple[Book, ...], nanousd: int) -> list[Book]:
     return [
         book
         for book in books
-        if book.cap.kind == "hard" and nanousd and nanousd > book.room_nanousd
+        if book.cap.kind == "hard" and nanousd and nanousd > book.at_hand_nanousd
     ]
 
 

@@ -8,10 +8,13 @@ model a client wrote.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Final
 
-from actors.ledger import caps as covering
-from actors.ledger.caps import Book, Who
+from actors.ledger import covering
+from actors.ledger.caps import Book
+from actors.ledger.covering import Who
+from actors.ledger.escrow import Escrow
 from actors.ledger.history import History
 from actors.ledger.messages import Cap
 
@@ -19,17 +22,18 @@ WHO_CACHED_MAX: Final = 50_000  # Some 20 MB; beyond it, found anew.
 
 
 class Books:
-    """The books of every cap."""
+    """The books of every cap. With an escrow, what was spent before is in its store."""
 
-    def __init__(self, caps: Iterable[Cap] = ()) -> None:
+    def __init__(self, caps: Iterable[Cap] = (), escrow: Escrow | None = None) -> None:
         self.history = History()
-        self._caps = tuple(caps)
+        self._escrow = escrow
+        self.caps = tuple(caps)
         self._books: dict[tuple[str, str], Book] = {}
         self._of: dict[Who, tuple[Book, ...]] = {}
 
     def __repr__(self) -> str:
         """Sizes only."""
-        return f"<Books caps={len(self._caps)} books={len(self._books)}>"
+        return f"<Books caps={len(self.caps)} books={len(self._books)}>"
 
     def __iter__(self) -> Iterator[Book]:
         """Every open book."""
@@ -54,7 +58,7 @@ class Books:
         if found is None:
             found = tuple(
                 book
-                for cap in self._caps
+                for cap in self.caps
                 if not covering.needs_provider(cap)
                 and (subject := covering.subject_of(cap, who)) is not None
                 and (book := self._books.get((cap.name, subject))) is not None
@@ -74,7 +78,21 @@ class Books:
         """Count what was spent without a hold of ours."""
         for book in self.of(who, now_s):
             book.spend(at_s, nanousd)
-        self.history.add(who, at_s, nanousd, now_s)
+        self.remember(who, at_s, nanousd, now_s)
+
+    def remember(
+        self,
+        who: Who,
+        at_s: float,
+        nanousd: int,
+        now_s: float,
+        tick_s: float = -inf,
+    ) -> None:
+        """What was spent stays known: in the store, or here where there is none."""
+        if self._escrow is None:
+            self.history.add(who, at_s, nanousd, now_s)
+        else:
+            self._escrow.spend(who, at_s, nanousd, tick_s)
 
     def replace(self, caps: Iterable[Cap], now_s: float) -> None:
         """Take other caps.
@@ -83,15 +101,17 @@ class Books:
         opened anew, from the history. The caller puts its open holds back.
         """
         old = self._books
-        self._caps = tuple(caps)
+        self.caps = tuple(caps)
         self._books = {}
         self._of = {}
         for (name, subject), book in old.items():
-            cap = next((cap for cap in self._caps if cap.name == name), None)
+            cap = next((cap for cap in self.caps if cap.name == name), None)
             if cap is not None and _same_sum(cap, book.cap):
                 book.roll(now_s)
-                fresh = self._books[name, subject] = Book(cap, subject, now_s)
+                fresh = self._books[name, subject] = self._book(cap, subject, now_s)
                 fresh.go_on_from(book)
+            else:
+                book.retire()
 
     # -- inside ------------------------------------------------------------------
 
@@ -100,7 +120,7 @@ class Books:
             self._of.clear()
         found: list[Book] = []
         early: list[Book] = []
-        for cap in self._caps:
+        for cap in self.caps:
             subject = covering.subject_of(cap, who)
             if subject is None:
                 continue
@@ -115,12 +135,15 @@ class Books:
         return made
 
     def _open(self, cap: Cap, subject: str, now_s: float) -> Book:
-        book = self._books[cap.name, subject] = Book(cap, subject, now_s)
+        book = self._books[cap.name, subject] = self._book(cap, subject, now_s)
         for who, at_s, nanousd in self.history.all():
             if covering.subject_of(cap, who) == subject:
                 book.spend(at_s, nanousd)
         book.roll(now_s)
         return book
+
+    def _book(self, cap: Cap, subject: str, now_s: float) -> Book:
+        return Book(cap, subject, now_s, self._escrow)
 
 
 def _same_sum(one: Cap, other: Cap) -> bool:

@@ -1,4 +1,7 @@
-"""What a cap covers, and one sum of money under it. Pure: time is an argument.
+"""One sum of money under a cap. Pure: time is an argument.
+
+With an escrow the sum is shared: the book holds from its slice (`at_hand`), and knows
+the rest as the store last said. Without one, the whole sum is here.
 
 A hold belongs to the window in which it was taken, and so does what it settles at,
 however late: sums agree with the records, and a window that begins owes nothing to the
@@ -11,81 +14,44 @@ was settled above its hold (overruns, reported) or charged without one (`Adjust`
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from math import inf
-from typing import NamedTuple
 
 from actors.ledger import windows
+from actors.ledger.escrow import Escrow, Slice
 from actors.ledger.messages import AlertKind, Cap
+from actors.ledger.shares import SumKey, cap_id
 from actors.ledger.windows import QUARTER_S
-
-
-class Who(NamedTuple):
-    """Who spends, on what. An empty part is unknown."""
-
-    site: str
-    key_id: str
-    asked: str
-    provider: str
-
-
-def subject_of(cap: Cap, who: Who) -> str | None:
-    """Whose sum of this cap the money counts in; None: the cap does not cover it."""
-    if not (
-        _matches(cap.sites, who.site)
-        and _matches(cap.keys, who.key_id)
-        and _matches(cap.models, who.asked)
-        and _matches(cap.providers, who.provider)
-    ):
-        return None
-    match cap.per:
-        case "all":
-            return ""
-        case "site":
-            return who.site
-        case "key":
-            return who.key_id
-        case "model":
-            return who.asked
-        case "provider":
-            return who.provider
-
-
-def needs_provider(cap: Cap) -> bool:
-    """Whether it only says something once the provider is known."""
-    return bool(cap.providers) or cap.per == "provider"
-
-
-def is_of_site(cap: Cap, site: str) -> bool:
-    """Whether all that it sums up is this site's, so that it may know the amounts."""
-    return cap.per in ("site", "key") or cap.sites == (site,)
 
 
 class Book:
     """One sum of one cap: what was spent and is held in the window that runs now."""
 
     __slots__ = (
+        "_escrow",
+        "_id",
         "_quarters",
         "_told",
         "cap",
-        "held_nanousd",
-        "spent_nanousd",
+        "slice",
         "start_s",
         "subject",
         "until_s",
     )
 
-    def __init__(self, cap: Cap, subject: str, now_s: float) -> None:
+    def __init__(
+        self, cap: Cap, subject: str, now_s: float, escrow: Escrow | None = None
+    ) -> None:
         self.cap = cap
         self.subject = subject
-        self.spent_nanousd = 0
-        self.held_nanousd = 0
+        self._escrow = escrow
+        self._id = "" if escrow is None else cap_id(cap)
         self._quarters: dict[int, int] = {}  # Of a rolling window, oldest first.
         self._told: dict[AlertKind, float] = {}
         if cap.rolling:
             self.start_s, self.until_s = 0.0, inf
         else:
             self.start_s, self.until_s = windows.calendar(cap.window, cap.zone, now_s)
+        self.slice = self._open_slice()
 
     def __repr__(self) -> str:
         """As an operator wants it."""
@@ -105,8 +71,10 @@ class Book:
             self._forget(now_s)
             return
         self.start_s, self.until_s = windows.calendar(cap.window, cap.zone, now_s)
-        self.spent_nanousd = 0
-        self.held_nanousd = 0  # Open holds are the last window's, and settle there.
+        # Open holds are the last window's, and settle there.
+        if self._escrow is not None:
+            self._escrow.forget(self.slice)
+        self.slice = self._open_slice()
 
     def slot(self, at_s: float) -> float:
         """The window of this moment, or its quarter: what a hold remembers."""
@@ -115,18 +83,39 @@ class Book:
     # -- money -------------------------------------------------------------------
 
     @property
+    def spent_nanousd(self) -> int:
+        """Spent in this window, by all replicas, as far as is known here."""
+        return self.slice.total
+
+    @property
+    def held_nanousd(self) -> int:
+        """Spoken for, by all replicas, as far as is known here."""
+        return self.slice.held + self.slice.others
+
+    @property
     def used_nanousd(self) -> int:
         """Spent, or spoken for."""
-        return self.spent_nanousd + self.held_nanousd
+        one = self.slice
+        return one.total + one.held + one.others
 
     @property
     def room_nanousd(self) -> int:
-        """What can still be held."""
+        """What can still be held: at once, or when the store has been asked."""
         return max(0, self.cap.nanousd_max - self.used_nanousd)
+
+    @property
+    def at_hand_nanousd(self) -> int:
+        """What can be held at once."""
+        if self._escrow is None:
+            return self.room_nanousd
+        return max(0, self.slice.at_hand)
 
     def hold(self, nanousd: int, at_s: float) -> float:
         """Set money aside; the slot is what `close` wants."""
-        self.held_nanousd += nanousd
+        if self._escrow is None:
+            self.slice.held += nanousd
+        else:
+            self._escrow.hold(self.slice, nanousd)
         return self.slot(at_s)
 
     def hold_again(self, nanousd: int, at_s: float) -> float | None:
@@ -137,34 +126,47 @@ class Book:
 
     def close(self, slot: float, held_nanousd: int, nanousd: int) -> None:
         """End a hold at its cost, in the window it was taken in."""
-        if self.cap.rolling:
-            self.held_nanousd -= held_nanousd
-            self._spend_in(int(slot), nanousd)
-        elif slot == self.start_s:
-            self.held_nanousd -= held_nanousd
-            self.spent_nanousd += nanousd
-        assert self.held_nanousd >= 0
+        if not self.cap.rolling and slot != self.start_s:
+            return
+        if self._escrow is not None:
+            self._escrow.close(self.slice, held_nanousd, nanousd)
+        else:
+            self.slice.held -= held_nanousd
+            self._spend(int(slot), nanousd)
+        assert self.slice.held >= 0
 
     def spend(self, at_s: float, nanousd: int) -> None:
         """Count what was spent without a hold, or before this book was opened."""
-        if self.cap.rolling:
-            self._spend_in(windows.quarter(at_s), nanousd)
-        elif self.start_s <= at_s < self.until_s:
-            self.spent_nanousd += nanousd
+        if not self.cap.rolling and not self.start_s <= at_s < self.until_s:
+            return
+        if self._escrow is not None:
+            self._escrow.adjust(self.slice, nanousd)
+        else:
+            self._spend(windows.quarter(at_s), nanousd)
 
     def reset(self) -> None:
         """Forget what was spent; open holds stay."""
-        self.spent_nanousd = 0
-        self._quarters.clear()
         self._told.clear()
+        if self._escrow is None:
+            self.slice.spent = 0
+            self._quarters.clear()
 
     def go_on_from(self, other: Book) -> None:
         """Take over from a book of the same sum, but for its holds."""
-        self.spent_nanousd = other.spent_nanousd
         self.start_s, self.until_s = other.start_s, other.until_s
         self._quarters = other._quarters
+        if self._escrow is None:
+            self.slice.spent = other.slice.spent
+        else:
+            self.slice = self._open_slice()
+            self.slice.held = 0
         if self.cap == other.cap:
             self._told = other._told
+
+    def retire(self) -> None:
+        """Its cap is gone."""
+        if self._escrow is not None:
+            self._escrow.retire(self.slice)
 
     # -- what follows ------------------------------------------------------------
 
@@ -180,8 +182,9 @@ class Book:
             return None if self.until_s == inf else self.until_s
         room = cap.nanousd_max - self.used_nanousd
         length_s = windows.rolling_s(cap.window)
-        for quarter in sorted(self._quarters):
-            room += self._quarters[quarter]
+        quarters = self._quarters or dict(self.slice.quarters)
+        for quarter in sorted(quarters):
+            room += quarters[quarter]
             if room >= max(1, wanted_nanousd):
                 return (quarter + 1) * QUARTER_S + length_s
         return None
@@ -200,12 +203,21 @@ class Book:
 
     # -- inside ------------------------------------------------------------------
 
-    def _spend_in(self, quarter: int, nanousd: int) -> None:
-        """Count into a rolling window. What has left it already leaves again soon."""
-        quarters = self._quarters
-        quarters[quarter] = quarters.get(quarter, 0) + nanousd
-        self.spent_nanousd += nanousd
-        self.until_s = min(self.until_s, self._leaves_s(quarter))
+    def _open_slice(self) -> Slice:
+        cap = self.cap
+        key = SumKey(self._id, self.subject, int(self.start_s))
+        hard = cap.kind == "hard"
+        if self._escrow is None:
+            return Slice(key, cap, cap.nanousd_max, hard=hard)
+        return self._escrow.slice_of(key, cap, cap.nanousd_max, hard=hard)
+
+    def _spend(self, quarter: int, nanousd: int) -> None:
+        """Count it; in a rolling window, until its quarter of an hour has left."""
+        self.slice.spent += nanousd
+        if self.cap.rolling:
+            quarters = self._quarters
+            quarters[quarter] = quarters.get(quarter, 0) + nanousd
+            self.until_s = min(self.until_s, self._leaves_s(quarter))
 
     def _leaves_s(self, quarter: int) -> float:
         # Its last moment counts for all of it: never less than the exact sum.
@@ -214,14 +226,10 @@ class Book:
     def _forget(self, now_s: float) -> None:
         quarters = self._quarters
         for quarter in [q for q in quarters if self._leaves_s(q) <= now_s]:
-            self.spent_nanousd -= quarters.pop(quarter)
+            self.slice.spent -= quarters.pop(quarter)
         self.until_s = self._leaves_s(min(quarters)) if quarters else inf
 
 
 def tightest(books: Iterable[Book]) -> Book:
     """The book with the least room."""
     return min(books, key=lambda book: book.room_nanousd)
-
-
-def _matches(patterns: tuple[str, ...], name: str) -> bool:
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)

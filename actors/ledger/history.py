@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from actors.ledger.caps import Who
+from actors.ledger.covering import Who
 from actors.ledger.windows import QUARTER_S, quarter
 
 DAY_S: Final = 86_400

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from runtime import ControlTell, Ref, Request
+from runtime import ControlTell, DomainError, Ref, Request
 
 if TYPE_CHECKING:
     from actors.ledger.actor import Ledger
@@ -236,17 +236,32 @@ class Hold(Struct, frozen=True):
 
 
 RefusedFor = Literal[
-    "spend_cap", "in_flight", "unpriced", "requests", "tokens", "removed"
+    "spend_cap",
+    "in_flight",
+    "unpriced",
+    "unbounded",
+    "requests",
+    "tokens",
+    "removed",
+    "store",
 ]
 
 
 class HoldRefused(Struct, frozen=True):
-    """No room. `resets_at_s` is Unix time, None for caps that never reset."""
+    """No room. `resets_at_s` is Unix time, None for caps that never reset.
+
+    store: what is shared with other processes cannot be asked about now.
+    unbounded: nothing says how long the answer may be, and a hard cap covers it.
+    """
 
     reason: RefusedFor
     message: str
     resets_at_s: float | None = None
     retry_after_s: float | None = None
+
+
+class LedgerUnavailable(DomainError):
+    """The store that the ledger's replicas share cannot be asked now."""
 
 
 class Settle(ControlTell["Ledger"], frozen=True):

@@ -6,15 +6,11 @@ at none.
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import Struct, field
 
-from actors.ledger import rates
+from actors.ledger import rates, wording
 from actors.ledger.messages import HoldRefused, Rates, SiteLimits
 from actors.ledger.rates import Rate
-
-IN_FLIGHT_RETRY_S: Final = 1.0  # A place is free as soon as any request has ended.
 
 
 class Places(Struct):
@@ -25,12 +21,13 @@ class Places(Struct):
     requests: Rate | None
     tokens: Rate | None
     streams: set[str] = field(default_factory=set[str])
+    limits: Rates = Rates()
 
-    def retry_s(self) -> float | None:
-        """None: one more may be in flight."""
-        if self.in_flight_max is None or len(self.streams) < self.in_flight_max:
-            return None
-        return IN_FLIGHT_RETRY_S
+    @property
+    def is_full(self) -> bool:
+        """Whether no more may be in flight."""
+        most = self.in_flight_max
+        return most is not None and len(self.streams) >= most
 
 
 class Site(Struct):
@@ -39,17 +36,25 @@ class Site(Struct):
     limits: SiteLimits
     own: Places
     keys: dict[str, Places] = field(default_factory=dict[str, Places])
+    shared: bool = False
 
     def places(self, key_id: str) -> tuple[Places, Places]:
         """The two that a request of this key must pass."""
         key = self.keys.get(key_id)
         if key is None:
-            key = self.keys[key_id] = _places(f"key {key_id}", self.limits.each_key)
+            key = self.keys[key_id] = _places(
+                f"key {key_id}", self.limits.each_key, shared=self.shared
+            )
         return self.own, key
 
 
-def open_site(limits: SiteLimits, old: Site | None = None) -> Site:
-    """A site with these limits; what runs and was used up goes on."""
+def open_site(
+    limits: SiteLimits, old: Site | None = None, *, shared: bool = False
+) -> Site:
+    """A site with these limits; what runs and was used up goes on.
+
+    `shared`: with other replicas; then it is shared.py that checks them.
+    """
     own = Rates(
         limits.requests_per_minute_max,
         limits.tokens_per_minute_max,
@@ -57,14 +62,15 @@ def open_site(limits: SiteLimits, old: Site | None = None) -> Site:
     )
     who = f"site {limits.name}"
     if old is None:
-        return Site(limits, _places(who, own))
+        return Site(limits, _places(who, own, shared=shared), shared=shared)
     return Site(
         limits,
-        _places(who, own, old.own),
+        _places(who, own, old.own, shared=shared),
         {
-            key_id: _places(key.who, limits.each_key, key)
+            key_id: _places(key.who, limits.each_key, key, shared=shared)
             for key_id, key in old.keys.items()
         },
+        shared,
     )
 
 
@@ -73,30 +79,14 @@ def refusal(
 ) -> HoldRefused | None:
     """Why this request may not enter now; None: it may."""
     for one in places:
-        retry_s = one.retry_s()
-        if retry_s is not None:
-            return HoldRefused(
-                "in_flight",
-                f"{one.who} has {one.in_flight_max} requests in flight, its limit; "
-                "try again when one has ended",
-                retry_after_s=retry_s,
-            )
+        if one.is_full:
+            return wording.in_flight(one.who, one.in_flight_max or 0)
     for one in places:
         if one.requests is not None and (wait_s := one.requests.wait_s(1, now)):
-            return HoldRefused(
-                "requests",
-                f"{one.who} may make {one.requests.per_minute} requests a minute; try "
-                f"again in {wait_s:.1f} s",
-                retry_after_s=wait_s,
-            )
+            return wording.requests(one.who, one.requests.per_minute, wait_s)
     for one in places:
         if one.tokens is not None and (wait_s := one.tokens.wait_s(prompt_tokens, now)):
-            return HoldRefused(
-                "tokens",
-                f"{one.who} may use {one.tokens.per_minute} tokens a minute, its "
-                f"answers included; try again in {wait_s:.1f} s",
-                retry_after_s=wait_s,
-            )
+            return wording.tokens(one.who, one.tokens.per_minute, wait_s)
     return None
 
 
@@ -123,12 +113,15 @@ def answered(places: tuple[Places, ...], output_tokens: int, now: float) -> None
     rates.take((one.tokens for one in places), output_tokens, now)
 
 
-def _places(who: str, limits: Rates, old: Places | None = None) -> Places:
+def _places(
+    who: str, limits: Rates, old: Places | None = None, *, shared: bool = False
+) -> Places:
     made = Places(
         who,
         limits.in_flight_max,
-        rates.rate_of(limits.requests_per_minute_max),
-        rates.rate_of(limits.tokens_per_minute_max),
+        None if shared else rates.rate_of(limits.requests_per_minute_max),
+        None if shared else rates.rate_of(limits.tokens_per_minute_max),
+        limits=limits,
     )
     if old is not None:
         made.streams = old.streams

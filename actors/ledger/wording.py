@@ -6,11 +6,12 @@ learns the cap's name and when it begins anew.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from actors.ledger import caps
 from actors.ledger.caps import Book
+from actors.ledger.covering import is_of_site
 from actors.ledger.messages import (
     NANOUSD_PER_USD,
     Alert,
@@ -39,7 +40,7 @@ def no_room(book: Book, wanted_nanousd: int, site: str, now_s: float) -> HoldRef
     advice = "Ask for a shorter answer, or have the cap raised"
     if resets_at_s is not None:
         advice += f", or wait until {when(resets_at_s)}"
-    if caps.is_of_site(cap, site):
+    if is_of_site(cap, site):
         left = (
             f"this request could cost {usd(wanted_nanousd)}, more than the whole cap"
             if too_much
@@ -61,7 +62,7 @@ def no_room(book: Book, wanted_nanousd: int, site: str, now_s: float) -> HoldRef
 def off_the_ladder(book: Book, site: str, rung: str, now_s: float) -> HoldRefused:
     """The refusal of a request by the ladder's last rung."""
     resets_at_s = book.resets_at_s()
-    what = f"{_limit(book)} and" if caps.is_of_site(book.cap, site) else f"site {site}"
+    what = f"{_limit(book)} and" if is_of_site(book.cap, site) else f"site {site}"
     return HoldRefused(
         "spend_cap",
         f"{what} is at the step {rung} of its ladder, which refuses"
@@ -107,6 +108,60 @@ def overrun(provider: str, model: str, site: str, *, held: int, cost: int) -> Al
         message=f"a call of {provider}/{model} for site {site} cost {usd(cost)}, its "
         f"hold was {usd(held)}; later holds for it are larger",
         nanousd=cost - held,
+    )
+
+
+IN_FLIGHT_RETRY_S: Final = 1.0  # A place is free as soon as any request has ended.
+STORE_RETRY_S: Final = 2.0  # A fail-over takes some seconds.
+
+
+RateRefused = Callable[[str, int, float], HoldRefused]
+
+
+def in_flight(who: str, most: int) -> HoldRefused:
+    """As many as may run do."""
+    return HoldRefused(
+        "in_flight",
+        f"{who} has {most} requests in flight, its limit; try again when one has ended",
+        retry_after_s=IN_FLIGHT_RETRY_S,
+    )
+
+
+def requests(who: str, per_minute: int, wait_s: float) -> HoldRefused:
+    """Too many requests a minute."""
+    return HoldRefused(
+        "requests",
+        f"{who} may make {per_minute} requests a minute; try again in {wait_s:.1f} s",
+        retry_after_s=wait_s,
+    )
+
+
+def tokens(who: str, per_minute: int, wait_s: float) -> HoldRefused:
+    """Too many tokens a minute."""
+    return HoldRefused(
+        "tokens",
+        f"{who} may use {per_minute} tokens a minute, its answers included; try again "
+        f"in {wait_s:.1f} s",
+        retry_after_s=wait_s,
+    )
+
+
+def store_gone(what: str) -> HoldRefused:
+    """The shared store does not answer, and what was leased from it is used up."""
+    return HoldRefused(
+        "store",
+        f"the gateway's database does not answer, and without it {what} cannot be "
+        "checked; try again in a moment, its operator has to look",
+        retry_after_s=STORE_RETRY_S,
+    )
+
+
+def too_many_wait(what: str) -> HoldRefused:
+    """As many as may wait for the store do."""
+    return HoldRefused(
+        "store",
+        f"too many requests wait for {what} to be checked; try again in a moment",
+        retry_after_s=STORE_RETRY_S,
     )
 
 

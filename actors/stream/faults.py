@@ -161,6 +161,13 @@ def hold_refused(reply: HoldRefused) -> Fault:
         )
     if reply.reason == "removed":
         return ours(message, status=403, code="site_removed")
+    if reply.reason == "store":
+        return ours(
+            message,
+            status=503,
+            code="ledger_unavailable",
+            retry_after_s=reply.retry_after_s,
+        )
     return Fault(
         kind="ours",
         message=message,

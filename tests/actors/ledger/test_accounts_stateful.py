@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from actors.ledger.accounts import Accounts
-from actors.ledger.caps import Who, subject_of
+from actors.ledger.covering import Who, subject_of
 from actors.ledger.messages import (
     Cap,
     Hold,

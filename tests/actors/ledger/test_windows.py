@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.ledger import windows
-from actors.ledger.caps import Book, Who
+from actors.ledger.caps import Book
+from actors.ledger.covering import Who
 from actors.ledger.history import History
 from actors.ledger.messages import Cap, Window
 
