@@ -43,7 +43,7 @@ from actors.keeper.actor import Keeper, KeeperCell
 from actors.keeper.ports import Shelf
 from actors.ledger.actor import Ledger, LedgerCell, open_accounts
 from actors.ledger.escrow import Escrow
-from actors.ledger.messages import Alert, Cap, SiteLimits, Spend
+from actors.ledger.messages import Alert, Cap, SiteLimits
 from actors.ledger.ports import LedgerStore
 from actors.ledger.sharing import Sharing
 from actors.provider.actor import Provider, ProviderCell, Providers
@@ -118,7 +118,6 @@ class TreeSpec:
     routes: RouteTable
     limits: tuple[SiteLimits, ...]
     caps: tuple[Cap, ...]
-    spends: tuple[Spend, ...]
     journal: Journal
     book: AuditBook
     safe: Safe
@@ -279,9 +278,7 @@ class _Growing:
     def _ledger(self) -> LedgerCell:
         spec, shared = self.spec, self.spec.ledger
         escrow = None if shared is None else Escrow(shared.replica, shared.instance)
-        accounts = open_accounts(
-            spec.limits, spec.caps, spec.spends, spec.wall(), escrow
-        )
+        accounts = open_accounts(spec.limits, spec.caps, spec.wall(), escrow)
         sharing = None
         if shared is not None:
             sharing = Sharing(shared.store, accounts, spec.wall, spec.now)

@@ -24,7 +24,7 @@ from actors.granter.memory import MemoryGrants, MemoryKeys
 from actors.granter.ports import EpochKeys, GrantStore
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
-from actors.ledger.messages import SetLimits, Spend
+from actors.ledger.messages import SetLimits
 from actors.provider.messages import SetUpstream
 from actors.provider.transport import Transport
 from actors.router.catalogue.lookup import Lookup
@@ -218,7 +218,6 @@ async def open_core(
     epoch_keys: EpochKeys | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
-    spends: tuple[Spend, ...] = (),
     wall: Callable[[], float] = time.time,
     rng: Random | None = None,
     catalogue: Lookup = NO_CATALOGUE,
@@ -258,7 +257,6 @@ async def open_core(
         routes=assembly.route_table(config, catalogue),
         limits=assembly.site_limits(config),
         caps=assembly.caps_of(config),
-        spends=spends,
         journal=journal,
         book=book,
         safe=safe,

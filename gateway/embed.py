@@ -50,7 +50,8 @@ from gateway.metrics import Metrics
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
 from storage.audit_memory import memory_book
-from storage.ledger_memory import LedgerMemory
+from storage.sql.ledger import LedgerSql
+from storage.sql.memory import open_memory
 from storage.vault_files import VaultMemory
 
 PIECES_IN_FLIGHT_MAX: Final = 1  # As a socket whose client reads nothing: at once full.
@@ -311,6 +312,7 @@ async def embedded(
     def transport(provider: ProviderConfig) -> httpx.AsyncBaseTransport:
         return providers[provider.name]
 
+    database = await open_memory()
     try:
         async with open_core(
             config,
@@ -325,11 +327,13 @@ async def embedded(
             catalogue=catalogue,
             counter=counter,
             make_minter=make_minter,
-            ledger=LedgerSpec(ledger or LedgerMemory(), replica),
+            ledger=LedgerSpec(ledger or LedgerSql(database), replica),
         ) as gateway:
+            gateway.database = database
             app = client_app(gate, created=int(EPOCH_S), with_operations=True)
             yield Embedded(gateway, app, kept, log_fd)
     finally:
+        await database.aclose()
         logs.close()
         os.close(log_fd)
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import attrs
@@ -30,6 +31,7 @@ from actors.ledger.messages import Spend
 from actors.provider.transport import Transport
 from actors.router.catalogue import files as catalogue_files
 from actors.router.catalogue.lookup import Lookup
+from actors.tree import LedgerSpec
 from actors.vault.locked import harden_process
 from actors.vault.safe import Safe
 from gateway import assembly, collector
@@ -69,6 +71,7 @@ from storage.grants import SqlGrants
 from storage.journal_reader import JournalFiles
 from storage.records import RecordFiles, spends_since
 from storage.sql.admin_books import SqlRepeats, SqlTokens
+from storage.sql.ledger import LedgerSql
 from storage.sql.opening import open_database
 from storage.sql.port import Database, DatabaseError
 from storage.sql.records import SqlRecords
@@ -78,6 +81,7 @@ from storage.vault_nonces import NonceFiles
 OnReady = Callable[[Sequence[str]], None]
 
 SWEEP_S: Final = 15.0  # A few times in the life of an idle connection (55 s).
+REPLICA_BYTES: Final = 8  # Names one life of a process; it is no secret.
 FILES_PER_CONNECTION: Final = 2  # A client's socket and an upstream's.
 FILES_SPARE: Final = 256  # Idle upstream connections, logs, records, the database.
 
@@ -160,7 +164,7 @@ async def open_gateway(
         records = SqlRecords(database)
         books.tokens, books.repeats = SqlTokens(database), SqlRepeats(database)
         books.records = records
-        spends = await trio.to_thread.run_sync(_spends, config, time.time())
+        ledger = await _ledger(database, config, audit.book.log.origin)
         safe = await trio.to_thread.run_sync(
             _safe, config, state_dir, environ, keys_transport
         )
@@ -188,7 +192,7 @@ async def open_gateway(
             ),
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),
-            spends=spends,
+            ledger=ledger,
             catalogue=catalogue,
             counter=counter,
             archive=records if config.records.store else None,
@@ -293,8 +297,16 @@ def _catalogue(state_dir: Path) -> Lookup:
         raise ConfigError((Problem(path, "", why),)) from error
 
 
+async def _ledger(database: Database, config: Config, instance: str) -> LedgerSpec:
+    """The store of the money; what was spent before there was one is put into it."""
+    store = LedgerSql(database)
+    if await store.is_new():
+        await store.adopt(await trio.to_thread.run_sync(_spends, config, time.time()))
+    return LedgerSpec(store, token_hex(REPLICA_BYTES), instance)
+
+
 def _spends(config: Config, now_s: float) -> tuple[Spend, ...]:
-    """What the records say of the current windows, so that a restart forgets no cap."""
+    """What the records say of the current windows."""
     since_s = reach_s(assembly.site_limits(config), assembly.caps_of(config), now_s)
     if since_s is None:
         return ()

@@ -9,7 +9,7 @@ and time. Talks to: its store; alerts go to whoever made the cell.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar, cast
 
@@ -82,15 +82,12 @@ class LedgerCell:
 def open_accounts(
     limits: tuple[SiteLimits, ...],
     caps: tuple[Cap, ...],
-    spends: Iterable[Spend],
     now_s: float,
     escrow: Escrow | None = None,
 ) -> Accounts:
-    """Accounts at the start, with what is told of what was spent."""
+    """Accounts at the start; what was spent before is in the escrow's store."""
     accounts = Accounts(escrow=escrow)
     accounts.set_limits(limits, caps, now_s)
-    for spend in spends:
-        accounts.spend(spend, now_s)
     return accounts
 
 

@@ -95,12 +95,19 @@ def roll(row: Sum, cap: Cap, now_s: float) -> list[int]:
     """Forget the quarters that have left a rolling window; which ones."""
     if not cap.rolling:
         return []
-    # A quarter's last moment counts for all of it: never less than the exact sum.
-    gone_before = (now_s - windows.rolling_s(cap.window)) // QUARTER_S - 1
-    gone = [at for at in row.quarters if at <= gone_before]
+    last = gone_before(cap, now_s)
+    gone = [at for at in row.quarters if at <= last]
     for at in gone:
         row.spent -= row.quarters.pop(at)
     return gone
+
+
+def gone_before(cap: Cap, now_s: float) -> int:
+    """The last quarter that has left a rolling window.
+
+    A quarter's last moment counts for all of it: never less than the exact sum.
+    """
+    return int((now_s - windows.rolling_s(cap.window)) // QUARTER_S) - 1
 
 
 def consume(row: Sum, mine: Held, ask: SliceAsk) -> None:
@@ -161,12 +168,9 @@ def restart(row: Sum) -> None:
     row.quarters.clear()
 
 
-def answer(key: SumKey, row: Sum, mine: Held, *, short: bool) -> SliceAnswer:
+def answer(key: SumKey, row: Sum, mine: Held) -> SliceAnswer:
     """How it stands."""
-    quarters = tuple(sorted(row.quarters.items())) if short else ()
-    return SliceAnswer(
-        key, mine.granted, row.spent, row.leased, row.used, row.wanted, quarters
-    )
+    return SliceAnswer(key, mine.granted, row.spent, row.leased, row.used, row.wanted)
 
 
 def pass_rate(paid_at_s: float, ask: RateAsk, now_s: float) -> RateAnswer:

@@ -19,7 +19,7 @@ class LedgerStore(Protocol):
         """Do what is in it once, grant what can be, and say how it all stands."""
         ...
 
-    async def bury(self, dead: tuple[Peer, ...]) -> int:
+    async def bury(self, dead: tuple[Peer, ...], now_s: float) -> int:
         """Write off whoever has not moved since it was seen; how many that were."""
         ...
 

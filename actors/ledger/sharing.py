@@ -147,7 +147,7 @@ class Sharing:
         dead = self.escrow.dead(self._now())
         with trio.fail_after(SYNC_S):
             if dead:
-                await self.store.bury(dead)
+                await self.store.bury(dead, self._wall())
             if self._now() - self._tidied_at > TIDY_S:
                 self._tidied_at = self._now()
                 await self.store.tidy(self._wall())

@@ -15,7 +15,8 @@ STATEMENTS_CACHED: Final = 1024  # There are a few hundred in all; texts are con
 _QUOTED: Final = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*"
 _ARGUMENTS: Final = re.compile(rf"({_QUOTED})|\?|%")
 _LOCKS: Final = re.compile(
-    rf"({_QUOTED})|\s+FOR\s+UPDATE(?:\s+SKIP\s+LOCKED|\s+NOWAIT)?", re.IGNORECASE
+    rf"({_QUOTED})|\s+FOR\s+(?:UPDATE|SHARE)(?:\s+SKIP\s+LOCKED|\s+NOWAIT)?",
+    re.IGNORECASE,
 )
 
 # PostgreSQL's word, and SQLite's. BIGINT must come after the key that it is part of.
