@@ -116,11 +116,7 @@ class LedgerSql:
             if row is None or row[0]:
                 return
             tx.run("UPDATE ledger_state SET version = 1 WHERE id = 1")
-            whose = (Who(s.site, s.key_id, s.asked, s.provider) for s in spends)
-            lines = (
-                Line(who, quarter(s.at_s)) for who, s in zip(whose, spends, strict=True)
-            )
-            _write_lines(tx, zip(lines, (s.nanousd for s in spends), strict=True))
+            _write_lines(tx, map(_line, spends))
 
         await self._transact(work)
 
