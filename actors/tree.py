@@ -130,6 +130,7 @@ class TreeSpec:
     nonces: NonceStore | None
     shelf: Shelf
     keep_s: float
+    heartbeat_s: float
     grants: GrantStore
     epoch_keys: EpochKeys
     entropy: Callable[[int], bytes]
@@ -265,7 +266,7 @@ class _Growing:
             ChildSpec("tapes", lambda: Tapes(self.tapes, self.spec.failed)),
             *self._archivist(),
             ChildSpec("providers", self._providers),
-            ChildSpec("streams", lambda: Streams(self._peers)),
+            ChildSpec("streams", lambda: Streams(self._peers, self.spec.heartbeat_s)),
         ]
         if self.spec.edge is not None:
             children.append(ChildSpec("edge", self.spec.edge))

@@ -270,6 +270,7 @@ async def open_core(
         shelf=shelf
         or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),
         keep_s=config.server.limits.keep_s,
+        heartbeat_s=config.server.deadlines.heartbeat_s,
         grants=grants or MemoryGrants(wall),
         epoch_keys=epoch_keys or MemoryKeys(os.urandom),
         entropy=os.urandom,

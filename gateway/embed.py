@@ -173,6 +173,8 @@ class Embedded:
 class Call:
     """One request in memory: the app's `Conn`, its `send`, and the client's reading."""
 
+    heartbeats = True
+
     def __init__(self, body: bytes) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}

@@ -63,6 +63,11 @@ class Conn(Protocol):
         """The whole body when it is there and untouched; taking it consumes it."""
         ...
 
+    @property
+    def heartbeats(self) -> bool:
+        """Whether a silent stream is to be kept awake on its way to the client."""
+        ...
+
     async def read_body(self) -> bytes:
         """The whole body; raises ClientGone when it will never be complete."""
         ...
@@ -78,6 +83,8 @@ class Conn(Protocol):
 
 class Exchange:
     """One request and its response: ASGI's receive and send, and `Conn`."""
+
+    heartbeats = True  # There may be proxies in between.
 
     __slots__ = (
         "_body_started",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -34,6 +35,7 @@ from actors.router.messages import Candidate, MakePlan, NoRoute, Plan
 from actors.stream import faults, policy
 from actors.stream.attempt import Attempt, Bill
 from actors.stream.budget import HEDGE_SHARE, Budget
+from actors.stream.heart import LOOKS, Heart
 from actors.stream.hedge import race
 from actors.stream.hooks.placed import Hooks
 from actors.stream.messages import (
@@ -59,13 +61,14 @@ from runtime import (
     Draining,
     Exit,
     MailboxSpec,
+    ReceiverGone,
     Ref,
     StreamChannel,
     Supervisor,
     answers,
     handles,
 )
-from wire.dialect import Reply, public
+from wire.dialect import HEARTBEAT_S, Reply, public
 from wire.events import Fault
 
 if TYPE_CHECKING:
@@ -102,6 +105,7 @@ class Peers:
     counter: Counter | None = None
     hooks: Hooks = attrs.field(factory=Hooks)
     tick: Callable[[], float] = time.perf_counter
+    heart: Heart[StreamChannel[Piece]] = attrs.field(factory=Heart)
     retries: Budget = attrs.field(factory=Budget)
     hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
 
@@ -112,16 +116,43 @@ class DeadlineCheck(ControlTell["Stream"], frozen=True):
     attempt: int
 
 
-class Streams(Supervisor):
-    """Parent of all streams: opens one for each request."""
+class Beat(ControlTell["Streams"], frozen=True):
+    """An alarm: look which streams are silent."""
 
-    def __init__(self, peers: Callable[[Context], Peers]) -> None:
+
+class Streams(Supervisor):
+    """Parent of all streams: opens one for each request, and keeps clients awake."""
+
+    def __init__(
+        self, peers: Callable[[Context], Peers], silent_s: float = HEARTBEAT_S
+    ) -> None:
         super().__init__()
         self.peers_of = peers
+        self.look_s = silent_s / LOOKS
+        self.beating = False
 
     def on_start(self) -> None:
         """Find the others; they were started before."""
         self.peers = self.peers_of(self.ctx)
+
+    @handles(Beat)
+    def beat(self, msg: Beat) -> None:
+        """Send heartbeats; look again as long as a stream is open."""
+        del msg
+        heart = self.peers.heart
+        for channel, beat in heart.look():
+            # A full channel, or one whose client has just left, needs none.
+            with suppress(trio.WouldBlock, ReceiverGone):
+                channel.send_nowait(beat)
+        self.beating = bool(len(heart))
+        if self.beating:
+            self.ctx.tell_at(self.peers.now() + self.look_s, Beat())
+
+    def _keep_awake(self, channel: StreamChannel[Piece], beat: bytes) -> None:
+        self.peers.heart.add(channel, beat)
+        if not self.beating:
+            self.beating = True
+            self.ctx.tell_at(self.peers.now() + self.look_s, Beat())
 
     @answers(Open)
     def open(self, msg: Open) -> Opened:
@@ -130,6 +161,8 @@ class Streams(Supervisor):
             raise Draining(self.ctx.id)
         channel: StreamChannel[Piece] = StreamChannel(CHUNKS_BUFFERED_MAX)
         inquiry = msg.inquiry
+        if msg.beats and inquiry.head.stream:
+            self._keep_awake(channel, inquiry.dialect.heartbeat)
         ref = self.ctx.spawn(
             ChildSpec(
                 inquiry.request_id,
@@ -462,6 +495,7 @@ class Stream(Actor):
         # Without a slot nothing was served; operators need to see that most of all.
         self.peers.ended(record)
         self.sink.owner = None  # It knows its sink: no cycle is to keep the prompt.
+        self.peers.heart.discard(self.channel)
         self.channel.close(why)
 
     def _record(self) -> RequestRecord:

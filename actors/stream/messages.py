@@ -63,20 +63,26 @@ class Begin(Struct, frozen=True):
 
 
 class Whole(Struct, frozen=True):
-    """A complete answer."""
+    """A complete answer.
+
+    `event` is an error as the stream's last event, for a client whose stream had to
+    be begun before there was an answer, to keep it alive.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    event: bytes = b""
 
 
 Piece = Begin | Whole | bytes
 
 
 class Open(Request["Streams", "Opened"], frozen=True):
-    """Serve this inquiry."""
+    """Serve this inquiry. `beats`: send heartbeats while its stream is silent."""
 
     inquiry: Inquiry
+    beats: bool = False
 
 
 class Opened(Struct, frozen=True):

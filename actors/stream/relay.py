@@ -163,7 +163,10 @@ class Sink:
         error = self.dialect.render_error(fault)
         await self._send(
             Whole(
-                error.status, (*error.headers, *self.headers, *self.routed), error.body
+                error.status,
+                (*error.headers, *self.headers, *self.routed),
+                error.body,
+                self.dialect.error_event(fault),
             )
         )
 

@@ -146,10 +146,16 @@ class Endpoint:
         if opened is not None:
             await self.pass_on(request, inquiry, opened)
 
-    async def open(self, request: Request, inquiry: Inquiry) -> Opened | None:
-        """The stream; None when there is none and the client was told."""
+    async def open(
+        self, request: Request, inquiry: Inquiry, *, awaited: bool = True
+    ) -> Opened | None:
+        """The stream; None when there is none and the client was told.
+
+        `awaited` is False where nobody reads it as it comes.
+        """
+        beats = awaited and request.takes_heartbeats
         try:
-            return await self.gate.streams.ask(Open(inquiry))
+            return await self.gate.streams.ask(Open(inquiry, beats))
         except (Draining, AskError) as error:
             await self.turn_away(request, inquiry, _closed(error))
             return None
@@ -198,16 +204,21 @@ class Endpoint:
         while pieces := await channel.receive_some():
             if tap is not None:
                 for piece in pieces:
-                    tap.take(piece)
-            first = pieces[0]
-            if isinstance(first, Whole):
-                await reply(send, first.status, first.body, (*first.headers, *ids))
+                    if piece != self.dialect.heartbeat:
+                        tap.take(piece)
+            last = pieces[-1]
+            if isinstance(last, Whole):
+                if begun:
+                    # For its heartbeats: too late for a status of its own.
+                    event = last.event or self.dialect.error_event(CRASHED)
+                    await send({"type": "http.response.body", "body": event})
+                else:
+                    await reply(send, last.status, last.body, (*last.headers, *ids))
                 return
-            if isinstance(first, Begin):
+            if not begun:
                 begun = True
-                await send(_start(first, ids))
-                del pieces[0]
-                if not pieces:
+                await send(_start(self._begin(pieces, opened), ids))
+                if pieces == [last] and isinstance(last, Begin):
                     continue
             # With the channel closed well and empty, this is the last: one write.
             over = channel.ended and channel.cancelled is None
@@ -227,12 +238,20 @@ class Endpoint:
             raise Disconnected(channel.cancelled)
         if begun:
             # A crash after the beginning: never an end that looks like a good one.
-            last = self.dialect.error_event(CRASHED) if channel.status else b""
-            await send({"type": "http.response.body", "body": last})
+            event = self.dialect.error_event(CRASHED) if channel.status else b""
+            await send({"type": "http.response.body", "body": event})
             return
         # The stream ended without a word: it crashed before it could answer.
         error = self.dialect.render_error(CRASHED)
         await reply(send, error.status, error.body, error.headers)
+
+    def _begin(self, pieces: list[Piece], opened: Opened) -> Begin:
+        """The head of a stream: its own, or one made for its heartbeats."""
+        for piece in pieces:
+            if isinstance(piece, Begin):
+                return piece
+        request_id = opened.ref.id.rpartition("/")[2]
+        return Begin(200, (*self.dialect.stream_headers, ("x-request-id", request_id)))
 
     def ids(self, request_id: str) -> tuple[tuple[str, str], ...]:
         """The request's id as clients of this dialect look for it."""

@@ -43,6 +43,8 @@ _told: Final = msgspec.json.Decoder(_Told)
 class LaneCall:
     """One request on a lane."""
 
+    heartbeats = False  # The socket has pings.
+
     def __init__(
         self, create: Create, dialect: SocketDialect, send_texts: SendTexts
     ) -> None:

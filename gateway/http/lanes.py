@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
 
+import attrs
 import msgspec
 import trio
 
@@ -76,7 +77,9 @@ class LaneSocket:
         self.endpoint = endpoint
         self.dialect: SocketDialect = dialect
         self.path = path
-        self.caller = caller
+        # A lane's answer cannot be picked up elsewhere: its socket is its only reader.
+        access = attrs.evolve(caller.access, resume="off")
+        self.caller = attrs.evolve(caller, access=access)
         self.socket = socket
         self.memory = LaneMemory()
         self.lanes: dict[str | None, Lane] = {}

@@ -144,6 +144,11 @@ class Request:
         """The connection's extras; None over HTTP/2."""
         return self._conn
 
+    @property
+    def takes_heartbeats(self) -> bool:
+        """Whether the answer goes to a client as it comes, through who knows what."""
+        return self._conn is None or self._conn.heartbeats
+
     async def wait_disconnect(self) -> None:
         """Return when the client has left (for HTTP/2, where nobody calls back)."""
         while (await self._receive())["type"] != "http.disconnect":

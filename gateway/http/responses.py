@@ -137,7 +137,8 @@ class ResponsesEndpoint(Endpoint):
     async def _recorded(
         self, request: Request, inquiry: Inquiry, recording: Recording
     ) -> None:
-        opened = await self.open(request, inquiry)
+        awaited = not recording.background
+        opened = await self.open(request, inquiry, awaited=awaited)
         if opened is None:
             recording.forgotten = True
             self.gate.keeper.offer(Finished(recording))

@@ -239,6 +239,8 @@ def _digest(request: Request, inquiry: Inquiry) -> bytes:
 class _Deck:
     """A client that is a tape: ASGI's send and receive, and `Conn`."""
 
+    heartbeats = False  # Silence is each reader's own.
+
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self._head: tuple[int, Fields] | None = None
