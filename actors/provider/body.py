@@ -67,7 +67,11 @@ class BodyStream(httpx.AsyncByteStream):
         wire = slot.connection.wire
         try:
             data = await within(
-                self._read_s, httpx.ReadTimeout, "a read of the body", wire.receive
+                self._read_s,
+                httpx.ReadTimeout,
+                slot.origin,
+                "a read of the body",
+                wire.receive,
             )
             if data:
                 parser.feed(data)

@@ -53,19 +53,30 @@ class Timeouts(NamedTuple):
 UNLIMITED: Final = Timeouts()
 
 
-async def within(
+def within(
     seconds: float | None,
     fault: type[httpx.TimeoutException],
+    origin: Origin,
     what: str,
     call: Callable[[*Ts], Awaitable[T]],
     *args: *Ts,
-) -> T:
-    """Await `call`, for at most so many seconds; no limit, no scope."""
+) -> Awaitable[T]:
+    """`call`, for at most so many seconds; without a limit it is `call` itself."""
     if seconds is None:
-        return await call(*args)
+        return call(*args)
+    return _within(seconds, fault, origin, what, call(*args))
+
+
+async def _within(
+    seconds: float,
+    fault: type[httpx.TimeoutException],
+    origin: Origin,
+    what: str,
+    called: Awaitable[T],
+) -> T:
     with trio.move_on_after(seconds):
-        return await call(*args)
-    raise fault(f"{what} took longer than {seconds} s")
+        return await called
+    raise fault(f"{origin}: {what} took longer than {seconds} s")
 
 
 @final
@@ -200,7 +211,7 @@ def _check_key(head: bytearray, bare: int) -> None:
     """Refuse a key that would end its field; look at the bytes without a copy."""
     if len(head) == bare:
         raise httpx.LocalProtocolError("the key is empty; store it again")
-    if any(head.find(byte, bare) >= 0 for byte in (b"\r", b"\n", b"\0")):
+    if max(head.find(b"\r", bare), head.find(b"\n", bare), head.find(b"\0", bare)) >= 0:
         raise httpx.LocalProtocolError(
             "the key holds a line end or NUL; store it again without"
         )

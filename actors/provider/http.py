@@ -12,15 +12,16 @@ Never sees a key: that is added to a copy of the head, in transport.py.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-import attrs
 import httpx
+from msgspec import Struct
 
 from actors.provider.wires import Origin
 
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+Body: TypeAlias = httpx.SyncByteStream | httpx.AsyncByteStream
 
 PORTS: Final = {"http": 80, "https": 443}
 
@@ -34,8 +35,7 @@ _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _PER_ORIGIN: Final = frozenset({b"host", b"accept-encoding"})
 
 
-@attrs.frozen(repr=False)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """A request as the transport sends it; `head` ends after its last field's CRLF."""
 
     method: str
@@ -44,6 +44,10 @@ class Outgoing:
     body: bytes
     stream: httpx.AsyncByteStream | None = None  # Instead of `body`: not repeatable.
     length: int | None = None  # What the head declares for `stream`; None: chunked.
+
+    def __repr__(self) -> str:
+        """Neither head nor body."""
+        return f"<Outgoing {self.method} {len(self.body)} bytes>"
 
 
 class PreparedRequest(httpx.Request):
@@ -61,11 +65,21 @@ class PreparedRequest(httpx.Request):
         self.method = prepared.method
         self.url = prepared.url
         self.extensions = {} if extensions is None else dict(extensions)
-        self.stream = httpx.ByteStream(body)
         self.prepared = prepared
         self.extra = extra
         self._content = body  # Where httpx keeps a body that was read.
+        self._stream: Body | None = None
         self._headers: httpx.Headers | None = None
+
+    # Likewise lazy: our own transport looks at `body`.
+    @property
+    def stream(self) -> Body:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The body, for other transports; each look may read it from the start."""
+        return httpx.ByteStream(self._content) if self._stream is None else self._stream
+
+    @stream.setter
+    def stream(self, stream: Body) -> None:
+        self._stream = stream
 
     @property
     def body(self) -> bytes:
@@ -88,8 +102,8 @@ class PreparedRequest(httpx.Request):
 
     @property
     def untouched(self) -> bool:
-        """Whether nobody saw, and so nobody changed, the headers object."""
-        return self._headers is None
+        """Whether nobody saw, and so nobody changed, the headers; nor set a body."""
+        return self._headers is None and self._stream is None
 
 
 class Prepared:
@@ -171,6 +185,7 @@ class UpstreamResponse(httpx.Response):
         self.is_stream_consumed = False
         self.default_encoding = "utf-8"
         self.stream = stream
+        self._body = stream
         self._num_bytes_downloaded = 0
         self.raw_headers = raw_headers
         self._headers: httpx.Headers | None = None
@@ -186,16 +201,62 @@ class UpstreamResponse(httpx.Response):
     def headers(self, headers: httpx.Headers) -> None:
         self._headers = headers
 
+    async def aclose(self) -> None:
+        """Let go of the body; httpx's own asks first what kind of body it is."""
+        if not self.is_closed:
+            self.is_closed = True
+            await self._body.aclose()
+
+
+class FieldMap(Mapping[str, str]):
+    """Raw header fields as a mapping, for who asks for one or two; the first counts."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: RawHeaders) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        """The first field of this name, in whatever case."""
+        wanted = name.lower().encode("latin-1")
+        for key, value in self._raw:
+            if key.lower() == wanted:
+                return value.decode("latin-1")
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names in lower case, each once."""
+        return iter(
+            dict.fromkeys(key.lower().decode("latin-1") for key, _ in self._raw)
+        )
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len({key.lower() for key, _ in self._raw})
+
+    def __repr__(self) -> str:
+        """Without values."""
+        return f"<FieldMap {len(self._raw)} fields>"
+
+
+def raw_fields(response: httpx.Response) -> RawHeaders:
+    """The fields of any response's head, as they came."""
+    if isinstance(response, UpstreamResponse):
+        return response.raw_headers
+    return response.headers.raw
+
+
+def field_map(response: httpx.Response) -> Mapping[str, str]:
+    """The fields of any response's head by name; httpx's own are made only if there."""
+    if isinstance(response, UpstreamResponse):
+        return FieldMap(response.raw_headers)
+    return response.headers
+
 
 def header(response: httpx.Response, name: bytes) -> bytes | None:
     """Return the first field called `name` (lower case) of any response, cheaply."""
-    raw: Iterable[tuple[bytes, bytes]] = (
-        response.raw_headers
-        if isinstance(response, UpstreamResponse)
-        else response.headers.raw
-    )
     size = len(name)
-    for key, value in raw:
+    for key, value in raw_fields(response):
         if len(key) == size and key.lower() == name:
             return value
     return None

@@ -10,9 +10,10 @@ Never talks to anybody, never blocks.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
 import attrs
+from msgspec import Struct
 
 C = TypeVar("C")
 
@@ -36,9 +37,7 @@ class PoolLimits:
             raise ValueError(message)
 
 
-@final
-@attrs.frozen(eq=False)
-class Grant(Generic[C]):
+class Grant(Struct, Generic[C], frozen=True, eq=False):
     """A leased slot; `connection` is None when the holder has to dial."""
 
     connection: C | None
@@ -57,22 +56,21 @@ class Ticket(Generic[C]):
         return f"<Ticket {'granted' if self.grant else 'waiting'}>"
 
 
-@final
-@attrs.frozen
-class Full:
+class Full(Struct, frozen=True):
     """The line is as long as it may be: refuse at once."""
 
     leased: int
     waiting: int
 
 
-@final
-@attrs.frozen(eq=False)
-class Settled(Generic[C]):
+class Settled(Struct, Generic[C], frozen=True, eq=False):
     """What the transport has to do after a slot came back."""
 
     wake: Ticket[C] | None
     close: C | None
+
+
+NOTHING_TO_DO: Final = Settled[Any](wake=None, close=None)
 
 
 class Pool(Generic[C]):
@@ -138,8 +136,9 @@ class Pool(Generic[C]):
             return Settled(wake=None, close=connection)
         self._idle.append((connection, now_s))
         # One came in, so at most one is too many: the coldest leaves.
-        over = len(self._idle) > self.limits.idle_max
-        return Settled(wake=None, close=self._idle.popleft()[0] if over else None)
+        if len(self._idle) > self.limits.idle_max:
+            return Settled(wake=None, close=self._idle.popleft()[0])
+        return NOTHING_TO_DO
 
     def withdraw(self, ticket: Ticket[C], now_s: float) -> Settled[C]:
         """A waiter left. If it had just been granted, the slot moves on."""
@@ -152,8 +151,9 @@ class Pool(Generic[C]):
         """Take out the connections that idled too long; the caller closes them."""
         oldest_s = now_s - self.limits.idle_s_max
         expired: list[C] = []
-        while self._idle and self._idle[0][1] <= oldest_s:
-            expired.append(self._idle.popleft()[0])
+        idle = self._idle
+        while idle and idle[0][1] <= oldest_s:
+            expired.append(idle.popleft()[0])
         return expired
 
     def shut(self) -> list[Ticket[C]]:

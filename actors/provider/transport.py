@@ -213,7 +213,8 @@ class Transport(httpx.AsyncBaseTransport):
             await within(
                 call.timeouts.pool,
                 httpx.PoolTimeout,
-                f"{origin}: the wait for a connection",
+                origin,
+                "the wait for a connection",
                 granted.wait,
             )
         except BaseException:
@@ -235,7 +236,8 @@ class Transport(httpx.AsyncBaseTransport):
             wire = await within(
                 call.timeouts.connect,
                 httpx.ConnectTimeout,
-                f"{origin}: connecting",
+                origin,
+                "connecting",
                 self._dial,
                 origin,
                 tls,
@@ -299,7 +301,8 @@ async def _exchange(
         await within(
             timeouts.write,
             httpx.WriteTimeout,
-            f"{origin}: writing the request",
+            origin,
+            "writing the request",
             send,
             wire,
             out,
@@ -318,7 +321,8 @@ async def _exchange(
             data = await within(
                 timeouts.read,
                 httpx.ReadTimeout,
-                f"{origin}: waiting for the head of the response",
+                origin,
+                "waiting for the head of the response",
                 wire.receive,
             )
             if data:

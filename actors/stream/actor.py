@@ -412,7 +412,7 @@ class Stream(Actor):
     def _answers(self, plan: Plan, attempt: Attempt) -> None:
         """This one is whom the client hears; of a race, once that is known."""
         self.current = attempt
-        self.sink.passed = attempt.passed
+        self.sink.passed = attempt.told.passed
         if plan.explain:
             self.sink.routed = policy.routed(attempt.candidate, len(self.attempts))
 

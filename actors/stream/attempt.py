@@ -33,12 +33,19 @@ from actors.provider.messages import (
 )
 from actors.router.messages import Candidate, Observed, Plan
 from actors.stream import faults
+from actors.stream.heads import NOTHING_TOLD, facts_of
 from actors.stream.hooked import Hooked
 from actors.stream.hooks.api import Started
 from actors.stream.hooks.pipeline import Pipeline
 from actors.stream.hooks.placed import Placed
 from actors.stream.prompt import Prompt
-from actors.stream.relay import Relayed, Sink, chunks, relay_stream, relay_whole
+from actors.stream.relay import (
+    Relayed,
+    Sink,
+    read_at_most,
+    relay_stream,
+    relay_whole,
+)
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import Acquire, KeyRefused, LeaseRefused
 from runtime import ActorDown, AskError, Ref
@@ -46,8 +53,6 @@ from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
 from wire.events import Fault, Usage
 from wire.exchange import Exchange, open_exchange
-from wire.rate_headers import passed_on
-from wire.ratelimits import RateWindow, rate_windows
 from wire.side_exchanges import open_embed
 
 if TYPE_CHECKING:
@@ -106,7 +111,6 @@ class Attempt:
         self.sink = sink
         self.last = last
         self.patience_s = patience_s
-        self.rates: tuple[RateWindow, ...] = ()
         self.phase = "queue"
         self.scope = trio.CancelScope()
         self.set_alarm = set_alarm
@@ -127,9 +131,8 @@ class Attempt:
         self.meter = Meter(prompt_tokens=self.length.tokens)
         self.relayed = Relayed()
         self.bill = Bill()
-        self.passed: tuple[tuple[str, str], ...] = ()  # What its head says to clients.
         self.status = 0
-        self.upstream_request_id = ""
+        self.told = NOTHING_TOLD
         self.ended_by = ""  # Set by `end`: the scope was cancelled on purpose.
         self.record: AttemptRecord | None = None
         self.hooked: Hooked | None = None
@@ -338,17 +341,16 @@ class Attempt:
         try:
             self.status = response.status_code
             self.head_at = self.peers.now()
-            self.upstream_request_id = faults.request_id(response)
-            self.rates = _rates(response, self.peers.wall())
+            told = facts_of(response, self.inquiry.dialect.name, self.peers.wall())
+            self.told = told
             if not 200 <= response.status_code < 300:
-                body = await _read_at_most(response, ERROR_BYTES_MAX)
+                body = await read_at_most(response, ERROR_BYTES_MAX)
                 return exchange.unary(
                     response.status_code, response.headers, body
                 ).fault
             self.meter.accepted = True
-            self.passed = passed_on(self.inquiry.dialect.name, response.headers.raw)
             if self.sink.on_claim is None:  # Nobody else may answer instead.
-                self.sink.passed = self.passed
+                self.sink.passed = told.passed
             if self.inquiry.head.stream:
                 return await relay_stream(self, exchange.reader(), response)
             return await relay_whole(self, exchange, response)
@@ -482,7 +484,7 @@ class Attempt:
                         retry_after_s=fault.retry_after_s if fault else None,
                         first_content_s=first_content_s,
                         total_s=now - self.sent_at,
-                        rates=self.rates,
+                        rates=self.told.rates,
                     )
                 )
             usage = self.relayed.usage
@@ -520,7 +522,7 @@ class Attempt:
                 else round((self.first_content_at - self.began) * 1000)
             ),
             total_ms=round((now - self.began) * 1000),
-            upstream_request_id=self.upstream_request_id,
+            upstream_request_id=self.told.request_id,
             route=self.plan.model,
             cost_nanousd=self.bill.nanousd,
             held_at_ms=0 if self.hold is None else self.hold.at_ms,
@@ -584,21 +586,3 @@ class Attempt:
 
 def _no_alarm(_at: float, _attempt: Attempt) -> None:
     """An attempt that has ended rings no more."""
-
-
-def _rates(response: httpx.Response, wall_s: float) -> tuple[RateWindow, ...]:
-    """What the head says of our allowance; most heads say nothing."""
-    for name, _ in response.headers.raw:
-        if b"ratelimit" in name.lower():
-            return rate_windows(response.headers, wall_s)
-    return ()
-
-
-async def _read_at_most(response: httpx.Response, bytes_max: int) -> bytes:
-    """The body of an error; past the bound it is cut, the cause is at its start."""
-    body = bytearray()
-    async for chunk in chunks(response):
-        body += chunk
-        if len(body) >= bytes_max:
-            break
-    return bytes(body[:bytes_max])

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import httpx
 
 from actors.ledger.messages import HoldRefused
 from actors.provider.messages import Deadlines, Refused
 from actors.router.messages import Deployment, NoRoute
 from runtime import ActorDown, MailboxFull
-from wire.errors import plain_request_id
 from wire.events import Fault
-
-REQUEST_ID_HEADERS = frozenset(
-    {
-        b"x-request-id",
-        b"request-id",
-        b"apim-request-id",
-        b"x-amzn-requestid",
-        b"mistral-correlation-id",
-        b"x-generation-id",
-    }
-)
 
 
 def ours(
@@ -243,14 +229,3 @@ def timed_out(provider: str, phase: str, deadlines: Deadlines) -> Fault:
 def ended(why: str) -> Fault:
     """The gateway, or the client, ended it."""
     return ours(f"The request was ended: {why}.", status=503, code="request_ended")
-
-
-def request_id(response: httpx.Response) -> str:
-    """The provider's id of the exchange, for support tickets."""
-    raw: Iterable[tuple[bytes, bytes]] = getattr(response, "raw_headers", None) or (
-        response.headers.raw
-    )
-    for name, value in raw:
-        if name.lower() in REQUEST_ID_HEADERS:
-            return plain_request_id(value.decode("ascii", "replace"))
-    return ""

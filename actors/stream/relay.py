@@ -14,6 +14,7 @@ import attrs
 import httpx
 
 from actors.ledger.messages import Meter
+from actors.provider.http import field_map
 from actors.stream import faults, policy, tokens
 from actors.stream.messages import Begin, Piece, Whole
 from runtime import ReceiverGone, StreamChannel
@@ -295,21 +296,24 @@ async def relay_whole(
 ) -> Fault | None:
     """Read a whole answer, then give it."""
     call.arm_first_content()
-    body = bytearray()
+    pieces: list[bytes] = []
+    size = 0
     async for chunk in chunks(response):
-        body += chunk
-        if len(body) > ANSWER_BYTES_MAX:
+        pieces.append(chunk)
+        size += len(chunk)
+        if size > ANSWER_BYTES_MAX:
             return faults.ours(
                 f"Provider {call.source} sent more than {ANSWER_BYTES_MAX} bytes.",
                 status=502,
                 code="upstream_too_large",
             )
-    status, headers, hooked = response.status_code, response.headers, call.hooked
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    status, headers, hooked = response.status_code, field_map(response), call.hooked
     if hooked is not None and isinstance(exchange, Translated):
-        taken = exchange.take(status, headers, bytes(body))
+        taken = exchange.take(status, headers, body)
         reading = await hooked.whole(call, exchange, *taken)
     else:
-        reading = exchange.unary(status, headers, bytes(body))
+        reading = exchange.unary(status, headers, body)
     if reading.fault is not None:
         return reading.fault
     call.first_content_at = call.now()
@@ -324,3 +328,13 @@ async def relay_whole(
     )
     await call.sink.answer(200, reading.out, "application/json")
     return None
+
+
+async def read_at_most(response: httpx.Response, bytes_max: int) -> bytes:
+    """The body of an error; past the bound it is cut, the cause is at its start."""
+    body = bytearray()
+    async for chunk in chunks(response):
+        body += chunk
+        if len(body) >= bytes_max:
+            break
+    return bytes(body[:bytes_max])

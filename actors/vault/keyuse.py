@@ -9,7 +9,7 @@ Talks to: nobody.
 
 from typing import Protocol
 
-import attrs
+from msgspec import Struct
 
 from wire.sigv4 import Scope
 
@@ -53,8 +53,7 @@ class SigningHandle(KeyHandle, Protocol):
         ...
 
 
-@attrs.frozen(repr=False)
-class KeyUse:
+class KeyUse(Struct, frozen=True):
     """Which header carries the key, and the handle that writes it.
 
     `KeyUse(b"authorization", b"Bearer ", handle)`
