@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from decimal import Decimal
 from secrets import token_bytes
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -445,9 +445,7 @@ def _all(query: Query) -> list[Declared]:
 def _declared(row: Row) -> Declared:
     kind, name, tenant, document, *rest = row
     assert kind in KINDS
-    return Declared(
-        cast("Kind", kind), name, tenant, _documents.decode(document), *rest
-    )
+    return Declared(kind, name, tenant, _documents.decode(document), *rest)
 
 
 def _key(query: Query, key_id: str) -> HeldKey:
