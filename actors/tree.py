@@ -123,6 +123,7 @@ class TreeSpec:
     safe: Safe
     rules: tuple[Rule, ...]
     strict_sites: frozenset[str]
+    homes: Mapping[str, tuple[str, str]]
     mints: Mapping[KeyScope, MintSpec]
     make_minter: MakeMinter | None
     rotate_s: float
@@ -239,6 +240,7 @@ class _Growing:
             Timing(period_s=spec.rotate_s),
             spec.make_federated,
             spec.nonces,
+            spec.homes,
         )
         self.ledger = self._ledger()
         self.router = RouterCell(spec.routes)

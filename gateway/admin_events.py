@@ -24,19 +24,19 @@ _MONEY: Final = re.compile(
 )
 
 
-def reloaded(diff: Diff) -> tuple[AuditEvent, ...]:
+def reloaded(diff: Diff, actor: str = ACTOR) -> tuple[AuditEvent, ...]:
     """The entries of a reload; none when nothing changed."""
     changes = (*diff.live, *diff.restart)
     if not changes:
         return ()
     counts = (("changed", len(diff.live)), ("need_restart", len(diff.restart)))
     events = [
-        AuditEvent("config.reload", actor=ACTOR, detail=(*counts, *_named(part)))
+        AuditEvent("config.reload", actor=actor, detail=(*counts, *_named(part)))
         for part in _parts(changes)
     ]
     money = [change for change in diff.live if _MONEY.match(change.path)]
     events += [
-        AuditEvent("cap.change", actor=ACTOR, detail=_named(part))
+        AuditEvent("cap.change", actor=actor, detail=_named(part))
         for part in _parts(money)
     ]
     return tuple(events)

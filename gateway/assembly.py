@@ -251,6 +251,13 @@ def strict_sites(config: Config) -> frozenset[str]:
     return frozenset(site.name for site in config.sites if site.strict_audit)
 
 
+def homes_of(config: Config) -> dict[str, tuple[str, str]]:
+    """The tenant and environment of each site that has another than the vault's."""
+    shared = (config.vault.tenant, config.vault.environment)
+    homes = {site.name: config.home_of(site) for site in config.sites}
+    return {site: home for site, home in homes.items() if home != shared}
+
+
 def site_limits(config: Config) -> tuple[SiteLimits, ...]:
     """What the ledger holds sites to."""
     return tuple(
@@ -319,6 +326,7 @@ def _policy(config: Config, site: SiteConfig) -> SitePolicy:
     return SitePolicy(
         name=site.name,
         models=site.models,
+        models_denied=site.models_denied,
         output_tokens_max=site.output_tokens_max,
         capped=_capped(config, site),
         wishes=wishes_of(site.routing),

@@ -30,6 +30,7 @@ from actors.provider.transport import Transport
 from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
 from actors.router.tokens.counter import Counter
+from actors.stream.messages import KEY_REVOKED, SITE_CLOSED, EndStreams
 from actors.tokens.messages import SetAccounts
 from actors.tree import LedgerSpec, Tree, TreeSpec, open_tree, provider_child
 from actors.vault.federation import Federated
@@ -39,7 +40,7 @@ from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
 from actors.vault.signatures import NonceStore
 from gateway import assembly
-from gateway.admin_events import reloaded
+from gateway.admin_events import ACTOR, reloaded
 from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
 from gateway.hooks import placed
@@ -47,6 +48,7 @@ from gateway.keysafe import rules_of
 from gateway.settings.changes import diff
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
+from gateway.sites import Ended
 from runtime import Actor, Spawn, StopChild
 from storage.sql.port import Database
 
@@ -71,7 +73,7 @@ class Gateway:
         drain_s = self.config.server.deadlines.drain_s
         await self.tree.system.drain(trio.current_time() + drain_s)
 
-    async def reload(self, config: Config) -> None:
+    async def reload(self, config: Config, actor: str = ACTOR) -> None:
         """Apply what can be applied while serving; say what needs a restart.
 
         Requests under way finish as they began: with their plan, their upstream and
@@ -81,7 +83,7 @@ class Gateway:
         does, with ConfigError, for hooks that cannot be made.
         """
         async with self._turn:
-            await self._reload(config)
+            await self._reload(config, actor)
 
     async def sweep(self) -> None:
         """Close the replaced pools whose last call has been sent, and dead sockets."""
@@ -94,18 +96,20 @@ class Gateway:
             if isinstance(transport, Transport):
                 transport.sweep()
 
-    async def _reload(self, config: Config) -> None:
+    async def _reload(self, config: Config, actor: str) -> None:
         hooks = placed(config)
         changed = diff(self.config, config)
         log = self.gate.logs.log
         for change in changed.restart:
             log.warning("reload.needs_restart", setting=change.path)
         # Before it is done, as all that must not happen unrecorded.
-        for event in reloaded(changed):
+        for event in reloaded(changed, actor):
             await self.tree.auditor.ask(Attest(event))
         if not changed.live:
             return
         self.gate.hooks.replace(hooks)
+        # First of all: who is not let in any more is out, whatever fails below.
+        self.end(self.gate.sites.replace(config))
         old = {provider.name: provider for provider in self.config.providers}
         for provider in config.providers:
             await self._apply_provider(old.pop(provider.name, None), provider)
@@ -117,6 +121,7 @@ class Gateway:
                 tuple(assembly.key_sources(config).items()),
                 rules_of(config.vault),
                 assembly.strict_sites(config),
+                assembly.homes_of(config),
             )
         )
         await self.tree.ledger.ask(
@@ -133,9 +138,16 @@ class Gateway:
             await self.tree.providers.ask(StopChild(gone.name, why))
             self._retire(gone)
         self.gate.config = config
-        self.gate.sites.replace(config)
         self.config = config
         log.info("reload.applied", count=len(changed.live))
+
+    def end(self, ended: Ended) -> None:
+        """End the streams of sites and keys that do not serve any more."""
+        streams = self.gate.streams
+        if ended.sites:
+            streams.offer(EndStreams(SITE_CLOSED, sites=ended.sites))
+        if ended.keys:
+            streams.offer(EndStreams(KEY_REVOKED, keys=ended.keys))
 
     async def _apply_provider(
         self, old: ProviderConfig | None, new: ProviderConfig
@@ -267,6 +279,7 @@ async def open_core(
         nonces=nonces,
         rotate_s=config.vault.rotate_days * DAY_S,
         strict_sites=assembly.strict_sites(config),
+        homes=assembly.homes_of(config),
         shelf=shelf
         or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),
         keep_s=config.server.limits.keep_s,

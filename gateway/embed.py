@@ -41,17 +41,21 @@ from actors.vault.safe import Safe
 from actors.vault.sealing import KEY_BYTES
 from gateway.core import Gateway, open_core
 from gateway.deployments import NO_CATALOGUE
+from gateway.following import Following
 from gateway.gate import Gate
 from gateway.http.app import App
 from gateway.http.routes import client_app
 from gateway.http11_transport import ClientGone
 from gateway.logs import Logs
 from gateway.metrics import Metrics
+from gateway.roster import Roster
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
 from storage.audit_memory import memory_book
+from storage.directory import SqlDirectory
 from storage.sql.ledger import LedgerSql
 from storage.sql.memory import open_memory
+from storage.sql.port import Database
 from storage.vault_files import VaultMemory
 
 PIECES_IN_FLIGHT_MAX: Final = 1  # As a socket whose client reads nothing: at once full.
@@ -301,10 +305,13 @@ async def embedded(
     make_minter: MakeMinter | None = None,
     ledger: LedgerStore | None = None,
     replica: str = "embedded",
+    database: Database | None = None,
 ) -> AsyncGenerator[Embedded]:
     """Run a gateway around the body.
 
     With one `ledger`, two gateways (each a `replica`) share their caps and limits.
+    With a `database` (`storage.sql.memory.open_memory`) it has a directory too, and
+    follows it.
     """
     log_fd = os.memfd_create("log")
     logs = Logs(log_fd)
@@ -314,8 +321,16 @@ async def embedded(
     def transport(provider: ProviderConfig) -> httpx.AsyncBaseTransport:
         return providers[provider.name]
 
-    database = await open_memory()
+    roster, directory = Roster(config), None
+    store = database or await open_memory()
     try:
+        if database is not None:
+            directory = SqlDirectory(database, gate.wall, roster.judge)
+            gate.directory = directory
+            moved = roster.take(await directory.changes())
+            config = gate.config = roster.merged()
+            gate.sites.replace(config)
+            gate.sites.follow(moved.keys)
         async with open_core(
             config,
             gate,
@@ -329,13 +344,22 @@ async def embedded(
             catalogue=catalogue,
             counter=counter,
             make_minter=make_minter,
-            ledger=LedgerSpec(ledger or LedgerSql(database), replica),
+            ledger=LedgerSpec(ledger or LedgerSql(store), replica),
         ) as gateway:
-            gateway.database = database
+            gateway.database = store
             app = client_app(gate, created=int(EPOCH_S), with_operations=True)
-            yield Embedded(gateway, app, kept, log_fd)
+            made = Embedded(gateway, app, kept, log_fd)
+            if directory is None:
+                yield made
+                return
+            following = Following(gateway, directory, roster)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(following.run)
+                yield made
+                nursery.cancel_scope.cancel(reason="closing")
     finally:
-        await database.aclose()
+        if database is None:
+            await store.aclose()
         logs.close()
         os.close(log_fd)
 

@@ -16,6 +16,7 @@ import trio
 from actors.archivist.messages import Appended
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
+from actors.directory.ports import Directory
 from actors.keeper.messages import Answered
 from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
 from actors.ledger.sharing import Sharing
@@ -82,7 +83,8 @@ class Gate:
         self.counter: Counter | None = None
         self.book: AuditBook | None = None
         self.sharing: Sharing | None = None
-        self.sites = Sites(config)
+        self.directory: Directory | None = None  # None: there is only the file.
+        self.sites = Sites(config, wall)
         self.hooks = Hooks()
         self.logs = logs
         self.metrics = metrics

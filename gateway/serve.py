@@ -26,6 +26,8 @@ import trio
 
 from actors.auditor.ports import AuditBook
 from actors.auditor.wal import LogRefused
+from actors.directory.messages import DirectoryDown
+from actors.directory.ports import Directory
 from actors.ledger.accounts import reach_s
 from actors.ledger.messages import Spend
 from actors.provider.transport import Transport
@@ -43,6 +45,7 @@ from gateway.control import Control
 from gateway.core import Gateway, open_core
 from gateway.deployments import open_counter
 from gateway.edge import Edge, ListenerCell
+from gateway.following import Following
 from gateway.gate import Gate
 from gateway.http.replies import error_body
 from gateway.http.routes import admin_app, client_app
@@ -53,6 +56,7 @@ from gateway.http11_transport import EdgeDeadlines
 from gateway.keysafe import make_federated, make_minters, open_safe
 from gateway.logs import Logs
 from gateway.metrics import Metrics
+from gateway.roster import Roster
 from gateway.settings.config import Config
 from gateway.settings.database import DatabaseConfig
 from gateway.settings.errors import ConfigError, Problem
@@ -66,6 +70,7 @@ from runtime import AskError, DomainError, System
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_witness import Witnesses, witnesses
+from storage.directory import SqlDirectory
 from storage.epoch_keys import SqlEpochKeys
 from storage.grants import SqlGrants
 from storage.journal_reader import JournalFiles
@@ -111,15 +116,17 @@ async def serve(
         with listening() as signals:
             async with open_gateway(
                 config, environ=os.environ, logs=logs, urls=urls
-            ) as gateway:
+            ) as following:
+                gateway = following.gateway
                 collector.settle()
                 if on_ready is not None:
                     on_ready(urls)
                 async with trio.open_nursery() as nursery:
                     wanted, reloads = trio.open_memory_channel[None](1)
+                    nursery.start_soon(following.run)
                     if source is not None:
                         nursery.start_soon(_follow, source, wanted)
-                        nursery.start_soon(_reloading, gateway, source, reloads)
+                        nursery.start_soon(_reloading, following, source, reloads)
                     nursery.start_soon(_sweep, gateway)
                     await _obey(signals, gateway, wanted)
                     nursery.cancel_scope.cancel(reason="stopping")
@@ -131,7 +138,7 @@ async def serve(
 @asynccontextmanager
 async def open_gateway(
     config: Config, *, environ: Mapping[str, str], logs: Logs, urls: list[str]
-) -> AsyncGenerator[Gateway]:
+) -> AsyncGenerator[Following]:
     """A gateway that serves inside this block, and stops in order after it.
 
     `urls` is filled with the addresses that clients may use.
@@ -161,6 +168,9 @@ async def open_gateway(
     try:
         audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
         database = await _open_database(config.database, state_dir)
+        roster = Roster(config)
+        directory = SqlDirectory(database, time.time, roster.judge)
+        config = await _with_directory(roster, directory, gate)
         records = SqlRecords(database)
         books.tokens, books.repeats = SqlTokens(database), SqlRepeats(database)
         books.records = records
@@ -201,7 +211,7 @@ async def open_gateway(
             gateway.database = database
             control.system = gateway.tree.system
             await gate.until_bound(len(cells))
-            yield gateway
+            yield Following(gateway, directory, roster)
     finally:
         for cell in cells:
             cell.close()
@@ -223,6 +233,20 @@ async def _open_database(settings: DatabaseConfig, state_dir: Path) -> Database:
         )
     except DatabaseError as error:
         raise ConfigError((Problem("", "database", str(error)),)) from None
+
+
+async def _with_directory(roster: Roster, directory: Directory, gate: Gate) -> Config:
+    """What is served from the start. Raises ConfigError."""
+    try:
+        moved = roster.take(await directory.changes())
+    except DirectoryDown as error:
+        raise ConfigError((Problem("", "database", str(error)),)) from None
+    config = await trio.to_thread.run_sync(roster.merged)
+    gate.directory = directory
+    gate.config = config
+    gate.sites.replace(config)
+    gate.sites.follow(moved.keys)
+    return config
 
 
 def _safe(
@@ -441,19 +465,19 @@ def _ask_for(reload: trio.MemorySendChannel[None]) -> None:
 
 
 async def _reloading(
-    gateway: Gateway, source: Source, wanted: trio.MemoryReceiveChannel[None]
+    following: Following, source: Source, wanted: trio.MemoryReceiveChannel[None]
 ) -> None:
     """One reload after the other, and none on the way of a signal to stop."""
     async for _ in wanted:
-        await _reload(gateway, source)
+        await _reload(following, source)
 
 
-async def _reload(gateway: Gateway, source: Source) -> None:
+async def _reload(following: Following, source: Source) -> None:
     """Load and apply; a file with mistakes changes nothing."""
-    log = gateway.gate.logs.log
+    log = following.gateway.gate.logs.log
     try:
         config = await trio.to_thread.run_sync(source.load)
-        await gateway.reload(config)
+        await following.rebase(config)
     except ConfigError as error:
         for problem in error.problems:
             # Not an exception to be traced: the operator's file has a mistake.

@@ -76,6 +76,12 @@ class Context:
         """Start a child. It ends with this incarnation; it may be asked at once."""
         return self._cell.spawn(spec).ref
 
+    @property
+    def children(self) -> tuple[Ref[Any], ...]:
+        """Its children that live now, in the order they were started."""
+        cells = (self._cell.children or {}).values()
+        return tuple(child.ref for child in cells if not child.gone)
+
     def stop_child(self, ref: Ref[Any], reason: str) -> None:
         """Ask a child to stop in order; monitor it to learn when it has."""
         child = ref.cell

@@ -120,7 +120,7 @@ class Accounts:
         if site is None:
             return _removed(ask.site)
         again = stream_id in self._entries
-        places = site.places(ask.key_id)
+        places = site.places(ask.key_id, ask.terms)
         if not again:
             refused: HoldRefused | Short | None
             refused = sites.refusal(places, ask.prompt_tokens, tick_s)

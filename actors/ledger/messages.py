@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from actors.directory.messages import KeyTerms
 from runtime import ControlTell, DomainError, Ref, Request
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class Enter(Request["Ledger", "Standing | HoldRefused"], frozen=True):
     model: str
     prompt_tokens: int
     rung_min: int = 0
+    terms: KeyTerms | None = None  # Its key's own limits, on top of its site's.
 
 
 class Standing(Struct, frozen=True):

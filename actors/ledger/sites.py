@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from actors.directory.messages import KeyTerms
 from actors.ledger import rates, wording
 from actors.ledger.messages import HoldRefused, Rates, SiteLimits
 from actors.ledger.rates import Rate
@@ -22,6 +23,7 @@ class Places(Struct):
     tokens: Rate | None
     streams: set[str] = field(default_factory=set[str])
     limits: Rates = Rates()
+    terms: KeyTerms | None = None  # Of a key that has limits of its own.
 
     @property
     def is_full(self) -> bool:
@@ -38,13 +40,18 @@ class Site(Struct):
     keys: dict[str, Places] = field(default_factory=dict[str, Places])
     shared: bool = False
 
-    def places(self, key_id: str) -> tuple[Places, Places]:
+    def places(
+        self, key_id: str, terms: KeyTerms | None = None
+    ) -> tuple[Places, Places]:
         """The two that a request of this key must pass."""
         key = self.keys.get(key_id)
-        if key is None:
+        if key is None or (terms is not None and key.terms is not terms):
+            # A key's terms are one object until they are changed.
+            limits = _tightened(self.limits.each_key, terms)
             key = self.keys[key_id] = _places(
-                f"key {key_id}", self.limits.each_key, shared=self.shared
+                f"key {key_id}", limits, key, shared=self.shared
             )
+            key.terms = terms
         return self.own, key
 
 
@@ -67,11 +74,34 @@ def open_site(
         limits,
         _places(who, own, old.own, shared=shared),
         {
-            key_id: _places(key.who, limits.each_key, key, shared=shared)
+            key_id: _again(key, limits.each_key, shared=shared)
             for key_id, key in old.keys.items()
         },
         shared,
     )
+
+
+def _again(key: Places, each_key: Rates, *, shared: bool) -> Places:
+    """A key's places under new limits of its site."""
+    made = _places(key.who, _tightened(each_key, key.terms), key, shared=shared)
+    made.terms = key.terms
+    return made
+
+
+def _tightened(limits: Rates, terms: KeyTerms | None) -> Rates:
+    """What a key is held to: its own limits cannot lift those of its site's keys."""
+    if terms is None:
+        return limits
+    return Rates(
+        _lower(limits.requests_per_minute_max, terms.requests_per_minute_max),
+        _lower(limits.tokens_per_minute_max, terms.tokens_per_minute_max),
+        _lower(limits.in_flight_max, terms.in_flight_max),
+    )
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    given = [limit for limit in (one, other) if limit is not None]
+    return min(given) if given else None
 
 
 def refusal(

@@ -9,6 +9,7 @@ from random import Random
 
 import attrs
 
+from actors.directory.policy import may_ask
 from actors.router import policy
 from actors.router.book import Book
 from actors.router.messages import (
@@ -72,8 +73,13 @@ class Router(Actor):
         site = table.sites.get(msg.site)
         if site is None:
             return ()  # Taken out by a reload since its key was looked at.
-        names = (*table.routes, *table.aliases)
-        return tuple(name for name in names if policy.allowed(site, name))
+        names = {name: name for name in table.routes} | dict(table.aliases)
+        return tuple(
+            name
+            for name, model in names.items()
+            if policy.allowed(site, name, model)
+            and (msg.terms is None or may_ask(msg.terms, (name, model)))
+        )
 
     @handles(Observed)
     def observed(self, msg: Observed) -> None:

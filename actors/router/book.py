@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from actors.directory.policy import may_ask
 from actors.provider.messages import Load
 from actors.router import gates, thrift
 from actors.router.affinity import Affinity
@@ -202,8 +203,10 @@ class Book:
         route = self.routes.get(name)
         # A reload may have taken the site away while its client sent the body.
         site = self.table.sites.get(ask.site)
-        if route is None or site is None or not self._allowed(site, ask.model):
+        if route is None or site is None or not self._allowed(site, ask.model, name):
             # One answer for all: an allowlist is not an oracle.
+            return None
+        if ask.terms is not None and not may_ask(ask.terms, (ask.model, name)):
             return None
         wishes, weights = self._wanted(site, route)
         weights = thrift.pressed(weights, ask.thrift)
@@ -391,12 +394,12 @@ class Book:
             )
         return tuple(views)
 
-    def _allowed(self, site: SitePolicy, model: str) -> bool:
+    def _allowed(self, site: SitePolicy, model: str, name: str) -> bool:
         """Matched once for each site and name that leads to a route."""
         key = (site.name, model)
         found = self._allows.get(key)
         if found is None:
-            found = self._allows[key] = allowed(site, model)
+            found = self._allows[key] = allowed(site, model, name)
         return found
 
     def _wanted(self, site: SitePolicy, route: Route) -> tuple[Wishes, Weights | None]:
@@ -435,8 +438,14 @@ class Book:
         return Route(name, policy, tuple(options), canaries, mirrors)
 
 
-def allowed(site: SitePolicy, model: str) -> bool:
-    """Whether the site's allowlist has this model (shell patterns)."""
+def allowed(site: SitePolicy, model: str, name: str) -> bool:
+    """Whether the site's lists let it ask for this (shell patterns).
+
+    `model` is what it asks for, `name` the model that it leads to: an alias gets round
+    no denial.
+    """
+    if any(fnmatchcase(one, p) for one in (model, name) for p in site.models_denied):
+        return False
     return not site.models or any(fnmatchcase(model, p) for p in site.models)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
+from actors.directory.messages import KeyTerms
 from actors.ledger.messages import Price, Thrift
 from actors.provider.messages import Load, OutcomeKind
 from runtime import ControlTell, Request, Tell
@@ -58,6 +59,7 @@ class SitePolicy(Struct, frozen=True):
 
     name: str
     models: tuple[str, ...] = ()
+    models_denied: tuple[str, ...] = ()
     output_tokens_max: int | None = None
     capped: bool = False  # It has a spend cap: answers must have a bound.
     wishes: Wishes = Wishes()
@@ -147,6 +149,7 @@ class MakePlan(Request["Router", "Plan | NoRoute"], frozen=True):
     prompt_tokens_max: int | None = None  # A bound; None: the estimate's worst error.
     choices: int = 1
     thrift: Thrift = Thrift()  # What the site's caps ask for.
+    terms: KeyTerms | None = None  # What its key may ask for, of that.
 
 
 On = Literal["any", "context", "content", "mirror"]
@@ -264,6 +267,7 @@ class SetRoutes(Request["Router", None], frozen=True):
 
 
 class ListModels(Request["Router", "tuple[str, ...]"], frozen=True):
-    """The names this site may ask for."""
+    """The names this site may ask for, and with this key."""
 
     site: str
+    terms: KeyTerms | None = None

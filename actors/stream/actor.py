@@ -41,7 +41,9 @@ from actors.stream.hooks.placed import Hooks
 from actors.stream.messages import (
     CHUNKS_BUFFERED_MAX,
     ClientGone,
+    EndIfOf,
     EndStream,
+    EndStreams,
     Inquiry,
     Open,
     Opened,
@@ -172,12 +174,19 @@ class Streams(Supervisor):
         )
         return Opened(ref, channel)
 
+    @handles(EndStreams)
+    def end_streams(self, msg: EndStreams) -> None:
+        """Tell all; each knows its own key."""
+        told = EndIfOf(msg)
+        for stream in self.ctx.children:
+            stream.offer(told)
+
 
 class Stream(Actor):
     """One request."""
 
     mailbox = MailboxSpec(CONTROL_QUEUED_MAX, full="block", down="reject")
-    accepts = (ClientGone, EndStream, DeadlineCheck)
+    accepts = (ClientGone, EndStream, EndIfOf, DeadlineCheck)
 
     def __init__(
         self, peers: Peers, inquiry: Inquiry, channel: StreamChannel[Piece]
@@ -252,6 +261,13 @@ class Stream(Actor):
         """The gateway wants it over."""
         self._end(msg.why)
 
+    @handles(EndIfOf)
+    def end_if_of(self, msg: EndIfOf) -> None:
+        """Over, if it is one of those."""
+        inquiry = self.inquiry
+        if inquiry.site in msg.of.sites or inquiry.key_id in msg.of.keys:
+            self._end(msg.of.why)
+
     @handles(DeadlineCheck)
     def check_deadline(self, msg: DeadlineCheck) -> None:
         """An alarm of an attempt that runs; those of earlier ones mean nothing."""
@@ -319,6 +335,7 @@ class Stream(Actor):
                 # A count bills nothing.
                 prompt_tokens=0 if inquiry.operation == "count" else length.tokens,
                 rung_min=rung_min,
+                terms=inquiry.terms,
             )
         )
         if isinstance(standing, Standing):
@@ -352,6 +369,7 @@ class Stream(Actor):
             stream=inquiry.head.stream,
             affinity=crc32(inquiry.head.prefix),
             thrift=standing.thrift,
+            terms=inquiry.terms,
         )
 
     def _ordered(self, plan: Plan) -> Plan:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import httpx
 
 from actors.ledger.messages import HoldRefused
 from actors.provider.messages import Deadlines, Refused
 from actors.router.messages import Deployment, NoRoute
+from actors.stream.messages import KEY_REVOKED, SITE_CLOSED
 from runtime import ActorDown, MailboxFull
 from wire.events import Fault
 
@@ -226,6 +229,23 @@ def timed_out(provider: str, phase: str, deadlines: Deadlines) -> Fault:
     )
 
 
+# Another try would be refused the same: no status that clients try again after.
+_NO_MORE: Final = {
+    KEY_REVOKED: (401, "invalid_api_key"),
+    SITE_CLOSED: (403, "site_suspended"),
+}
+
+
 def ended(why: str) -> Fault:
     """The gateway, or the client, ended it."""
+    if why in _NO_MORE:
+        status, code = _NO_MORE[why]
+        return Fault(
+            kind="client",
+            message=f"The request was ended: {why}.",
+            status=status,
+            code=code,
+            type="invalid_request_error",
+            source="gateway",
+        )
     return ours(f"The request was ended: {why}.", status=503, code="request_ended")

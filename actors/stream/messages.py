@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from actors.directory.messages import KeyTerms
 from actors.router.messages import Deployment
 from runtime import ControlTell, Ref, Request, StreamChannel
 from wire.dialect import ClientDialect, Head, Headers
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
 
+
+KEY_REVOKED = "its API key was revoked"
+SITE_CLOSED = "its site was suspended or removed"
 
 Operation = Literal["chat", "embed", "count"]
 
@@ -40,6 +44,7 @@ class Inquiry(Struct, frozen=True):
     head: Head
     body: bytes
     headers: Headers
+    terms: KeyTerms | None = None  # What its key may do, on top of its site.
     stored_at: str = ""
     stored_body: bytes = b""
     feature: str = ""
@@ -102,3 +107,17 @@ class EndStream(ControlTell["Stream"], frozen=True):
     """The gateway ends this stream: drain deadline, revoked key, revoked site key."""
 
     why: str
+
+
+class EndStreams(ControlTell["Streams"], frozen=True):
+    """End every stream of these sites, and every one begun with these keys."""
+
+    why: str
+    sites: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+
+
+class EndIfOf(ControlTell["Stream"], frozen=True):
+    """The same, to one stream: it knows whose it is."""
+
+    of: EndStreams

@@ -199,11 +199,13 @@ class Vault(Actor):
     @answers(SetKeys)
     def set_keys(self, msg: SetKeys) -> None:
         """Take the reloaded keys; leases that are out keep what they have."""
-        self.cell.sources = dict(msg.sources)
+        self.cell.take_sources(dict(msg.sources))
         if msg.rules is not None:
             self.cell.rules = msg.rules
         if msg.strict_sites is not None:
             self.cell.strict_sites = msg.strict_sites
+        if msg.homes is not None:
+            self.cell.homes = msg.homes
         self.lender.book.revoke()
         self.lender.credentials.clear()  # They may be for other exchanges now.
 

@@ -30,8 +30,39 @@ class VaultCell:
     timing: Timing = attrs.field(factory=Timing)
     make_federated: Callable[[Federation], Federated] | None = None
     nonces: NonceStore | None = None  # None: of this process only.
+    homes: Mapping[str, tuple[str, str]] = attrs.field(
+        factory=dict[str, tuple[str, str]]
+    )
     leases_granted: int = 0
     leases_refused: int = 0
+    _own: dict[KeyScope, KeySource] = attrs.field(
+        factory=dict[KeyScope, KeySource], init=False
+    )
+
+    def source_of(self, scope: KeyScope) -> KeySource | None:
+        """Where a key is; one of a site's own is sealed, for its provider's hosts."""
+        return self.sources.get(scope) or self._own.get(scope)
+
+    def scope_for(self, site: str, scope: KeyScope) -> KeyScope:
+        """The site's own key of this name, where its tenant has one; else the shared.
+
+        Only these two can come out: there is no way to a third tenant's.
+        """
+        home = self.homes.get(site)
+        if home is None:
+            return scope
+        own = KeyScope(scope.provider, scope.name, *home)
+        source = self.sources.get(scope)
+        if own == scope or source is None or self.safe.holdings.active(own) is None:
+            return scope
+        if own not in self._own:
+            self._own[own] = KeySource("", source.hosts, source.plain_allowed)
+        return own
+
+    def take_sources(self, sources: Mapping[KeyScope, KeySource]) -> None:
+        """After a reload."""
+        self.sources = dict(sources)
+        self._own = {}
 
     @property
     def memory(self) -> LockedMemory:

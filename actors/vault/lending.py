@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 
+import msgspec
+
 from actors.auditor.messages import AuditEvent, AuditUnavailable
 from actors.vault.cell import VaultCell
 from actors.vault.federation import Credentials, NotFederated
@@ -108,6 +110,9 @@ class Lender:
 
     def acquire(self, msg: Acquire) -> Lease | Deferred[Lease]:
         """Lend a key for one request, bound to its hosts and a deadline."""
+        if msg.site in self.cell.homes:
+            scope = self.cell.scope_for(msg.site, msg.scope)
+            msg = msgspec.structs.replace(msg, scope=scope)
         key = GrantKey(msg.site, msg.scope, msg.route)
         now = self.ctx.now()
         grant = self.book.get(key, now)
@@ -161,6 +166,7 @@ class Lender:
                 scope.provider,
                 scope.name,
                 key.route,
+                self.cell.homes.get(key.site, ("", "")),
             ),
         )
         if not verdict.allowed:
@@ -205,7 +211,7 @@ class Lender:
         self, scope: KeyScope, key: GrantKey, now: float
     ) -> Opened | KekMissing | Federation:
         """The key in locked memory, or what it waits for. Raises LeaseRefused."""
-        source = self.cell.sources.get(scope)
+        source = self.cell.source_of(scope)
         if source is None:
             raise self._refused(key, "unknown", "is not in the vault; name its key_env")
         try:
@@ -314,7 +320,8 @@ class Lender:
     def _lend(self, msg: Acquire, grant: Grant, found: Opened) -> Lease:
         """Make the lease; what was opened is its own from here."""
         cell = self.cell
-        source = cell.sources[msg.scope]
+        source = cell.source_of(msg.scope)
+        assert source is not None, "it was found just now"
         cell.leases_granted += 1
         name = f"lease-{cell.leases_granted}"
         expires_at = self.ctx.now() + min(msg.ttl_s, grant.ttl_s)

@@ -7,6 +7,7 @@ their deadline, when spent, when their stream ends, or when revoked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
@@ -245,8 +246,12 @@ class VaultCounts(Struct, frozen=True):
 
 
 class SetKeys(Request["Vault", None], frozen=True):
-    """After a reload: where each key is, and who may borrow them (None: as before)."""
+    """After a reload: where each key is, and who may borrow them (None: as before).
+
+    `homes` are the tenants and environments of sites that have another than the keys'.
+    """
 
     sources: tuple[tuple[KeyScope, KeySource], ...]
     rules: tuple[Rule, ...] | None = None
     strict_sites: frozenset[str] | None = None
+    homes: Mapping[str, tuple[str, str]] | None = None

@@ -5,10 +5,13 @@
     deny lease principal=* tenant=* env=prod provider=openai name=legacy
     allow rotate|describe principal=operator:* tenant=acme env=* provider=* name=*
 
+    allow lease principal=site:* tenant=@own env=@own provider=* name=*
+
 (one line each). Deny is the default; an explicit deny wins over every allow; among
 allows the first that matches sets the bounds. There is no `read`: no rule can ask for
-plaintext, because nothing gives it out. An allow of leases names its tenant: a pattern
-there would lend one tenant's keys to another.
+plaintext, because nothing gives it out. An allow of leases names its tenant, or says
+`@own`, that of the site that asks: a pattern there would lend one tenant's keys to
+another.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ RULES_MAX: Final = 1024  # Matched once a grant; a thousand take under a millise
 RULE_CHARS_MAX: Final = 2048
 TTL_S_MAX: Final = 600  # A lease ends with its request's head; ten minutes is generous.
 USES_MAX: Final = 100
+
+OWN: Final = "@own"  # As a tenant or environment: that of the site itself.
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:@*?-]{1,128}")
 _BOUND: Final = re.compile(r"(ttl|uses)<=(\d{1,6})(s|m)?")
@@ -62,6 +67,7 @@ class Wish(Struct, frozen=True):
     provider: str
     name: str
     route: str = ""
+    home: tuple[str, str] = ("", "")  # The site's own tenant and environment.
 
 
 class Verdict(Struct, frozen=True):
@@ -130,12 +136,17 @@ def parse(text: str) -> Rule:
 def default_rules(tenant: str, environment: str) -> tuple[Rule, ...]:
     """What holds where the operator wrote no policy.
 
-    Every site may use the keys of the one tenant there is, for one request each; only
-    whoever may open the control socket may change them.
+    Every site may use the shared keys (those of the tenant that is configured) and its
+    own tenant's, for one request each; only whoever may open the control socket may
+    change them.
     """
     where = f"tenant={tenant} env={environment} provider=* name=*"
     return (
         parse(f"allow lease principal=site:* {where} ttl<=600s uses<=1"),
+        parse(
+            f"allow lease principal=site:* tenant={OWN} env={OWN} provider=* name=* "
+            "ttl<=600s uses<=1"
+        ),
         parse(
             "allow add|rotate|revoke|describe principal=operator:control "
             "tenant=* env=* provider=* name=*"
@@ -175,8 +186,8 @@ def _matches(rule: Rule, wish: Wish) -> bool:
     return (
         wish.action in rule.actions
         and fnmatchcase(wish.principal, rule.principal)
-        and fnmatchcase(wish.tenant, rule.tenant)
-        and fnmatchcase(wish.environment, rule.environment)
+        and _is_in(wish.tenant, rule.tenant, wish.home[0])
+        and _is_in(wish.environment, rule.environment, wish.home[1])
         and fnmatchcase(wish.provider, rule.provider)
         and fnmatchcase(wish.name, rule.name)
         and (
@@ -184,6 +195,12 @@ def _matches(rule: Rule, wish: Wish) -> bool:
             or any(fnmatchcase(wish.route, route) for route in rule.routes)
         )
     )
+
+
+def _is_in(name: str, pattern: str, own: str) -> bool:
+    if pattern == OWN:
+        return bool(own) and name == own
+    return fnmatchcase(name, pattern)
 
 
 def as_action(word: str) -> Action:

@@ -11,10 +11,11 @@ from typing import Final
 
 import attrs
 
+from actors.directory.messages import Scope as KeyScope
 from gateway.gate import Gate
 from gateway.http.cors import FOREIGN, is_preflight, let_read, origin_of, preflight
 from gateway.http.inquiries import Endpoint, fault_of
-from gateway.http.models import client_of
+from gateway.http.models import LISTS, client_of
 from gateway.http.replies import reply
 from gateway.http.request import Request
 from gateway.http11_exchange import Receive, Scope, Send
@@ -53,6 +54,11 @@ WRONG_KEY: Final = Denied(
     "invalid_api_key",
     "The API key is not known here. Check it, or ask for a new one.",
 )
+CLOSED_SITE: Final = Denied(
+    403,
+    "site_suspended",
+    "The site of this API key is suspended; ask whoever runs this gateway.",
+)
 FOREIGN_ORIGIN: Final = Denied(403, "origin_not_allowed", FOREIGN)
 
 
@@ -67,6 +73,7 @@ class App:
         by_path: finds the endpoint where the path says more (Google's clients).
         open_by_path: the same for handlers that need no key, and do their own CORS.
         under_path: the same for key routes whose path holds a name.
+        scopes: what a key must be allowed to, by path, where its path does not tell.
         below: prefixes of paths to handlers that know their own paths and callers.
         sockets: serves WebSockets.
     """
@@ -83,6 +90,7 @@ class App:
         under_path: tuple[CallerHandlerOf, ...] = (),
         below: Mapping[str, Handler] | None = None,
         sockets: SocketHandler | None = None,
+        scopes: Mapping[str, KeyScope] | None = None,
     ) -> None:
         self.gate = gate
         self.open_routes = dict(open_routes)
@@ -93,6 +101,7 @@ class App:
         self.under_path = under_path
         self.below = dict(below or {})
         self.sockets = sockets
+        self.scopes: dict[str, KeyScope] = dict(scopes or {})
         self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
         for method, path in (*open_routes, *key_routes):
             self.methods.setdefault(path, []).append(method)
@@ -186,6 +195,13 @@ class App:
         caller = self.gate.sites.find(other)
         if caller is None:
             return WRONG_KEY
+        if not self.gate.sites.is_open(caller.site):
+            return CLOSED_SITE
+        terms = caller.terms
+        if terms is not None and terms.scopes:
+            scope: KeyScope = self.scopes.get(request.path) or scope_of(request.path)
+            if scope not in terms.scopes:
+                return _out_of_scope(scope)
         if origin is not None:
             allowed = caller.access.origins
             request.readable = request.readable and allowed.allow(origin)
@@ -214,6 +230,20 @@ async def _refuse(
     """An error of the edge, in the dialect that its client most likely reads."""
     shown = client_of(request).render_error(fault_of(status, code, message))
     await reply(request.send, shown.status, shown.body, (*shown.headers, *headers))
+
+
+def scope_of(path: str) -> KeyScope:
+    """What a key must be allowed to, for a path that no table names."""
+    return "models" if path.startswith(LISTS) else "inference"
+
+
+def _out_of_scope(scope: KeyScope) -> Denied:
+    return Denied(
+        403,
+        "insufficient_scope",
+        f"This API key is not for this: it lacks the scope `{scope}`. Use another key, "
+        "or have its scopes changed.",
+    )
 
 
 def _shown(path: str) -> str:

@@ -239,6 +239,7 @@ class Grants:
                 needs=head.needs,
                 stream=head.stream,
                 affinity=0,
+                terms=caller.terms,
             )
         )
         if isinstance(plan, NoRoute) and plan.status < 500:

@@ -108,6 +108,7 @@ class Endpoint:
                 body=body,
                 headers=request.headers,
                 feature=feature,
+                terms=caller.terms,
             ),
         )
 
@@ -153,6 +154,10 @@ class Endpoint:
 
         `awaited` is False where nobody reads it as it comes.
         """
+        if self.gate.sites.named(inquiry.key_id) is None:
+            # Revoked while its client sent the body.
+            await self.turn_away(request, inquiry, REVOKED)
+            return None
         beats = awaited and request.takes_heartbeats
         try:
             return await self.gate.streams.ask(Open(inquiry, beats))
@@ -355,6 +360,9 @@ def fault_of(
     )
 
 
+REVOKED = fault_of(
+    401, "invalid_api_key", "The API key was revoked, or its site suspended."
+)
 CRASHED = fault_of(500, "internal_error", "The gateway failed to serve this request.")
 
 

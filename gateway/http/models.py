@@ -97,7 +97,7 @@ class Models:
 
     async def _names(self, request: Request, caller: Caller) -> tuple[str, ...] | None:
         try:
-            return await self.gate.router.ask(ListModels(caller.site))
+            return await self.gate.router.ask(ListModels(caller.site, caller.terms))
         except AskError:
             await _fail(
                 request,

@@ -55,6 +55,7 @@ def client_app(
         ),
         below=_below(admin) if with_operations else {},
         sockets=Sockets(gate).serve,
+        scopes={GRANTS: "grants"},
     )
     grants.endpoint_at = app.endpoint_of
     return app

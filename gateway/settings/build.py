@@ -55,6 +55,17 @@ class Builder:
         self._report_unused()
         return made
 
+    def build_one(
+        self,
+        cls: type[Any],
+        raw: Mapping[str, Any],
+        where: str,
+        inherited: Mapping[str, object],
+    ) -> Any | None:
+        """One object that stands by itself; None where it is broken."""
+        self._built.update(inherited)
+        return self._table(cls, raw, where, [])
+
     def where(self, made: object) -> str:
         """Where an object was written."""
         return self._where[id(made)]

@@ -89,6 +89,8 @@ def _compare_named(
     for name in sorted(old.keys() | new.keys()):
         here = f"{path}.{name}"
         if name in old and name in new:
+            if old[name] is new[name]:
+                continue  # Most of many: those of the database are built once.
             yield from _compare(cls, old[name], new[name], here)
         else:
             yield Change(here, old.get(name), new.get(name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
+from functools import cache
 from urllib.parse import urlsplit
 
 from gateway.settings.config import Config
@@ -29,6 +30,7 @@ def problems(
     to them is not wrong as well.
     """
     yield from _shared_keys(config, where)
+    yield from _homes(config, where, declared.get("tenants", frozenset()))
     yield from _routes(config, where, declared.get("providers", frozenset()))
     yield from _shares(config, where)
     yield from _fallbacks(config, where, declared.get("models", frozenset()))
@@ -45,6 +47,30 @@ def _shared_keys(config: Config, where: Where) -> Found:
             if key in owners:
                 yield here, f"is the same key as {owners[key]}; a key names one site"
             owners.setdefault(key, here)
+
+
+def _homes(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
+    """A site's tenant is there; the vault's own needs no table."""
+    tenants = {tenant.name: tenant for tenant in config.tenants}
+    for site in config.sites:
+        tenant = tenants.get(site.tenant)
+        if tenant is None:
+            if site.tenant not in ("", config.vault.tenant, *declared):
+                known = ", ".join(tenants) or "none"
+                yield (
+                    f"{where(site)}.tenant",
+                    f'"{site.tenant}" is no tenant; tenants are {known}',
+                )
+            continue
+        environments = tenant.environments
+        if site.environment and environments and site.environment not in environments:
+            yield (
+                f"{where(site)}.environment",
+                (
+                    f'"{site.environment}" is no environment of {tenant.name}; they '
+                    f"are {', '.join(environments)}"
+                ),
+            )
 
 
 def _routes(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
@@ -107,9 +133,11 @@ def _patterns(config: Config, where: Where, declared: AbstractSet[str]) -> Found
     """A pattern that matches nothing is a misspelt limit: refuse it at load."""
     names = {model.name for model in config.models} | set(declared)
     names |= {alias for model in config.models for alias in model.aliases}
+    # Sites by the thousand share a few patterns.
+    fits = cache(lambda pattern: any(fnmatchcase(name, pattern) for name in names))
     for site in config.sites:
         for index, pattern in enumerate(site.models):
-            if pattern == "*" or any(fnmatchcase(name, pattern) for name in names):
+            if pattern == "*" or fits(pattern):
                 continue
             known = ", ".join(sorted(names)) or "none"
             yield (
@@ -124,10 +152,10 @@ def _ladders(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
     for site in config.sites:
         if len(site.ladder) > RUNGS_MAX:
             yield f"{where(site)}.ladder", f"has more than {RUNGS_MAX} steps"
-        for rung in site.ladder:
-            here = f"{where(rung)}.model"
+        for index, rung in enumerate(site.ladder):
             if not rung.model:
                 continue
+            here = f"{where(site)}.ladder[{index}].model"
             if rung.model not in names:
                 yield here, f'"{rung.model}" names no model'
             elif not any(fnmatchcase(rung.model, pattern) for pattern in site.models):

@@ -26,6 +26,7 @@ from gateway.settings.records import RecordsConfig
 from gateway.settings.routing import SHARE, RoutingConfig, ShareOf
 from gateway.settings.server import Found, ServerConfig
 from gateway.settings.sites import SiteConfig
+from gateway.settings.tenants import TenantConfig
 from gateway.settings.vault import VaultConfig
 from gateway.settings.words import MODEL_NAME, NAME, UPSTREAM_NAME
 
@@ -123,6 +124,11 @@ class Config:
         default_factory=ServerConfig,
         doc="The process: where it listens and what it keeps.",
     )
+    tenants: tuple[TenantConfig, ...] = items(
+        TenantConfig,
+        default=(),
+        doc="Somebody whose sites and provider keys are apart from all others'.",
+    )
     sites: tuple[SiteConfig, ...] = items(
         SiteConfig, doc="A client of the gateway: who may call, and how much."
     )
@@ -166,3 +172,19 @@ class Config:
     def site_by_digest(self) -> dict[bytes, SiteConfig]:
         """Each site under the digest of each of its keys (`keys.digest`)."""
         return {key.digest: site for site in self.sites for key in site.keys}
+
+    def home_of(self, site: SiteConfig) -> tuple[str, str]:
+        """The tenant and environment whose provider keys a site uses first."""
+        return (
+            site.tenant or self.vault.tenant,
+            site.environment or self.vault.environment,
+        )
+
+    def closed_sites(self) -> frozenset[str]:
+        """The sites whose requests are refused for now."""
+        closed = {tenant.name for tenant in self.tenants if tenant.suspended}
+        return frozenset(
+            site.name
+            for site in self.sites
+            if site.suspended or self.home_of(site)[0] in closed
+        )

@@ -23,6 +23,7 @@ from gateway.settings.server import COUNT
 from gateway.settings.words import (
     COUNT_TOKENS,
     NAME,
+    NAME_OR_NONE,
     PATTERN,
     RESUME,
     TOKENS,
@@ -43,10 +44,34 @@ class SiteConfig:
         doc="The keys its clients present. Several, so that one can be replaced "
         "without an outage.",
     )
+    tenant: str = setting(
+        NAME_OR_NONE,
+        default="",
+        default_doc="vault.tenant",
+        doc="Whose it is, of [[tenants]]: it uses that tenant's keys in the vault, and "
+        "those of vault.tenant where the tenant has none of its own.",
+    )
+    environment: str = setting(
+        NAME_OR_NONE,
+        default="",
+        default_doc="vault.environment",
+        doc="Which of its tenant's environments it belongs to.",
+    )
+    suspended: bool = setting(
+        values.BOOLEAN,
+        default=False,
+        doc="Whether its requests are refused, and those under way ended.",
+    )
     models: tuple[str, ...] = setting(
         values.many(PATTERN),
         default=("*",),
         doc="The models it may ask for: names, or patterns with * and ?.",
+    )
+    models_denied: tuple[str, ...] = setting(
+        values.many(PATTERN),
+        default=(),
+        doc="The models that it may not ask for, by their names or by aliases; goes "
+        "before models.",
     )
     allowed_origins: tuple[str, ...] = setting(
         values.many(ORIGIN),

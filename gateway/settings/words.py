@@ -15,6 +15,10 @@ CountTokens = Literal["estimate", "exact"]
 NAME: Final = values.text(
     "name of letters, digits and . _ -, at most 63", r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 )
+NAME_OR_NONE: Final = values.text(
+    "name of letters, digits and . _ -, at most 63",
+    r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})?",
+)
 MODEL_NAME: Final = values.text(
     "model name of letters, digits and . _ : / @ -, at most 128",
     r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}",

@@ -37,9 +37,10 @@ async def acme(gateway: Embedded) -> SiteAccount:
     return next(account for account in found if account.site == "acme")
 
 
-async def test_requests_that_wait_for_a_permit_outlive_their_site(
+async def test_requests_of_a_site_that_was_removed_end_wherever_they_are(
     autojump_clock: MockClock,
 ) -> None:
+    """One streams, six wait for its permit; nobody may crash, and nothing be held."""
     made = config([provider("main", in_flight_max=1, queue_max=10)])
     main = FakeProvider([Says("one two three", delta_s=0.2), Says("ok")])
     answers: list[Answer] = []
@@ -53,8 +54,14 @@ async def test_requests_that_wait_for_a_permit_outlive_their_site(
                 nursery.start_soon(one)
             await trio.sleep(0.1)
             await gateway.gateway.reload(without_acme(made))
-        assert [answer.status for answer in answers] == [200] * 7
+        assert [answer.status for answer in answers] == [403] * 7
+        assert all(b"site_suspended" in answer.body for answer in answers)
         assert restarted(gateway) == []
+        assert not [
+            one
+            for one in gateway.gateway.tree.system.snapshot().walk()
+            if one.id.startswith("streams/")
+        ]
         refused = await gateway.post(CHAT, chat(), key=KEY)
         assert refused.status == 401
 
@@ -82,7 +89,7 @@ async def test_a_body_that_is_complete_after_its_site_was_removed_is_refused(
                 nursery.start_soon(one)
             await trio.sleep(0.5)
             await gateway.gateway.reload(without_acme(made))
-        assert [answer.status for answer in answers] == [403] * 6
+        assert [answer.status for answer in answers] == [401] * 6
         assert restarted(gateway) == []
 
 
