@@ -1,0 +1,13 @@
+"""The pages, one file a subject: each gives `pages(console)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.console.app import Console, Page
+from gateway.console.pages import access
+
+
+def every(console: Console) -> Sequence[Page]:
+    """All of them."""
+    return (*access.pages(console),)
