@@ -64,6 +64,7 @@ class Gateway:
     _make: assembly.MakeTransport
     _retiring: list[Retired]
     catalogue: Lookup = NO_CATALOGUE
+    console_link: str = attrs.field(default="", repr=False)  # For its first owner.
     database: Database | None = None
     _turn: trio.Lock = attrs.field(factory=trio.Lock, repr=False)
 

@@ -37,16 +37,18 @@ from actors.tree import LedgerSpec
 from actors.vault.locked import harden_process
 from actors.vault.safe import Safe
 from gateway import assembly, collector
-from gateway.admin.building import Admin
 from gateway.admin.building import build as build_admin
 from gateway.admin.office import Books
 from gateway.cli import installed_version
+from gateway.console.building import build as build_console
+from gateway.console.building import first_link
 from gateway.control import Control
 from gateway.core import Gateway, open_core
 from gateway.deployments import open_counter
 from gateway.edge import Edge, ListenerCell
 from gateway.following import Following
 from gateway.gate import Gate
+from gateway.http.app import Handler
 from gateway.http.replies import error_body
 from gateway.http.routes import admin_app, client_app
 from gateway.http11_binding import bind, tls_context
@@ -78,6 +80,7 @@ from storage.records import RecordFiles, spends_since
 from storage.sql.admin_books import SqlRepeats, SqlTokens
 from storage.sql.ledger import LedgerSql
 from storage.sql.opening import open_database
+from storage.sql.people import SqlPeople
 from storage.sql.port import Database, DatabaseError
 from storage.sql.records import SqlRecords
 from storage.vault_files import RotationTurn, VaultFiles
@@ -121,6 +124,11 @@ async def serve(
                 collector.settle()
                 if on_ready is not None:
                     on_ready(urls)
+                if gateway.console_link:
+                    _say(
+                        f"Console: set it up at {_console_url(config, urls)}"
+                        f"{gateway.console_link} (works once, for a day)"
+                    )
                 async with trio.open_nursery() as nursery:
                     wanted, reloads = trio.open_memory_channel[None](1)
                     nursery.start_soon(following.run)
@@ -158,7 +166,10 @@ async def open_gateway(
     books = Books()
     admin = build_admin(gate, running, version=installed_version(), books=books)
     control.admin = admin.control.answer
-    cells = _listeners(config, gate, control, admin, urls)
+    console = build_console(admin)
+    cells = _listeners(
+        config, gate, control, (admin.public.answer, console.answer), urls
+    )
     journal = RecordFiles(state_dir, time.time)
     audit: _Audit | None = None
     database: Database | None = None
@@ -174,6 +185,7 @@ async def open_gateway(
         records = SqlRecords(database)
         books.tokens, books.repeats = SqlTokens(database), SqlRepeats(database)
         books.records = records
+        books.people = SqlPeople(database)
         ledger = await _ledger(database, config, audit.book.log.origin)
         safe = await trio.to_thread.run_sync(
             _safe, config, state_dir, environ, keys_transport
@@ -211,6 +223,9 @@ async def open_gateway(
             gateway.database = database
             control.system = gateway.tree.system
             await gate.until_bound(len(cells))
+            if config.console.enabled:
+                now_ms = int(time.time() * 1000)
+                gateway.console_link = await first_link(books.people, now_ms) or ""
             yield Following(gateway, directory, roster)
     finally:
         for cell in cells:
@@ -338,11 +353,16 @@ def _spends(config: Config, now_s: float) -> tuple[Spend, ...]:
 
 
 def _listeners(
-    config: Config, gate: Gate, control: Control, admin: Admin, urls: list[str]
+    config: Config,
+    gate: Gate,
+    control: Control,
+    doors: tuple[Handler, Handler],
+    urls: list[str],
 ) -> tuple[ListenerCell, ...]:
     """Bind every address. Raises OSError."""
     server = config.server
-    api = admin.public.answer if config.admin.api else None
+    api = doors[0] if config.admin.api else None
+    console = doors[1] if config.console.enabled else None
     tls = _tls(server)
     limits = Http11Limits(
         target_bytes_max=server.limits.request_line_bytes_max,
@@ -384,12 +404,16 @@ def _listeners(
 
     created = int(time.time())
     clients = client_app(
-        gate, created=created, with_operations=server.admin_bind is None, admin=api
+        gate,
+        created=created,
+        with_operations=server.admin_bind is None,
+        admin=api,
+        console=console,
     )
     try:
         listen("clients", str(server.bind), clients, tls)
         if server.admin_bind is not None:
-            operators = admin_app(gate, created=created, admin=api)
+            operators = admin_app(gate, created=created, admin=api, console=console)
             listen("admin", str(server.admin_bind), operators, tls)
         listen("control", f"unix:{server.control_socket}", control, None)
     except OSError:
@@ -487,6 +511,14 @@ async def _reload(following: Following, source: Source) -> None:
         # Half of it may stand: the next one does all that is not done yet.
         log.error("reload.failed", error_class=type(error).__name__)  # noqa: TRY400
         _say(f"reload: {error}; send SIGHUP to try again")
+
+
+def _console_url(config: Config, urls: Sequence[str]) -> str:
+    """Where the Console is."""
+    server = config.server
+    if server.admin_bind is None:
+        return urls[0].rstrip("/")
+    return f"{'https' if server.tls_cert else 'http'}://{server.admin_bind}"
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ import attrs
 
 from actors.adminbooks import IdempotencyBook, TokenBook
 from actors.archivist.ports import RecordBook
+from actors.people import PeopleBook
 from actors.provider.messages import SetPaused
 from gateway.admin.operation import Call
 from gateway.admin.problems import Problem
@@ -32,6 +33,7 @@ class Books:
     tokens: TokenBook | None = None
     repeats: IdempotencyBook | None = None
     records: RecordBook | None = None
+    people: PeopleBook | None = None
 
 
 @attrs.define

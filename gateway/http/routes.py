@@ -25,11 +25,17 @@ from wire.openai_responses import RESPONSES
 from wire.side_exchanges import EMBED_CLIENT
 
 ADMIN = "/admin/"
+CONSOLE = "/console"
 GEMINI_PATHS = ("/v1beta/models/", "/v1/models/", "/v1alpha/models/", "/v1beta1/")
 
 
 def client_app(
-    gate: Gate, *, created: int, with_operations: bool, admin: Handler | None = None
+    gate: Gate,
+    *,
+    created: int,
+    with_operations: bool,
+    admin: Handler | None = None,
+    console: Handler | None = None,
 ) -> App:
     """What clients see; what operators do too, unless that has its own address."""
     grants = Grants(gate)
@@ -53,7 +59,7 @@ def client_app(
             Streams(gate).route,
             Models(gate, created).route,
         ),
-        below=_below(admin) if with_operations else {},
+        below=_below(admin, console) if with_operations else {},
         sockets=Sockets(gate).serve,
         scopes={GRANTS: "grants"},
     )
@@ -79,7 +85,13 @@ def gemini_endpoints(gate: Gate) -> EndpointOf:
     return endpoint
 
 
-def admin_app(gate: Gate, *, created: int, admin: Handler | None = None) -> App:
+def admin_app(
+    gate: Gate,
+    *,
+    created: int,
+    admin: Handler | None = None,
+    console: Handler | None = None,
+) -> App:
     """What operators see on `admin_bind`."""
     del created
     ops = Ops(gate)
@@ -90,12 +102,17 @@ def admin_app(gate: Gate, *, created: int, admin: Handler | None = None) -> App:
         **{(method, f"{BASE}{path}"): signed for method, path in PATHS},
     }
     return App(
-        gate, open_routes=routes, key_routes={}, endpoints={}, below=_below(admin)
+        gate,
+        open_routes=routes,
+        key_routes={},
+        endpoints={},
+        below=_below(admin, console),
     )
 
 
-def _below(admin: Handler | None) -> dict[str, Handler]:
-    return {} if admin is None else {ADMIN: admin}
+def _below(admin: Handler | None, console: Handler | None) -> dict[str, Handler]:
+    below = {ADMIN: admin, CONSOLE: console}
+    return {prefix: handler for prefix, handler in below.items() if handler is not None}
 
 
 def _operations(ops: Ops) -> dict[tuple[str, str], Handler]:

@@ -14,6 +14,7 @@ import attrs
 
 from gateway.settings import values
 from gateway.settings.admin import AdminConfig
+from gateway.settings.console import ConsoleConfig
 from gateway.settings.database import DatabaseConfig
 from gateway.settings.definition import config, items, section, setting
 from gateway.settings.errors import Unfit
@@ -135,6 +136,9 @@ class Config:
     database: DatabaseConfig = section(
         default_factory=DatabaseConfig,
         doc="Where sites, keys, money and records are kept.",
+    )
+    console: ConsoleConfig = section(
+        default_factory=ConsoleConfig, doc="Pages for people at `/console`."
     )
     vault: VaultConfig = section(
         default_factory=VaultConfig,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.console.app import Console, Page
-from gateway.console.pages import access
+from gateway.console.pages import access, overview
 
 
 def every(console: Console) -> Sequence[Page]:
     """All of them."""
-    return (*access.pages(console),)
+    return (*overview.pages(console), *access.pages(console))

@@ -1,0 +1,61 @@
+"""The Console put together, and the link that its first owner is sent by.
+
+Owns: the first person. Until somebody has accepted it, each start makes a new link and
+the earlier ones work no more.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+import trio
+
+from actors.people import Invitation, NameTaken, PeopleBook, Person
+from gateway.admin.building import Admin
+from gateway.console.app import BASE, Console
+from gateway.console.pages import every
+from gateway.console.sessions import SECRET_BYTES, digest_of
+
+LINK_MS: Final = (
+    24 * 3600 * 1000
+)  # A day: long enough to be told, too short to be lost.
+FIRST: Final = "owner"
+ID_BYTES: Final = 8
+
+
+def build(admin: Admin) -> Console:
+    """Over the admin API."""
+    books = admin.office.books
+    return Console(
+        admin.api, admin.office, lambda: books.people, every, now=trio.current_time
+    )
+
+
+def new_id() -> str:
+    """A person's id."""
+    return f"p_{secrets.token_hex(ID_BYTES)}"
+
+
+async def invite(people: PeopleBook, person_id: str, now_ms: int) -> str:
+    """A link for somebody, below the gateway's address; earlier ones end."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    await people.invite(Invitation(digest_of(secret), person_id, now_ms + LINK_MS))
+    # Behind the #: browsers send it to nobody, so no log and no proxy has it.
+    return f"{BASE}/welcome#{secret.hex()}"
+
+
+async def first_link(people: PeopleBook, now_ms: int) -> str | None:
+    """The set-up link, as long as nobody has used one."""
+    everybody = await people.everybody()
+    if not everybody:
+        owner = Person(new_id(), FIRST, "owner", None, now_ms, "first start")
+        try:
+            await people.add(owner)
+        except NameTaken:
+            return None  # Another worker was first, and tells.
+        return await invite(people, owner.id, now_ms)
+    only = everybody[0]
+    if len(everybody) == 1 and not only.password and only.seen_ms is None:
+        return await invite(people, only.id, now_ms)
+    return None
