@@ -50,8 +50,9 @@ from actors.provider.actor import Provider, ProviderCell, Providers
 from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
 from actors.router.tokens.counter import Counter
-from actors.stream.actor import Peers, Streams
+from actors.stream.actor import Peers
 from actors.stream.hooks.placed import Hooks
+from actors.stream.session import Sessions
 from actors.tapes.actor import Tapes, TapesCell
 from actors.tapes.tape import Budget
 from actors.tokens.actor import Tokens, TokensCell
@@ -159,9 +160,9 @@ class Tree:
     sharing: Sharing | None = None
 
     @property
-    def streams(self) -> Ref[Streams]:
+    def streams(self) -> Ref[Sessions]:
         """Opens streams."""
-        return self._of("streams", Streams)
+        return self._of("streams", Sessions)
 
     @property
     def router(self) -> Ref[Router]:
@@ -268,7 +269,7 @@ class _Growing:
             ChildSpec("tapes", lambda: Tapes(self.tapes, self.spec.failed)),
             *self._archivist(),
             ChildSpec("providers", self._providers),
-            ChildSpec("streams", lambda: Streams(self._peers, self.spec.heartbeat_s)),
+            ChildSpec("streams", lambda: Sessions(self._peers, self.spec.heartbeat_s)),
         ]
         if self.spec.edge is not None:
             children.append(ChildSpec("edge", self.spec.edge))

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from actors.ledger.actor import Ledger
     from actors.provider.actor import Provider
     from actors.router.actor import Router
-    from actors.stream.actor import Streams
+    from actors.stream.session import Sessions
     from actors.tapes.actor import Tapes
 
     Lookup = Callable[[str], Ref[Any] | None]
@@ -63,7 +63,7 @@ UPSTREAM_ERRORS: Final = frozenset({"slow", "failed", "throttled", "key"})
 class Gate:
     """The routes' view of the gateway."""
 
-    streams: Ref[Streams]
+    streams: Ref[Sessions]
     router: Ref[Router]
     ledger: Ref[Ledger]
     auditor: Ref[Auditor]

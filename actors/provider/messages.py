@@ -24,6 +24,7 @@ from wire.registry import Speech
 
 if TYPE_CHECKING:
     from actors.provider.actor import Provider
+    from actors.provider.sockets import UpstreamSocket
     from actors.stream.actor import Stream
 
 Phase = Literal["connect", "headers", "first_content", "idle", "total"]
@@ -84,6 +85,19 @@ class Upstream(Protocol):
 
     def price(self, model: str) -> Price | None:
         """What `model` costs here; None is visibly unpriced, never free."""
+        ...
+
+    async def open_socket(
+        self,
+        request: UpstreamRequest,
+        lend: Callable[[], Awaitable[KeyHandle]] | None,
+        on_phase: Callable[[str], None],
+    ) -> UpstreamSocket:
+        """Open a WebSocket; the key is lent for its handshake.
+
+        Raises SocketRejected, httpx.TransportError, and what `lend` and the lease
+        raise.
+        """
         ...
 
     async def send(

@@ -45,7 +45,7 @@ from actors.provider.http import (
 )
 from actors.provider.pool import Full, Pool, PoolLimits, Settled, Ticket
 from actors.provider.response_parser import BadResponse, ResponseParser
-from actors.provider.wires import WIRE_FAULTS, Dial, Origin, PhaseHook
+from actors.provider.wires import WIRE_FAULTS, Dial, Origin, PhaseHook, Wire
 from actors.vault.keyuse import KeyUse
 
 ORIGINS_MAX: Final = 64  # A provider has one, or one a region; more is a mistake.
@@ -145,6 +145,20 @@ class Transport(httpx.AsyncBaseTransport):
             request,
             {"http_version": _VERSIONS[parser.version], "network_stream": info},
         )
+
+    async def connect(self, url: httpx.URL, on_phase: PhaseHook) -> tuple[Wire, Origin]:
+        """A wire of its own, outside the pools, for what is more than a request.
+
+        Raises httpx.ConnectError.
+        """
+        origin = origin_of(url)
+        if self._closed:
+            raise httpx.ConnectError(f"{origin}: the transport is closed")
+        tls = self._tls_context() if origin.scheme == "https" else None
+        try:
+            return await self._dial(origin, tls, on_phase), origin
+        except DialRefused as refused:
+            raise httpx.ConnectError(f"{origin}: {refused}") from refused
 
     async def aclose(self) -> None:
         """Close what is idle, turn away who waits; open responses end by themselves."""

@@ -16,7 +16,8 @@ import httpx
 from actors.ledger.messages import Price
 from actors.provider.http import Prepared, prepare
 from actors.provider.messages import Deadlines, OnAbort
-from actors.provider.transport import StaleConnection
+from actors.provider.sockets import UpstreamSocket
+from actors.provider.transport import StaleConnection, Transport
 from actors.vault.keyuse import KeyHandle, KeyUse, SigningHandle
 from actors.vault.messages import KeyScope
 from wire.dialect import (
@@ -89,6 +90,32 @@ class HttpUpstream:
             # No byte of an answer came and the peer had hung up while the connection
             # was idle. The lease was for that one head, so a new one is asked for.
             return await self._send(prepared, request, lend, on_phase)
+
+    async def open_socket(
+        self,
+        request: UpstreamRequest,
+        lend: Callable[[], Awaitable[KeyHandle]] | None,
+        on_phase: Callable[[str], None],
+    ) -> UpstreamSocket:
+        """See Upstream. Proxies and fakes that only speak requests cannot."""
+        transport = self.transport
+        if not isinstance(transport, Transport):
+            raise httpx.ConnectError(f"{self.name} is reached in a way without sockets")
+        prepared = self._prepare(request)
+        wire, origin = await transport.connect(prepared.url, on_phase)
+        socket = UpstreamSocket(wire, origin)
+        try:
+            key: KeyUse | None = None
+            if lend is not None and request.auth != "none":
+                name, prefix = KEY_HEADERS[request.auth]
+                key = KeyUse(name, prefix, await lend())
+            fields = [(k.encode("ascii"), v.encode()) for k, v in request.headers]
+            target = prepared.url.raw_path.decode("ascii")
+            await socket.shake_hands(target, fields, key, on_phase)
+        except BaseException:
+            socket.close()
+            raise
+        return socket
 
     async def aclose(self) -> None:
         """Close the pool."""

@@ -17,6 +17,7 @@ from wire.dialect import ClientDialect, Head, Headers
 
 if TYPE_CHECKING:
     from actors.stream.actor import Stream, Streams
+    from actors.stream.session import Session, Sessions
 
 CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
 
@@ -95,6 +96,45 @@ class Opened(Struct, frozen=True):
 
     ref: Ref[Stream]
     channel: StreamChannel[Piece]
+
+
+class Link:
+    """The two channels of a session, and with which code and why it ended.
+
+    Shared memory, like the channels: the session writes the end, its reader reads it.
+    """
+
+    __slots__ = ("code", "from_client", "reason", "to_client")
+
+    def __init__(
+        self, to_client: StreamChannel[Piece], from_client: StreamChannel[bytes]
+    ) -> None:
+        self.to_client = to_client
+        self.from_client = from_client
+        self.code = 0
+        self.reason = ""
+
+    def __repr__(self) -> str:
+        """Both ways, and the end."""
+        return f"<Link {self.to_client!r} {self.from_client!r} code={self.code}>"
+
+    def end(self, code: int, reason: str) -> None:
+        """Say how it ends; the first word counts."""
+        if not self.code:
+            self.code, self.reason = code, reason
+
+
+class OpenSession(Request["Sessions", "OpenedSession"], frozen=True):
+    """Begin a realtime session: the channels are the client's."""
+
+    inquiry: Inquiry
+
+
+class OpenedSession(Struct, frozen=True):
+    """A session: `Begin` and events come out of it, or one `Whole` that refuses it."""
+
+    ref: Ref[Session]
+    link: Link
 
 
 class ClientGone(ControlTell["Stream"], frozen=True):

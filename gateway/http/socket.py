@@ -6,6 +6,7 @@ waits for the client, up to the edge's write deadline; so does everything behind
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import trio
@@ -21,6 +22,67 @@ class Close(Exception):
         super().__init__(why)
         self.code = code
         self.why = why
+
+
+Fields = Iterable[tuple[str, str]]
+
+
+class Handshake:
+    """A WebSocket that was asked for: it is accepted or refused, once.
+
+    `scope` has the fields that count after it (see socket_login).
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, subprotocol: str | None
+    ) -> None:
+        self.scope = scope
+        self.subprotocol = subprotocol
+        self.socket: Socket | None = None
+        self._receive = receive
+        self._send = send
+
+    def __repr__(self) -> str:
+        """Where, and whether it was accepted."""
+        return f"<Handshake {self.scope['path']} {self.socket!r}>"
+
+    async def accept(self, headers: Mapping[str, str] | None = None) -> Socket:
+        """Open the socket. Raises ClientGone."""
+        fields = [
+            (name.encode(), value.encode("latin-1"))
+            for name, value in (headers or {}).items()
+            if name.startswith("x-")  # Those of a stream are no handshake's.
+        ]
+        await self._send(
+            {
+                "type": "websocket.accept",
+                "subprotocol": self.subprotocol,
+                "headers": fields,
+            }
+        )
+        self.socket = Socket(self.scope, self._receive, self._send)
+        return self.socket
+
+    async def refuse(
+        self, status: int, headers: Fields, body: bytes, request_id: str = ""
+    ) -> None:
+        """Answer as a POST would be answered. Raises ClientGone."""
+        fields = [*headers, ("content-length", str(len(body)))]
+        if request_id:
+            fields.append(("x-request-id", request_id))
+        await self._send(
+            {
+                "type": "websocket.http.response.start",
+                "status": status,
+                "headers": [(k.encode(), v.encode("latin-1")) for k, v in fields],
+            }
+        )
+        await self._send({"type": "websocket.http.response.body", "body": body})
+
+    async def wait_gone(self) -> None:
+        """Return when the client has left before it was answered."""
+        while (await self._receive())["type"] != "websocket.disconnect":
+            pass
 
 
 class Socket:

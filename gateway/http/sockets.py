@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.gate import Gate
+from gateway.http import realtime
 from gateway.http.inquiries import Endpoint, fault_of
 from gateway.http.lanes import LaneSocket
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
-from gateway.http.socket import Socket
+from gateway.http.socket import Handshake
 from gateway.http.socket_login import FOREIGN, login, same_origin
 from gateway.http11_exchange import Receive, Scope, Send
 from gateway.http11_transport import ClientGone
@@ -27,7 +28,7 @@ from wire.openai_errors import render_error
 if TYPE_CHECKING:
     from gateway.http.app import App
 
-Handler = Callable[[Socket, Caller], Awaitable[None]]
+Handler = Callable[[Handshake, Caller], Awaitable[None]]
 
 RESPONSES_PATH: Final = "/v1/responses"
 CHAT_PATH: Final = "/v1/chat/completions"
@@ -40,24 +41,30 @@ class Sockets:
         self.gate = gate
         responses, chat = ResponsesEndpoint(gate), Endpoint(gate, CHAT)
 
-        async def lanes_of_responses(socket: Socket, caller: Caller) -> None:
+        async def lanes_of_responses(handshake: Handshake, caller: Caller) -> None:
             await LaneSocket(
                 gate,
-                socket,
+                await handshake.accept(),
                 caller,
                 endpoint=responses,
                 dialect="responses",
                 path=RESPONSES_PATH,
             ).run()
 
-        async def lanes_of_chat(socket: Socket, caller: Caller) -> None:
+        async def lanes_of_chat(handshake: Handshake, caller: Caller) -> None:
             await LaneSocket(
-                gate, socket, caller, endpoint=chat, dialect="chat", path=CHAT_PATH
+                gate,
+                await handshake.accept(),
+                caller,
+                endpoint=chat,
+                dialect="chat",
+                path=CHAT_PATH,
             ).run()
 
         self.paths: Mapping[str, Handler] = {
             RESPONSES_PATH: lanes_of_responses,
             f"{CHAT_PATH}/ws": lanes_of_chat,
+            realtime.PATH: realtime.Realtime(gate).serve,
         }
 
     def __repr__(self) -> str:
@@ -72,23 +79,16 @@ class Sockets:
         found = self._admit(app, scope)
         try:
             if isinstance(found, _Refusal):
-                await self._refuse(send, found)
+                await self._refuse(Handshake(scope, receive, send, None), found)
                 return
-            await send(
-                {
-                    "type": "websocket.accept",
-                    "subprotocol": found.subprotocol,
-                    "headers": [],
-                }
-            )
-            socket = Socket(
-                {**scope, "headers": found.headers, "subprotocols": []}, receive, send
-            )
+            passed_on = {**scope, "headers": found.headers, "subprotocols": []}
+            handshake = Handshake(passed_on, receive, send, found.subprotocol)
             try:
-                await found.handler(socket, found.caller)
+                await found.handler(handshake, found.caller)
             finally:
-                # Where its handler has said so already, this is nothing.
-                await socket.close(1011, "the gateway failed; try again")
+                if handshake.socket is not None:
+                    # Where its handler has said so already, this is nothing.
+                    await handshake.socket.close(1011, "the gateway failed; try again")
         except ClientGone:
             return
 
@@ -116,7 +116,7 @@ class Sockets:
             return _Refusal(403, "origin_not_allowed", FOREIGN, caller.site)
         return _Admitted(handler, caller, read.subprotocol, read.headers)
 
-    async def _refuse(self, send: Send, refusal: _Refusal) -> None:
+    async def _refuse(self, handshake: Handshake, refusal: _Refusal) -> None:
         request_id = new_request_id()
         shown = render_error(fault_of(refusal.status, refusal.code, refusal.message))
         self.gate.refused(
@@ -126,19 +126,7 @@ class Sockets:
             status=refusal.status,
             code=refusal.code,
         )
-        fields = (
-            *shown.headers,
-            ("content-length", str(len(shown.body))),
-            ("x-request-id", request_id),
-        )
-        await send(
-            {
-                "type": "websocket.http.response.start",
-                "status": refusal.status,
-                "headers": [(k.encode(), v.encode("latin-1")) for k, v in fields],
-            }
-        )
-        await send({"type": "websocket.http.response.body", "body": shown.body})
+        await handshake.refuse(refusal.status, shown.headers, shown.body, request_id)
 
 
 class _Admitted:

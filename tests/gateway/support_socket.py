@@ -39,6 +39,7 @@ class SocketClient:
     async def send(self, event: Any) -> None:
         """An event as JSON text; text and bytes as they are."""
         await trio.lowlevel.checkpoint()
+        await self.handshake()
         if isinstance(event, bytes):
             message = {"type": "websocket.receive", "bytes": event, "text": None}
         else:
