@@ -54,6 +54,8 @@ from actors.stream.actor import Peers
 from actors.stream.hooks.placed import Hooks
 from actors.stream.session import Sessions
 from actors.tapes.actor import Tapes, TapesCell
+from actors.tapes.ports import TapeStore
+from actors.tapes.sharing import Sharing
 from actors.tapes.tape import Budget
 from actors.tokens.actor import Tokens, TokensCell
 from actors.vault.actor import Vault
@@ -139,6 +141,7 @@ class TreeSpec:
     replay_bytes_max: int
     replay_s: float
     failed: Callable[[Exception], None]
+    tape_store: TapeStore | None
     now: Callable[[], float]
     wall: Callable[[], float]
     rng: Random
@@ -247,6 +250,15 @@ class _Growing:
         self.router = RouterCell(spec.routes)
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
         self.tapes = TapesCell(Budget(spec.replay_bytes_max), spec.replay_s)
+        if spec.tape_store is not None:
+            self.tapes.sharing = Sharing(
+                spec.tape_store,
+                spec.epoch_keys,
+                spec.wall,
+                spec.entropy,
+                spec.replay_s,
+                spec.replay_bytes_max,
+            )
         self.granter = GranterCell(
             spec.grants, spec.epoch_keys, spec.wall, spec.entropy
         )

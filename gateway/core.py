@@ -31,6 +31,7 @@ from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
 from actors.router.tokens.counter import Counter
 from actors.stream.messages import KEY_REVOKED, SITE_CLOSED, EndStreams
+from actors.tapes.ports import TapeStore
 from actors.tokens.messages import SetAccounts
 from actors.tree import LedgerSpec, Tree, TreeSpec, open_tree, provider_child
 from actors.vault.federation import Federated
@@ -229,6 +230,7 @@ async def open_core(
     shelf: Shelf | None = None,
     grants: GrantStore | None = None,
     epoch_keys: EpochKeys | None = None,
+    tape_store: TapeStore | None = None,
     make_transport: assembly.MakeTransport,
     edge: Callable[[], Actor] | None = None,
     wall: Callable[[], float] = time.time,
@@ -291,6 +293,7 @@ async def open_core(
         replay_bytes_max=config.server.limits.replay_bytes_max,
         replay_s=config.server.limits.replay_s,
         failed=gate.failed,
+        tape_store=tape_store,
         now=trio.lowlevel.current_clock().current_time,
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets

@@ -29,9 +29,13 @@ import trio
 
 from actors.auditor.messages import Flush, RequestRecord
 from actors.auditor.ports import Place
+from actors.granter.memory import MemoryGrants, MemoryKeys
+from actors.granter.ports import EpochKeys, GrantStore
 from actors.ledger.ports import LedgerStore
 from actors.router.catalogue.lookup import Lookup
 from actors.router.tokens.counter import Counter
+from actors.tapes.memory import MemoryTapes
+from actors.tapes.ports import TapeStore
 from actors.tree import LedgerSpec
 from actors.vault.kms.local import LocalKms
 from actors.vault.locked import OS_ENTROPY, LockedMemory
@@ -281,6 +285,20 @@ class Call:
         self._moved = trio.Event()
 
 
+def wall() -> float:
+    """Unix time that starts at `EPOCH_S` and follows trio's clock."""
+    return EPOCH_S + trio.current_time()
+
+
+@attrs.define
+class Shared:
+    """What the workers of one gateway share, in memory."""
+
+    grants: GrantStore = attrs.field(factory=lambda: MemoryGrants(wall))
+    epoch_keys: EpochKeys = attrs.field(factory=lambda: MemoryKeys(os.urandom))
+    tapes: TapeStore = attrs.field(factory=MemoryTapes)
+
+
 def memory_safe(*, wall: Callable[[], float], store: VaultStore | None = None) -> Safe:
     """A safe with rows in memory, under a root key that nobody keeps."""
     root = MEMORY.take(KEY_BYTES)
@@ -306,12 +324,13 @@ async def embedded(
     ledger: LedgerStore | None = None,
     replica: str = "embedded",
     database: Database | None = None,
+    shared: Shared | None = None,
 ) -> AsyncGenerator[Embedded]:
     """Run a gateway around the body.
 
-    With one `ledger`, two gateways (each a `replica`) share their caps and limits.
-    With a `database` (`storage.sql.memory.open_memory`) it has a directory too, and
-    follows it.
+    With one `ledger`, two gateways (each a `replica`) share their caps and limits; with
+    one `shared`, what they can pick up of each other. With a `database`
+    (`storage.sql.memory.open_memory`) it has a directory too, and follows it.
     """
     log_fd = os.memfd_create("log")
     logs = Logs(log_fd)
@@ -345,6 +364,9 @@ async def embedded(
             counter=counter,
             make_minter=make_minter,
             ledger=LedgerSpec(ledger or LedgerSql(store), replica),
+            grants=shared.grants if shared is not None else None,
+            epoch_keys=shared.epoch_keys if shared is not None else None,
+            tape_store=shared.tapes if shared is not None else None,
         ) as gateway:
             gateway.database = store
             app = client_app(gate, created=int(EPOCH_S), with_operations=True)

@@ -83,6 +83,7 @@ from storage.sql.opening import open_database
 from storage.sql.people import SqlPeople
 from storage.sql.port import Database, DatabaseError
 from storage.sql.records import SqlRecords
+from storage.tapes import SqlTapes
 from storage.vault_files import RotationTurn, VaultFiles
 from storage.vault_nonces import NonceFiles
 
@@ -203,6 +204,7 @@ async def open_gateway(
             make_federated=make_federated(safe, keys_transport, time.time),
             nonces=NonceFiles(state_dir, time.time),
             grants=SqlGrants(database, time.time),
+            tape_store=SqlTapes(database),
             epoch_keys=SqlEpochKeys(
                 database,
                 safe,

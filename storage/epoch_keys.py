@@ -76,16 +76,19 @@ class SqlEpochKeys:
             rows = await self._database.read(
                 "SELECT kms, blob FROM epoch_key WHERE epoch = ?", epoch
             )
-            if not rows:
-                return None
-            kms, blob = rows[0]
+        except DatabaseUnavailable as error:
+            raise StoreUnavailable(type(error).__name__) from None
+        if not rows:
+            return None
+        kms, blob = rows[0]
+        try:
             key = await self._safe.kms(str(kms)).unwrap(
                 bytes(blob), self._context(epoch)
             )
         except ContextMismatch:
-            await self._drop(epoch, bytes(rows[0][1]))
+            await self._drop(epoch, bytes(blob))
             return None
-        except (DatabaseUnavailable, KmsError) as error:
+        except KmsError as error:
             raise StoreUnavailable(type(error).__name__) from None
         return _taken(key)
 

@@ -9,10 +9,11 @@ Talks to: nobody; the work does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
 import attrs
 
+from actors.granter.ports import StoreUnavailable
 from actors.tapes.messages import (
     Known,
     NameTaken,
@@ -21,12 +22,17 @@ from actors.tapes.messages import (
     Seek,
     Start,
     Started,
+    StartReply,
     Stop,
+    StopReply,
     Sweep,
+    TapesUnavailable,
     Work,
 )
+from actors.tapes.ports import TapeRow
+from actors.tapes.sharing import Sharing
 from actors.tapes.tape import Budget, Tape
-from runtime import Actor, MailboxSpec, answers, handles
+from runtime import Actor, Deferred, Exit, MailboxSpec, answers, handles
 
 MESSAGES_QUEUED_MAX: Final = 256
 # Finished ones that are remembered, with or without their items: some 600 bytes each.
@@ -50,6 +56,8 @@ class TapesCell:
     )
     whole: dict[str, Tape] = attrs.field(factory=dict[str, Tape])
     names: dict[Name, Tape] = attrs.field(factory=dict[Name, Tape])
+    sharing: Sharing | None = None
+    mirrors: dict[str, Tape] = attrs.field(factory=dict[str, Tape])
 
     def find(self, site: str | None, request_id: str) -> Tape | None:
         """One of this site, or of any where the asker has shown that it is its own."""
@@ -92,10 +100,18 @@ class Tapes(Actor):
         for tape in list(self.cell.running.values()):
             self._ended(tape)
         self._set_alarm()
+        if self.cell.sharing is not None:
+            self.ctx.start_soon(self.cell.sharing.run)
+
+    async def on_stop(self, why: Exit) -> None:
+        """What ended last is there for the other workers too."""
+        del why
+        if self.cell.sharing is not None:
+            await self.cell.sharing.flush()
 
     @answers(Start)
-    def start(self, msg: Start) -> Started | Known | NameTaken | NotTaped:
-        """Run the work, unless it was done or is being done."""
+    def start(self, msg: Start) -> StartReply | Deferred[StartReply]:
+        """Run the work, unless it was done or is being done, here or elsewhere."""
         cell, tape = self.cell, msg.tape
         self._expire()
         if tape.name:
@@ -108,26 +124,40 @@ class Tapes(Actor):
         tape.budget = cell.budget
         cell.running[tape.request_id] = tape
         if tape.name:
+            # At once: whoever sends the same meanwhile waits for this one.
             cell.names[cell.name_of(tape)] = tape
+            if cell.sharing is not None:
+                deferred: Deferred[StartReply] = Deferred()
+                self.ctx.start_soon(self._claim, cell.sharing, msg, deferred)
+                return deferred
         self.ctx.start_soon(self._run, tape, msg.work)
         return Started(tape)
 
     @answers(Seek)
-    def seek(self, msg: Seek) -> Tape | NoTape:
+    def seek(self, msg: Seek) -> Tape | NoTape | Deferred[Tape | NoTape]:
         """By the id that its client was told."""
         self._expire()
-        return self.cell.find(msg.site, msg.request_id) or NoTape()
+        tape = self.cell.find(msg.site, msg.request_id)
+        if tape is not None or self.cell.sharing is None:
+            return tape or NoTape()
+        deferred: Deferred[Tape | NoTape] = Deferred()
+        self.ctx.start_soon(self._seek, self.cell.sharing, msg, deferred)
+        return deferred
 
     @answers(Stop)
-    def stop(self, msg: Stop) -> Literal["stopping", "over", "unknown"]:
+    def stop(self, msg: Stop) -> StopReply | Deferred[StopReply]:
         """The client says so, whatever the site's policy is."""
         tape = self.cell.find(msg.site, msg.request_id)
-        if tape is None:
+        if tape is not None and tape.request_id not in self.cell.mirrors:
+            if tape.done:
+                return "over"
+            tape.stop("cancelled")
+            return "stopping"
+        if self.cell.sharing is None:
             return "unknown"
-        if tape.done:
-            return "over"
-        tape.stop("cancelled")
-        return "stopping"
+        deferred: Deferred[StopReply] = Deferred()
+        self.ctx.start_soon(self._stop, self.cell.sharing, msg, deferred)
+        return deferred
 
     @handles(Sweep)
     def sweep(self, msg: Sweep) -> None:
@@ -139,7 +169,89 @@ class Tapes(Actor):
 
     # -- beside the mailbox ----------------------------------------------------
 
+    async def _claim(
+        self, sharing: Sharing, msg: Start, deferred: Deferred[StartReply]
+    ) -> None:
+        """Take the name among all workers, then run; or read whoever has it."""
+        tape = msg.tape
+        try:
+            row = await sharing.claim(tape)
+        except (StoreUnavailable, OSError) as error:
+            self._drop_unheard(tape)
+            deferred.fail(TapesUnavailable(type(error).__name__))
+            return
+        if row is None:
+            if deferred.reply(Started(tape)):
+                await self._run(tape, msg.work)
+            else:  # Its asker has left: nothing was begun, nobody has to pay.
+                self._drop_unheard(tape)
+                sharing.ended(tape)
+        elif row.digest != tape.digest:
+            self._drop_unheard(tape)
+            deferred.reply(NameTaken())
+        else:
+            del self.cell.running[tape.request_id]
+            tape.request_id = row.request_id
+            deferred.reply(Known(tape))
+            await self._mirror(sharing, tape, row)
+
+    def _drop_unheard(self, tape: Tape) -> None:
+        self.cell.running.pop(tape.request_id, None)
+        self.cell.release(tape)
+        tape.finish(complete=False)
+
+    async def _seek(
+        self, sharing: Sharing, msg: Seek, deferred: Deferred[Tape | NoTape]
+    ) -> None:
+        try:
+            row = await sharing.find(msg.site, msg.request_id)
+        except (StoreUnavailable, OSError) as error:
+            deferred.fail(TapesUnavailable(type(error).__name__))
+            return
+        if row is None:
+            deferred.reply(NoTape())
+            return
+        tape = self.cell.mirrors.get(row.request_id)
+        if tape is not None and not tape.stopped:
+            deferred.reply(tape)
+            return
+        tape = Tape(site=row.site, key_id="", request_id=row.request_id)
+        if deferred.reply(tape):
+            await self._mirror(sharing, tape, row)
+
+    async def _mirror(self, sharing: Sharing, tape: Tape, row: TapeRow) -> None:
+        """Fill it with what another worker writes, while somebody reads it here."""
+        self.cell.mirrors[tape.request_id] = tape
+        tape.disown()
+        try:
+            await sharing.mirror(tape, row)
+        except (StoreUnavailable, OSError):
+            pass  # Its readers are told that it was interrupted, and can come back.
+        finally:
+            tape.finish(complete=False)
+            self.cell.release(tape)
+            if self.cell.mirrors.get(tape.request_id) is tape:
+                del self.cell.mirrors[tape.request_id]
+
+    async def _stop(
+        self, sharing: Sharing, msg: Stop, deferred: Deferred[StopReply]
+    ) -> None:
+        try:
+            row = await sharing.find(msg.site, msg.request_id)
+            if row is not None and row.state == "running":
+                await sharing.store.want_stop(row.request_id)
+        except (StoreUnavailable, OSError) as error:
+            deferred.fail(TapesUnavailable(type(error).__name__))
+            return
+        if row is None:
+            deferred.reply("unknown")
+        else:
+            deferred.reply("stopping" if row.state == "running" else "over")
+
     async def _run(self, tape: Tape, work: Work) -> None:
+        sharing = self.cell.sharing
+        if sharing is not None and not tape.name:
+            self.ctx.start_soon(sharing.follow, tape)
         try:
             await work(tape)
         except Exception as error:  # noqa: BLE001 - one answer's, not all the others'
@@ -152,6 +264,8 @@ class Tapes(Actor):
     def _ended(self, tape: Tape) -> None:
         tape.finish(complete=False)  # If it has not done so itself.
         cell = self.cell
+        if cell.sharing is not None:
+            cell.sharing.ended(tape)
         cell.running.pop(tape.request_id, None)
         if not tape.worth_keeping:
             # An error, or nothing at all: whoever asks again is served.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from actors.tapes.tape import Tape
-from runtime import ControlTell, Request
+from runtime import ControlTell, DomainError, Request
 
 if TYPE_CHECKING:
     from actors.tapes.actor import Tapes
@@ -44,7 +44,20 @@ class NotTaped(Struct, frozen=True):
     why: str
 
 
-class Start(Request["Tapes", "Started | Known | NameTaken | NotTaped"], frozen=True):
+StartReply = Started | Known | NameTaken | NotTaped
+
+
+class TapesUnavailable(DomainError):
+    """The store that all workers share cannot be asked.
+
+    Whether a request was served before cannot be told, so it is not served now.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"streams cannot be looked up now: {why}")
+
+
+class Start(Request["Tapes", "StartReply"], frozen=True):
     """Record what this work answers."""
 
     tape: Tape
@@ -62,7 +75,10 @@ class NoTape(Struct, frozen=True):
     """There is none, or it is another site's: nobody can tell."""
 
 
-class Stop(Request["Tapes", "Literal['stopping', 'over', 'unknown']"], frozen=True):
+StopReply = Literal["stopping", "over", "unknown"]
+
+
+class Stop(Request["Tapes", "StopReply"], frozen=True):
     """End an answer that is being given, whoever reads it."""
 
     site: str | None

@@ -184,6 +184,10 @@ class Tape:
             items = policy.frames(self._rest)
         else:
             items = [data] if data else []
+        await self.add(items)
+
+    async def add(self, items: list[bytes]) -> None:
+        """Items as they are told; waits for readers that are far behind."""
         if items:
             self._items += items
             size = sum(len(item) + ITEM_BYTES for item in items)
@@ -263,8 +267,21 @@ class Tape:
         return bool(self.status)
 
     def has(self, place: int) -> bool:
-        """Whether all items from this place on can be given."""
-        return self._base <= place <= self.number and not self.forgotten
+        """Whether all items from this place on can be given, or may still come."""
+        if self.forgotten or place < self._base:
+            return False
+        return place <= self.number or not self.done
+
+    def items_from(self, place: int, end: int, bytes_max: int) -> list[bytes]:
+        """Items up to a place, of about so many bytes; at least one."""
+        found: list[bytes] = []
+        size = 0
+        for item in self._items[place - self._base : end - self._base]:
+            if found and size + len(item) > bytes_max:
+                break
+            found.append(item)
+            size += len(item)
+        return found
 
     def read_from(self, place: int) -> Reader:
         """Somebody who reads from a place on."""

@@ -31,6 +31,7 @@ from actors.router.messages import MakePlan, NoRoute
 from actors.stream import faults
 from actors.stream.messages import Inquiry
 from actors.stream.tokens import prompt_tokens
+from actors.tapes.messages import TapesUnavailable
 from actors.tapes.policy import read_place
 from gateway.gate import Gate
 from gateway.http.cors import let_read, origin_of, preflight
@@ -306,7 +307,7 @@ class Grants:
         except ClientError as error:
             await self._refuse(request, new_request_id(), None, error.fault())
             return
-        except (AskError, GrantsUnavailable):
+        except (AskError, GrantsUnavailable, TapesUnavailable):
             await self._refuse(request, new_request_id(), None, UNAVAILABLE)
             return
         if isinstance(found, NotRedeemed):

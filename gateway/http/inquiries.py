@@ -23,6 +23,7 @@ from actors.stream.messages import (
     Piece,
     Whole,
 )
+from actors.tapes.messages import TapesUnavailable
 from gateway.gate import Gate
 from gateway.http import buffered
 from gateway.http.replies import reply
@@ -138,7 +139,7 @@ class Endpoint:
             )
         except ClientError as error:
             await self.turn_away(request, inquiry, error.fault())
-        except AskError:
+        except (AskError, TapesUnavailable):
             await self.turn_away(request, inquiry, UNAVAILABLE)
 
     async def answer(self, request: Request, inquiry: Inquiry) -> None:

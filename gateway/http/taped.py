@@ -17,7 +17,16 @@ from urllib.parse import parse_qsl
 import trio
 
 from actors.stream.messages import Inquiry
-from actors.tapes.messages import Known, NameTaken, NoTape, NotTaped, Seek, Start, Stop
+from actors.tapes.messages import (
+    Known,
+    NameTaken,
+    NoTape,
+    NotTaped,
+    Seek,
+    Start,
+    Stop,
+    TapesUnavailable,
+)
 from actors.tapes.policy import Place, is_key, read_place
 from actors.tapes.tape import Fields, Reader, Tape, TapeGone
 from gateway.gate import Gate
@@ -339,7 +348,7 @@ class Streams:
                 await found(request, caller.site, request_id)
             except ClientError as error:
                 await tell(request, error.fault())
-            except AskError:
+            except (AskError, TapesUnavailable):
                 await tell(request, UNAVAILABLE)
 
         return handler
