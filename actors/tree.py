@@ -55,7 +55,7 @@ from actors.stream.hooks.placed import Hooks
 from actors.stream.session import Sessions
 from actors.tapes.actor import Tapes, TapesCell
 from actors.tapes.ports import TapeStore
-from actors.tapes.sharing import Sharing
+from actors.tapes.sharing import TapeSharing
 from actors.tapes.tape import Budget
 from actors.tokens.actor import Tokens, TokensCell
 from actors.vault.actor import Vault
@@ -251,7 +251,7 @@ class _Growing:
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
         self.tapes = TapesCell(Budget(spec.replay_bytes_max), spec.replay_s)
         if spec.tape_store is not None:
-            self.tapes.sharing = Sharing(
+            self.tapes.sharing = TapeSharing(
                 spec.tape_store,
                 spec.epoch_keys,
                 spec.wall,

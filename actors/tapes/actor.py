@@ -30,7 +30,7 @@ from actors.tapes.messages import (
     Work,
 )
 from actors.tapes.ports import TapeRow
-from actors.tapes.sharing import Sharing
+from actors.tapes.sharing import TapeSharing
 from actors.tapes.tape import Budget, Tape
 from runtime import Actor, Deferred, Exit, MailboxSpec, answers, handles
 
@@ -56,7 +56,7 @@ class TapesCell:
     )
     whole: dict[str, Tape] = attrs.field(factory=dict[str, Tape])
     names: dict[Name, Tape] = attrs.field(factory=dict[Name, Tape])
-    sharing: Sharing | None = None
+    sharing: TapeSharing | None = None
     mirrors: dict[str, Tape] = attrs.field(factory=dict[str, Tape])
 
     def find(self, site: str | None, request_id: str) -> Tape | None:
@@ -170,7 +170,7 @@ class Tapes(Actor):
     # -- beside the mailbox ----------------------------------------------------
 
     async def _claim(
-        self, sharing: Sharing, msg: Start, deferred: Deferred[StartReply]
+        self, sharing: TapeSharing, msg: Start, deferred: Deferred[StartReply]
     ) -> None:
         """Take the name among all workers, then run; or read whoever has it."""
         tape = msg.tape
@@ -201,7 +201,7 @@ class Tapes(Actor):
         tape.finish(complete=False)
 
     async def _seek(
-        self, sharing: Sharing, msg: Seek, deferred: Deferred[Tape | NoTape]
+        self, sharing: TapeSharing, msg: Seek, deferred: Deferred[Tape | NoTape]
     ) -> None:
         try:
             row = await sharing.find(msg.site, msg.request_id)
@@ -219,7 +219,7 @@ class Tapes(Actor):
         if deferred.reply(tape):
             await self._mirror(sharing, tape, row)
 
-    async def _mirror(self, sharing: Sharing, tape: Tape, row: TapeRow) -> None:
+    async def _mirror(self, sharing: TapeSharing, tape: Tape, row: TapeRow) -> None:
         """Fill it with what another worker writes, while somebody reads it here."""
         self.cell.mirrors[tape.request_id] = tape
         tape.disown()
@@ -234,7 +234,7 @@ class Tapes(Actor):
                 del self.cell.mirrors[tape.request_id]
 
     async def _stop(
-        self, sharing: Sharing, msg: Stop, deferred: Deferred[StopReply]
+        self, sharing: TapeSharing, msg: Stop, deferred: Deferred[StopReply]
     ) -> None:
         try:
             row = await sharing.find(msg.site, msg.request_id)

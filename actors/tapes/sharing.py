@@ -43,7 +43,7 @@ class _Shared:
 
 
 @attrs.define
-class Sharing:
+class TapeSharing:
     """One process's side of the store."""
 
     store: TapeStore
@@ -60,7 +60,7 @@ class Sharing:
     def __repr__(self) -> str:
         """How many, and whether the store takes them."""
         state = "troubled" if self.troubled else "well"
-        return f"<Sharing {len(self._ours)} {state} {self.store!r}>"
+        return f"<TapeSharing {len(self._ours)} {state} {self.store!r}>"
 
     # -- ours ------------------------------------------------------------------
 
