@@ -22,6 +22,7 @@ from actors.tapes.tape import Tape
 
 FLUSH_S: Final = 0.25  # What a worker's death can cost of what it had said.
 POLL_S: Final = 0.25  # A reader at another worker is this far behind, and `FLUSH_S`.
+FIND_TRIES: Final = 5  # A second: four times what a first flush takes.
 ALIVE_S: Final = 5.0  # A writer that is silent says at least this often that it lives.
 STALE_S: Final = 20.0  # Then it is dead: its worker was killed, or lost the store.
 PART_BYTES_MAX: Final = 256 * 1024  # A row; what a burst adds goes into several.
@@ -191,8 +192,16 @@ class TapeSharing:
     # -- others' ---------------------------------------------------------------
 
     async def find(self, site: str | None, request_id: str) -> TapeRow | None:
-        """Another worker's. Raises StoreUnavailable."""
-        return await self.store.find(site, request_id)
+        """Another worker's; one that has just begun may not be there at once.
+
+        Raises StoreUnavailable.
+        """
+        for _ in range(FIND_TRIES):
+            found = await self.store.find(site, request_id)
+            if found is not None:
+                return found
+            await trio.sleep(POLL_S)
+        return None
 
     async def mirror(self, tape: Tape, row: TapeRow) -> None:
         """Fill a tape with what another worker writes, while somebody reads it.

@@ -35,7 +35,13 @@ from actors.tapes.messages import TapesUnavailable
 from actors.tapes.policy import read_place
 from gateway.gate import Gate
 from gateway.http.cors import let_read, origin_of, preflight
-from gateway.http.inquiries import Endpoint, check_name, fault_of
+from gateway.http.inquiries import (
+    FEATURE_HEADER,
+    Endpoint,
+    check_name,
+    fault_of,
+    feature_of,
+)
 from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request, TooLarge
 from gateway.http.taped import PLACE_HEADER, cancel, place_in, resume
@@ -62,6 +68,7 @@ PASSED: Final = frozenset(
         "openai-beta",
         "content-type",
         "idempotency-key",
+        FEATURE_HEADER,
     }
 )
 BODY_BYTES_MAX: Final = 4096  # Of a redeeming POST: it holds an audience at the most.
@@ -208,6 +215,15 @@ class Grants:
                 param="audience",
                 code="invalid_value",
             )
+        terms = caller.terms
+        allowed = terms.audiences if terms is not None else ()
+        if allowed and wanted.audience not in allowed:
+            raise ClientError(
+                "This key may give no grants for this audience; name one of its own.",
+                param="audience",
+                code="audience_not_allowed",
+                status=403,
+            )
         wanted.origin = origin
         return wanted
 
@@ -227,6 +243,7 @@ class Grants:
         endpoint = self.endpoint_at(posted)
         if endpoint is None or endpoint.operation != "chat":
             raise _no_endpoint()
+        feature_of(posted.headers)
         body = bytes(wanted.request)
         head = endpoint.dialect.read_head(body, posted.headers)
         check_name(head.model)
@@ -359,6 +376,7 @@ class Grants:
         _keep_private(posted)
         try:
             head = endpoint.dialect.read_head(found.body, posted.headers)
+            feature = feature_of(posted.headers)
         except ClientError as error:
             await self._refuse(request, found.request_id, caller, error.fault())
             return
@@ -374,6 +392,8 @@ class Grants:
                 head=head,
                 body=found.body,
                 headers=posted.headers,
+                terms=caller.terms,
+                feature=feature,
             ),
         )
 
