@@ -1,11 +1,14 @@
 """The control socket: what `stagedoor tree`, `models` and `vault` ask.
 
 HTTP over `state_dir/control.sock`, mode 0700 by its folder: whoever may open it is the
-gateway's own user, so there is no login: the principal is `operator:control`.
+gateway's own user, so there is no login: the principal is `operator:control`. With
+several workers each has a socket of its own besides, on which the others ask it for
+what lies below `/own` (workers/own.py); what is asked here is answered for all.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
@@ -19,6 +22,9 @@ from gateway.http.replies import reply_error, reply_json
 from gateway.http.request import Request
 from gateway.http11_exchange import Receive, Scope, Send
 from gateway.vaultdesk import BODY_BYTES_MAX, PREFIX, VaultDesk
+from gateway.workers import chorus
+from gateway.workers.own import Own
+from gateway.workers.peers import OWN
 from runtime import AskError, DomainError, Node, System
 
 PRINCIPAL: Final = "operator:control"
@@ -41,6 +47,7 @@ class Control:
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
+        self.own = Own(gate, self)
         self.system: System | None = None
         self.admin: Handler | None = None
 
@@ -58,11 +65,17 @@ class Control:
                     return
         if scope["type"] != "http":
             return
+        peers = self.gate.peers
         match scope["method"], scope["path"]:
+            case _, path if path.startswith(f"{OWN}/"):
+                await self.own.answer(scope, receive, send)
             case "GET", "/tree":
-                await reply_json(send, 200, await self._tree())
+                await reply_json(send, 200, await chorus.tree(peers, await self.tree()))
             case "GET", "/models":
-                await reply_json(send, 200, await self._models())
+                found = await chorus.models(peers, await self.models())
+                await reply_json(send, 200, found)
+            case "GET", "/workers":
+                await reply_json(send, 200, await chorus.workers(peers))
             case "GET", explaining.PATH:
                 query: bytes = scope["query_string"]
                 status, told = await explaining.answer(self.gate, query)
@@ -75,7 +88,9 @@ class Control:
                 await reply_json(send, *await self._exported(body))
             case method, path if path == PREFIX or path.startswith(f"{PREFIX}/"):
                 body = await Request(scope, receive, send, BODY_BYTES_MAX).read()
-                await reply_json(send, *await self._vault(method, path, body))
+                desk = self.desk()
+                found = await desk.answer(method, path, body, PRINCIPAL)
+                await reply_json(send, *found)
             case _, path if self.admin is not None and path.startswith(ADMIN):
                 await self.admin(Request(scope, receive, send, ADMIN_BYTES_MAX))
             case method, path:
@@ -83,18 +98,21 @@ class Control:
                     send, 404, "unknown_url", f"no {method} {path}; try /tree, /models"
                 )
 
-    async def _tree(self) -> dict[str, Any]:
+    async def tree(self) -> dict[str, Any]:
+        """The actors of this process."""
         assert self.system is not None
-        return _node(self.system.snapshot(), await self.gate.vitals())
+        worker = self.gate.peers.worker if self.gate.peers is not None else None
+        return {
+            "pid": os.getpid(),
+            "starts": worker.starts if worker is not None else 1,
+            "tree": _node(self.system.snapshot(), await self.gate.vitals()),
+        }
 
-    async def _vault(
-        self, method: str, path: str, body: bytes
-    ) -> tuple[int, dict[str, Any]]:
-        assert self.system is not None
-        vault = self.system.lookup("vault")
+    def desk(self) -> VaultDesk:
+        """Where commands to the vault are taken."""
+        vault = self.gate.lookup("vault")
         assert vault is not None  # It is permanent, and outlives the edge.
-        desk = VaultDesk(vault, self.gate.config)
-        return await desk.answer(method, path, body, PRINCIPAL)
+        return VaultDesk(vault, self.gate.config, peers=self.gate.peers)
 
     async def _exported(self, body: bytes) -> tuple[int, dict[str, Any]]:
         """Record that the log is about to be read out; only then it may be."""
@@ -109,7 +127,8 @@ class Control:
             return 503, {"error": {"message": str(error)}}
         return 200, {"seq": receipt.seq}
 
-    async def _models(self) -> dict[str, Any]:
+    async def models(self) -> dict[str, Any]:
+        """The routes, with the states of their candidates here."""
         vitals = await self.gate.vitals()
         return {
             "models": [

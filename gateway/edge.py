@@ -39,16 +39,20 @@ class ListenerCell:
     error_body: ErrorBody
     bound: Callable[[list[str]], None]
     sock: socket.socket | None = None
+    spare: socket.socket | None = None  # Of a socket that other processes share.
 
     def close(self) -> None:
-        """Close a socket that was bound and never served."""
-        if self.sock is not None:
-            self.sock.close()
+        """Close what was bound and is not served."""
+        for sock in (self.sock, self.spare):
+            if sock is not None:
+                sock.close()
 
     def take_socket(self) -> socket.socket:
         """The socket bound at the start; after a crash, a new one. Raises OSError."""
         sock, self.sock = self.sock, None
-        return sock if sock is not None else bind(self.address)
+        if sock is not None:
+            return sock
+        return self.spare.dup() if self.spare is not None else bind(self.address)
 
 
 class Listener(Actor):
@@ -71,6 +75,9 @@ class Listener(Actor):
     def on_drain(self, deadline: float) -> None:
         """Refuse what is new, let what runs finish."""
         del deadline
+        if self.cell.spare is not None:
+            # Whoever waits in the queue is for the other workers, or for nobody.
+            self.cell.spare.close()
         self.stop.set()
 
     async def _serve(self) -> None:

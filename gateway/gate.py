@@ -18,6 +18,7 @@ from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
 from actors.directory.ports import Directory
 from actors.keeper.messages import Answered
+from actors.keeper.ports import Shelf
 from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
 from actors.ledger.sharing import Sharing
 from actors.provider.messages import ReportVitals, Vitals
@@ -36,6 +37,7 @@ from gateway.metrics import (
 )
 from gateway.settings.config import Config
 from gateway.sites import Sites
+from gateway.workers.peers import Peers
 from runtime import AskError, Ref
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Gate:
         logs: Logs,
         metrics: Metrics,
         wall: Callable[[], float] = time.time,
+        peers: Peers | None = None,
     ) -> None:
         self.config = config
         self.wall = wall
@@ -85,6 +88,8 @@ class Gate:
         self.sharing: Sharing | None = None
         self.directory: Directory | None = None  # None: there is only the file.
         self.sites = Sites(config, wall)
+        self.peers = peers  # The other workers of this gateway, if there are any.
+        self.shelf: Shelf | None = None  # What this process keeps itself.
         self.hooks = Hooks()
         self.logs = logs
         self.metrics = metrics
@@ -242,6 +247,12 @@ class Gate:
         )
 
     # -- how the gateway is ----------------------------------------------------
+
+    def readiness(self) -> dict[str, Any]:
+        """The same as `/readyz` tells it."""
+        reasons = self.unready()
+        status = "unready" if reasons else "ready"
+        return {"status": status, "reasons": reasons}
 
     def unready(self) -> list[str]:
         """Why a request would not be served now; empty when it would."""

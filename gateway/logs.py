@@ -17,10 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import select
 import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from traceback import walk_tb
@@ -30,11 +27,9 @@ import attrs
 import msgspec
 import structlog
 
+from gateway.log_lines import CLOSE_S, FLUSH_S, LINES_MAX, LineWriter
 from runtime import CrashReport, Tripped
 
-LINES_MAX: Final = 10_000  # About two seconds of full load, and 4 MB.
-FLUSH_S: Final = 0.1  # Lines are grouped for this long; nobody reads them sooner.
-CLOSE_S: Final = 2.0  # How long a stop waits for the last lines to be taken.
 WORD_CHARS_MAX: Final = 128
 KNOWN_WORDS_MAX: Final = 4096  # Names of sites, models, providers: checked once each.
 FRAMES_MAX: Final = 4  # The innermost frames say where; the rest is the framework.
@@ -144,98 +139,15 @@ class LogStatistics:
     hidden_values: int
 
 
-class LineWriter:
-    """Lines in, from the loop; batches out, from a thread.
-
-    `write` never waits: it is an append and a comparison. What the descriptor does not
-    take in time stays in a buffer of at most `lines_max` lines.
-    """
-
-    def __init__(
-        self,
-        fd: int,
-        *,
-        lines_max: int = LINES_MAX,
-        flush_s: float = FLUSH_S,
-    ) -> None:
-        self.written = 0
-        self.dropped = 0
-        self.failed = 0
-        self._fd = fd
-        self._lines_max = lines_max
-        self._flush_s = flush_s
-        self._lines: deque[bytes] = deque()
-        self._awake = False
-        self._wake = threading.Event()
-        self._stop = threading.Event()
-        # A daemon: a descriptor that takes nothing must not hold up the exit.
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
-
-    def __repr__(self) -> str:
-        return (
-            f"<LineWriter buffered={len(self._lines)}/{self._lines_max} "
-            f"written={self.written} dropped={self.dropped} failed={self.failed}>"
-        )
-
-    def write(self, line: bytes) -> None:
-        """Take one line, without its newline; drop and count it if there is no room."""
-        if len(self._lines) >= self._lines_max:
-            self.dropped += 1
-            return
-        self._lines.append(line)
-        if not self._awake:
-            # Only the first line after a flush pays for waking the thread.
-            self._awake = True
-            self._wake.set()
-
-    def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Write what is there, for at most `timeout_s`; further lines are dropped."""
-        self._lines_max = 0
-        self._stop.set()
-        self._wake.set()
-        self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            # Before the drain: a line that comes after this sets the event again.
-            self._awake = False
-            self._stop.wait(self._flush_s)
-            self._drain()
-        self._drain()
-
-    def _drain(self) -> None:
-        batch = [self._lines.popleft() for _ in range(len(self._lines))]
-        if not batch:
-            return
-        try:
-            self._write(b"\n".join(batch) + b"\n")
-        except OSError:
-            # The disk is full or the reader is gone. The next batch tries again.
-            self.failed += len(batch)
-        else:
-            self.written += len(batch)
-
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(self._fd, rest) :]
-            except BlockingIOError:
-                # Somebody made our standard output non-blocking; wait for room.
-                select.select([], [self._fd], [])
-
-
 class AllowList:
     """The structlog processor that lets only FIELDS pass, as what they claim to be."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], worker: int = 0) -> None:
         self.unknown_fields = 0
         self.hidden_values = 0
         self._now = now
         self._known: set[str] = set()
+        self._worker = worker
 
     def __call__(
         self, _logger: object, method: str, fields: MutableMapping[str, Any]
@@ -247,6 +159,8 @@ class AllowList:
             "level": method,
             "event": event if event in self._known else self._event(event),
         }
+        if self._worker:
+            line["worker"] = self._worker
         known, kind_of = self._known, FIELDS.get
         exc_info = fields.pop("exc_info", None)
         for name, value in fields.items():
@@ -346,9 +260,10 @@ class Logs:
         lines_max: int = LINES_MAX,
         flush_s: float = FLUSH_S,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        worker: int = 0,
     ) -> None:
         self.writer = LineWriter(fd, lines_max=lines_max, flush_s=flush_s)
-        self._allow = AllowList(now)
+        self._allow = AllowList(now, worker)
         self._level = level
         self.log: structlog.typing.FilteringBoundLogger = cast(
             "structlog.typing.FilteringBoundLogger",

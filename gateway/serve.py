@@ -12,10 +12,9 @@ import os
 import resource
 import signal
 import ssl
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
@@ -28,6 +27,7 @@ from actors.auditor.ports import AuditBook
 from actors.auditor.wal import LogRefused
 from actors.directory.messages import DirectoryDown
 from actors.directory.ports import Directory
+from actors.keeper.shelf import MemoryShelf
 from actors.ledger.accounts import reach_s
 from actors.ledger.messages import Spend
 from actors.provider.transport import Transport
@@ -45,19 +45,14 @@ from gateway.console.building import first_link
 from gateway.control import Control
 from gateway.core import Gateway, open_core
 from gateway.deployments import open_counter
-from gateway.edge import Edge, ListenerCell
+from gateway.edge import Edge
 from gateway.following import Following
 from gateway.gate import Gate
-from gateway.http.app import Handler
-from gateway.http.replies import error_body
-from gateway.http.routes import admin_app, client_app
-from gateway.http11_binding import bind, tls_context
-from gateway.http11_exchange import App
-from gateway.http11_parser import Http11Limits
-from gateway.http11_transport import EdgeDeadlines
 from gateway.keysafe import make_federated, make_minters, open_safe
+from gateway.listening import listeners
 from gateway.logs import Logs
 from gateway.metrics import Metrics
+from gateway.reloading import ask_for, follow, reloading, say
 from gateway.roster import Roster
 from gateway.settings.config import Config
 from gateway.settings.database import DatabaseConfig
@@ -66,11 +61,18 @@ from gateway.settings.load import Source
 from gateway.settings.providers import ProviderConfig
 from gateway.settings.server import ServerConfig
 from gateway.settings.state_dir import prepare
-from gateway.settings.watch import changes
-from gateway.signals import Signals, listening
-from runtime import AskError, DomainError, System
+from gateway.signals import Signals, WorkerSignals, listening
+from gateway.workers import policy
+from gateway.workers.doors import Doors, open_doors
+from gateway.workers.life import obey_parent
+from gateway.workers.parent import Parent, Worker
+from gateway.workers.peers import Peers, peers_of
+from gateway.workers.shelf import shelf_of
+from gateway.workers.siblings import note_siblings
+from runtime import System
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
+from storage.audit_siblings import anchors_beside
 from storage.audit_witness import Witnesses, witnesses
 from storage.directory import SqlDirectory
 from storage.epoch_keys import SqlEpochKeys
@@ -100,53 +102,91 @@ def run(
 ) -> None:
     """Serve until a signal says stop; returns after an orderly end.
 
+    With several workers this process only watches them, and each of them is a fork that
+    goes on below as if it had been started alone.
+
     Raises:
         ConfigError: something that only shows at the start is wrong with the config.
         OSError: an address is taken or not ours.
         SystemFailed: the tree gave up.
+        WorkersFailed: a worker could not start, or died again and again.
     """
-    trio.run(serve, config, source, on_ready)
+    prepare(config.server.state_dir)
+    doors = open_doors(config.server)
+    worker: Worker | None = None
+    try:
+        if config.server.workers > 1:
+            parent = Parent(config, source, doors, on_ready=on_ready)
+            born = parent.run()
+            if born is None:
+                return
+            worker, config = born
+            on_ready = None  # The parent tells, once all are ready.
+        trio.run(serve, config, source, doors, on_ready, worker)
+    finally:
+        doors.close()
 
 
 async def serve(
-    config: Config, source: Source | None, on_ready: OnReady | None
+    config: Config,
+    source: Source | None,
+    doors: Doors,
+    on_ready: OnReady | None,
+    worker: Worker | None = None,
 ) -> None:
     """The same, inside trio."""
     raise_file_limit(config.server)
-    logs = Logs()
+    logs = Logs(worker=worker.number if worker is not None else 0)
     logs.take_over()
     urls: list[str] = []
+    signals = Signals() if worker is None else WorkerSignals()
     try:
-        with listening() as signals:
+        with listening(signals):
             async with open_gateway(
-                config, environ=os.environ, logs=logs, urls=urls
+                config,
+                environ=os.environ,
+                logs=logs,
+                doors=doors,
+                urls=urls,
+                worker=worker,
             ) as following:
                 gateway = following.gateway
                 collector.settle()
                 if on_ready is not None:
                     on_ready(urls)
                 if gateway.console_link:
-                    _say(
+                    say(
                         f"Console: set it up at {_console_url(config, urls)}"
                         f"{gateway.console_link} (works once, for a day)"
                     )
-                async with trio.open_nursery() as nursery:
-                    wanted, reloads = trio.open_memory_channel[None](1)
-                    nursery.start_soon(following.run)
-                    if source is not None:
-                        nursery.start_soon(_follow, source, wanted)
-                        nursery.start_soon(_reloading, following, source, reloads)
-                    nursery.start_soon(_sweep, gateway)
-                    await _obey(signals, gateway, wanted)
-                    nursery.cancel_scope.cancel(reason="stopping")
-                await _drain(signals, gateway)
+                async with trio.open_nursery() as line:
+                    if isinstance(signals, WorkerSignals) and worker is not None:
+                        line.start_soon(obey_parent, worker.link, signals)
+                    async with trio.open_nursery() as nursery:
+                        wanted, reloads = trio.open_memory_channel[None](1)
+                        nursery.start_soon(following.run)
+                        if source is not None:
+                            nursery.start_soon(follow, source, wanted)
+                            nursery.start_soon(reloading, following, source, reloads)
+                        nursery.start_soon(_sweep, gateway)
+                        nursery.start_soon(note_siblings, gateway)
+                        await _obey(signals, gateway, wanted)
+                        nursery.cancel_scope.cancel(reason="stopping")
+                    await _drain(signals, gateway)
+                    line.cancel_scope.cancel(reason="drained")
     finally:
         logs.close()
 
 
 @asynccontextmanager
 async def open_gateway(
-    config: Config, *, environ: Mapping[str, str], logs: Logs, urls: list[str]
+    config: Config,
+    *,
+    environ: Mapping[str, str],
+    logs: Logs,
+    doors: Doors,
+    urls: list[str],
+    worker: Worker | None = None,
 ) -> AsyncGenerator[Following]:
     """A gateway that serves inside this block, and stops in order after it.
 
@@ -154,10 +194,14 @@ async def open_gateway(
 
     Raises:
         ConfigError: something that only shows at the start is wrong with the config.
-        OSError: an address is taken or not ours.
+        OSError: a folder or a socket cannot be used.
     """
-    state_dir = prepare(config.server.state_dir)
-    gate = Gate(config, logs, Metrics())
+    state_dir = config.server.state_dir
+    number = worker.number if worker is not None else 1
+    peers = peers_of(worker, state_dir)
+    metrics = Metrics(worker=worker.number if worker is not None else 0)
+    gate = Gate(config, logs, metrics, peers=peers)
+    gate.shelf = _shelf(config.server, peers)
     control = Control(gate)
 
     def running() -> System:
@@ -168,17 +212,24 @@ async def open_gateway(
     admin = build_admin(gate, running, version=installed_version(), books=books)
     control.admin = admin.control.answer
     console = build_console(admin)
-    cells = _listeners(
-        config, gate, control, (admin.public.answer, console.answer), urls
+    cells = listeners(
+        config,
+        gate,
+        control,
+        (admin.public.answer, console.answer),
+        doors=doors,
+        urls=urls,
+        worker=worker,
     )
-    journal = RecordFiles(state_dir, time.time)
+    journal = RecordFiles(state_dir, time.time, number)
     audit: _Audit | None = None
     database: Database | None = None
     # For the KMS and for minting: apart from the providers' own pools.
     keys_transport = Transport(tls=ssl.create_default_context())
-    turn = RotationTurn(state_dir)
+    # The first worker's alone: it also keeps the vault's desk (see workers/peers.py).
+    turn = RotationTurn(state_dir) if number == 1 else None
     try:
-        audit = await trio.to_thread.run_sync(_open_audit, config.server, state_dir)
+        audit = await trio.to_thread.run_sync(_open_audit, config.server, number)
         database = await _open_database(config.database, state_dir)
         roster = Roster(config)
         directory = SqlDirectory(database, time.time, roster.judge)
@@ -212,20 +263,24 @@ async def open_gateway(
                 environment=config.vault.environment,
             ),
             make_minter=(
-                make_minters(safe, keys_transport, time.time) if turn.ours else None
+                make_minters(safe, keys_transport, time.time)
+                if turn is not None and turn.ours
+                else None
             ),
             make_transport=_transports(),
             edge=lambda: Edge(cells, gate.attach),
             ledger=ledger,
+            shelf=shelf_of(gate.shelf, peers),
             catalogue=catalogue,
             counter=counter,
             archive=records if config.records.store else None,
-            journal_reader=JournalFiles(state_dir, audit.book.log.origin),
+            journal_reader=JournalFiles(state_dir, audit.book.log.origin, number),
         ) as gateway:
             gateway.database = database
             control.system = gateway.tree.system
             await gate.until_bound(len(cells))
-            if config.console.enabled:
+            # One link: the first worker's, which is there before any other.
+            if config.console.enabled and number == 1:
                 now_ms = int(time.time() * 1000)
                 gateway.console_link = await first_link(books.people, now_ms) or ""
             yield Following(gateway, directory, roster)
@@ -235,7 +290,10 @@ async def open_gateway(
         journal.close()
         with trio.CancelScope(shield=True):
             await keys_transport.aclose()
-        turn.close()
+        if turn is not None:
+            turn.close()
+        if peers is not None:
+            await peers.aclose()
         if audit is not None:
             await audit.close()
         if database is not None:
@@ -300,13 +358,15 @@ class _Audit:
             await self.witnesses.aclose()
 
 
-def _open_audit(server: ServerConfig, state_dir: Path) -> _Audit:
+def _open_audit(server: ServerConfig, number: int) -> _Audit:
     """The log as it was left. Raises ConfigError: it is not what was acknowledged."""
-    settings = server.audit
+    settings, state_dir = server.audit, server.state_dir
     try:
-        origin = origin_of(state_dir, settings.origin)
+        origin = origin_of(state_dir, settings.origin, number)
         cosigner = witnesses(settings.witness_urls, settings.witness_keys)
-        book, files = open_log(state_dir, origin, settings.anchors)
+        # The other workers' logs remember this one, too.
+        known = (*settings.anchors, *anchors_beside(state_dir, origin))
+        book, files = open_log(state_dir, origin, known)
     except LogRefused as error:
         raise ConfigError((Problem("", "server.audit", str(error)),)) from None
     except ValueError as error:  # A witness's key that is none.
@@ -316,8 +376,15 @@ def _open_audit(server: ServerConfig, state_dir: Path) -> _Audit:
         what = f"the audit log cannot be opened: {error.strerror or error}"
         raise ConfigError((Problem("", "server.audit", what),)) from None
     book.cosigner = cosigner
-    cover_rest(book, state_dir, int(time.time() * 1000))
+    cover_rest(book, state_dir, int(time.time() * 1000), number)
     return _Audit(book, files, cosigner)
+
+
+def _shelf(server: ServerConfig, peers: Peers | None) -> MemoryShelf:
+    """What this process keeps of answers: its part of what all may."""
+    workers = peers.worker.count if peers is not None else 1
+    kept_bytes_max = policy.share(server.limits.kept_bytes_max, workers)
+    return MemoryShelf(kept_bytes_max, trio.current_time)
 
 
 def _transports() -> assembly.MakeTransport:
@@ -354,87 +421,6 @@ def _spends(config: Config, now_s: float) -> tuple[Spend, ...]:
     return spends_since(config.server.state_dir, since_s)
 
 
-def _listeners(
-    config: Config,
-    gate: Gate,
-    control: Control,
-    doors: tuple[Handler, Handler],
-    urls: list[str],
-) -> tuple[ListenerCell, ...]:
-    """Bind every address. Raises OSError."""
-    server = config.server
-    api = doors[0] if config.admin.api else None
-    console = doors[1] if config.console.enabled else None
-    tls = _tls(server)
-    limits = Http11Limits(
-        target_bytes_max=server.limits.request_line_bytes_max,
-        head_bytes_max=server.limits.header_bytes_max,
-        headers_max=server.limits.headers_max,
-        body_bytes_max=server.limits.body_bytes_max,
-        connections_max=server.limits.connections_max,
-    )
-    deadlines = EdgeDeadlines(
-        head_s=server.deadlines.request_head_s,
-        idle_s=server.deadlines.keep_alive_s,
-        write_s=server.deadlines.write_s,
-        stop_s=server.deadlines.drain_s,
-        ping_s=server.sockets.ping_s,
-    )
-    cells: list[ListenerCell] = []
-
-    def listen(
-        name: str, address: str, app: App, secure: ssl.SSLContext | None
-    ) -> None:
-        def bound(addresses: list[str]) -> None:
-            if name == "clients":
-                urls[:] = addresses
-            gate.bound()
-
-        cells.append(
-            ListenerCell(
-                name=name,
-                address=address,
-                app=app,
-                tls=secure,
-                limits=limits,
-                deadlines=deadlines,
-                error_body=error_body,
-                bound=bound,
-                sock=bind(address),
-            )
-        )
-
-    created = int(time.time())
-    clients = client_app(
-        gate,
-        created=created,
-        with_operations=server.admin_bind is None,
-        admin=api,
-        console=console,
-    )
-    try:
-        listen("clients", str(server.bind), clients, tls)
-        if server.admin_bind is not None:
-            operators = admin_app(gate, created=created, admin=api, console=console)
-            listen("admin", str(server.admin_bind), operators, tls)
-        listen("control", f"unix:{server.control_socket}", control, None)
-    except OSError:
-        for cell in cells:
-            cell.close()
-        raise
-    return tuple(cells)
-
-
-def _tls(server: ServerConfig) -> ssl.SSLContext | None:
-    if server.tls_cert is None or server.tls_key is None:
-        return None
-    try:
-        return tls_context(str(server.tls_cert), str(server.tls_key))
-    except OSError as error:  # ssl.SSLError is one.
-        what = f"cannot be used with tls_key: {type(error).__name__}"
-        raise ConfigError((Problem("", "server.tls_cert", what),)) from None
-
-
 async def _obey(
     signals: Signals, gateway: Gateway, reload: trio.MemorySendChannel[None]
 ) -> None:
@@ -442,9 +428,9 @@ async def _obey(
     while True:
         match await signals.next():
             case signal.SIGHUP:
-                _ask_for(reload)
+                ask_for(reload)
             case signal.SIGUSR1:
-                _say(gateway.tree.system.dump())
+                say(gateway.tree.system.dump())
             case _:
                 return
 
@@ -468,65 +454,12 @@ async def _sweep(gateway: Gateway) -> None:
         await gateway.sweep()
 
 
-async def _follow(source: Source, reload: trio.MemorySendChannel[None]) -> None:
-    async with trio.open_nursery() as nursery:
-        started = trio.Event()
-        nursery.start_soon(_look_again, started, reload)
-        async for _ in changes(source.path, started=started):
-            _ask_for(reload)
-
-
-async def _look_again(
-    started: trio.Event, reload: trio.MemorySendChannel[None]
-) -> None:
-    """What was written between the load and the watch is no event of the watch."""
-    await started.wait()
-    _ask_for(reload)
-
-
-def _ask_for(reload: trio.MemorySendChannel[None]) -> None:
-    # One that waits already will read what the file holds then.
-    with suppress(trio.WouldBlock):
-        reload.send_nowait(None)
-
-
-async def _reloading(
-    following: Following, source: Source, wanted: trio.MemoryReceiveChannel[None]
-) -> None:
-    """One reload after the other, and none on the way of a signal to stop."""
-    async for _ in wanted:
-        await _reload(following, source)
-
-
-async def _reload(following: Following, source: Source) -> None:
-    """Load and apply; a file with mistakes changes nothing."""
-    log = following.gateway.gate.logs.log
-    try:
-        config = await trio.to_thread.run_sync(source.load)
-        await following.rebase(config)
-    except ConfigError as error:
-        for problem in error.problems:
-            # Not an exception to be traced: the operator's file has a mistake.
-            log.error("reload.refused", setting=problem.where)  # noqa: TRY400
-            _say(str(problem))
-    except (AskError, DomainError, OSError) as error:
-        # Half of it may stand: the next one does all that is not done yet.
-        log.error("reload.failed", error_class=type(error).__name__)  # noqa: TRY400
-        _say(f"reload: {error}; send SIGHUP to try again")
-
-
 def _console_url(config: Config, urls: Sequence[str]) -> str:
     """Where the Console is."""
     server = config.server
     if server.admin_bind is None:
         return urls[0].rstrip("/")
     return f"{'https' if server.tls_cert else 'http'}://{server.admin_bind}"
-
-
-def _say(text: str) -> None:
-    """For whoever reads the console; the log has its own, allow-listed words."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def files_wanted(server: ServerConfig) -> int:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -51,10 +51,37 @@ class Signals:
         self._more.set()
 
 
+class WorkerSignals(Signals):
+    """The same for a worker, whose parent says what they mean.
+
+    A terminal or systemd signals every process of the gateway, and the parent tells the
+    worker besides: only the parent may mean it twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = False
+
+    def note(self, number: int) -> None:
+        """One came; of those that mean stop, the first counts."""
+        if number in STOPS:
+            if self._told:
+                return
+            self._told = True
+        super().note(number)
+
+    def hurry(self) -> None:
+        """The parent was told twice to stop."""
+        self._told = True
+        super().note(signal.SIGTERM)
+
+
+SomeSignals = TypeVar("SomeSignals", bound=Signals)
+
+
 @contextmanager
-def listening() -> Generator[Signals]:
+def listening(signals: SomeSignals) -> Generator[SomeSignals]:
     """Take the signals inside this block. What is unread at its end is dropped."""
-    signals = Signals()
     token = trio.lowlevel.current_trio_token()
 
     def handler(number: int, _frame: FrameType | None) -> None:

@@ -73,7 +73,10 @@ class SignedVault:
             await reply_error(request.send, 503, "unavailable", str(error))
             return
         desk = VaultDesk(
-            vault, self._gate.config, within=(signer.tenant, signer.environment)
+            vault,
+            self._gate.config,
+            within=(signer.tenant, signer.environment),
+            peers=self._gate.peers,
         )
         path = request.path.removeprefix(BASE)
         status, value = await desk.answer(request.method, path, body, signer.principal)

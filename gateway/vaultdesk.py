@@ -17,6 +17,7 @@ from actors.auditor.messages import AuditUnavailable
 from actors.vault.messages import (
     Deliver,
     DeliveryKey,
+    Follow,
     KeyScope,
     ListSecrets,
     ReportVault,
@@ -29,10 +30,14 @@ from actors.vault.messages import (
 )
 from actors.vault.verifier import NOWHERE, SIGNING
 from gateway.settings.config import Config
+from gateway.workers import merging
+from gateway.workers.peers import FIRST, OWN, Peers
 from runtime import AskError, Ref
 
 PREFIX: Final = "/vault"
 BODY_BYTES_MAX: Final = 64 * 1024  # A sealed key of 16 kB as base64, and its names.
+REVOKE: Final = "/vault/secrets/revoke"
+PASSED_S: Final = 30.0  # A shred of thousands of rows, or a KMS that is slow.
 
 T = TypeVar("T")
 
@@ -61,6 +66,19 @@ class TenantCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: str = ""
 
 
+class Passed(msgspec.Struct, frozen=True):
+    """A command that came to a worker which does not keep the desk."""
+
+    method: str
+    path: str
+    body: bytes
+    principal: str
+    within: tuple[str, str] | None
+
+    def __repr__(self) -> str:
+        return f"<Passed {self.method} {self.path}>"
+
+
 class VaultDesk:
     """Answers commands; one a request."""
 
@@ -70,8 +88,10 @@ class VaultDesk:
         config: Config,
         *,
         within: tuple[str, str] | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self._vault = vault
+        self._peers = peers
         self._config = config
         # Whoever signed for one tenant and environment stays in it.
         self._within = within or (config.vault.tenant, config.vault.environment)
@@ -84,8 +104,15 @@ class VaultDesk:
         self, method: str, path: str, body: bytes, principal: str
     ) -> tuple[int, dict[str, Any]]:
         """The status and the value to reply with."""
+        peers = self._peers
+        if peers is not None and peers.worker.number != FIRST:
+            return await self._passed_on(peers, Passed(
+                method, path, body, principal, self._within if self._bound else None
+            ))  # fmt: skip
         try:
-            return 200, await self._answer(method, path, body, principal)
+            found = await self._answer(method, path, body, principal)
+            if peers is not None:
+                found = await self._with_others(peers, method, path, body, found)
         except _Unknown:
             return 404, _error(f"there is no {method} {path}")
         except msgspec.MsgspecError as error:
@@ -94,6 +121,41 @@ class VaultDesk:
             return 409, _error(str(refused))
         except (AuditUnavailable, AskError) as error:
             return 503, _error(str(error))
+        return 200, found
+
+    async def _passed_on(
+        self, peers: Peers, command: Passed
+    ) -> tuple[int, dict[str, Any]]:
+        """To the worker that has the delivery key and runs the rotations."""
+        answer = await peers.ask(
+            FIRST,
+            "POST",
+            f"{OWN}{PREFIX}",
+            body=msgspec.json.encode(command),
+            wait_s=PASSED_S,
+        )
+        if answer is None:
+            return 503, _error(
+                f"worker {FIRST}, which keeps the vault's desk, does not answer; it is "
+                "being started again: try again in a moment"
+            )
+        status, value = answer
+        return status, msgspec.json.decode(value, type=dict[str, Any])
+
+    async def _with_others(
+        self, peers: Peers, method: str, path: str, body: bytes, found: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Let the other workers see a change at once, or add up what each one has."""
+        if method == "POST":
+            open_too = path == REVOKE and _read(body, SecretCommand).revoke_open
+            order = msgspec.json.encode(Follow(open_too))
+            # One that does not hear it looks by itself within `FOLLOW_S`.
+            await peers.ask_all("POST", f"{OWN}/follow", body=order)
+            return found
+        if path != PREFIX:
+            return found
+        others = await peers.values(f"{OWN}/vault/counts", found)
+        return merging.vault(found, others)
 
     async def _answer(
         self, method: str, path: str, body: bytes, principal: str
@@ -115,7 +177,7 @@ class VaultDesk:
                 return {"secrets": [_plain(one) for one in listed if self._sees(one)]}
             case "POST", "/vault/secrets":
                 return _facts(await ask(self._deliver(body, principal)))
-            case "POST", "/vault/secrets/revoke":
+            case "POST", path if path == REVOKE:
                 command = _read(body, SecretCommand)
                 scope = self._scope(command)
                 ended = RevokeSecret(scope, principal, command.revoke_open)

@@ -53,6 +53,8 @@ CHECKPOINT: Final = "checkpoint"
 WITNESSED: Final = "witnessed"
 VKEY: Final = "vkey"
 
+_WORKER: Final = re.compile(r"(.+)/w([1-9][0-9]{0,3})")
+
 
 class AuditFiles:
     """Writes one log's folder; what blocks runs in a thread.
@@ -164,7 +166,8 @@ def _open(
     state_dir: Path, folder: Path, origin: str, anchors: Iterable[Path], lock: int
 ) -> tuple[AuditBook, AuditFiles]:
     gone = not (folder / SEGMENT).exists()
-    fresh = gone and not (folder / CHECKPOINT).exists()
+    # One key signs the logs of all workers: with the first of them it is made.
+    fresh = not any(_begun(one) for one in folder.parent.iterdir())
     signer = Signer.of(origin, _seed(state_dir / "audit.key", fresh=fresh))
     log_key = signer.verifier
     known = [*_published(folder, log_key), *read_anchors(anchors, log_key)]
@@ -182,6 +185,11 @@ def _open(
     files = AuditFiles(folder, found.good_bytes, lock)
     log = AuditLog.of(signer, secrets.token_hex(4), found, size)
     return AuditBook(log, files), files
+
+
+def _begun(folder: Path) -> bool:
+    """Whether there is, or was, a log in a folder."""
+    return (folder / SEGMENT).exists() or (folder / CHECKPOINT).exists()
 
 
 def check_known(
@@ -252,13 +260,20 @@ def split_anchors(notes: bytes) -> list[bytes]:
     return found
 
 
-def origin_of(state_dir: Path, configured: str, worker: int = 0) -> str:
+def origin_of(state_dir: Path, configured: str, worker: int = 1) -> str:
     """The log's name: as configured, or made once and kept. Raises OSError.
 
-    Each worker of a gateway keeps a log of its own; the first has the bare name.
+    Each worker of a gateway keeps a log of its own; the first has the bare name, which
+    is also that of a gateway without workers.
     """
     name = configured or _made_origin(state_dir)
-    return f"{name}/w{worker}" if worker else name
+    return f"{name}/w{worker}" if worker > 1 else name
+
+
+def worker_of(origin: str) -> tuple[str, int]:
+    """The name that all workers' logs have in common, and whose log it is."""
+    found = _WORKER.fullmatch(origin)
+    return (found[1], int(found[2])) if found else (origin, 1)
 
 
 def _made_origin(state_dir: Path) -> str:

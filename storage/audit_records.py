@@ -17,7 +17,7 @@ from actors.auditor import entries
 from actors.auditor.messages import AuditEvent
 from actors.auditor.ports import AuditBook
 from actors.auditor.tiles import TILE_WIDTH, TileTree
-from storage.records import FOLDER
+from storage.records import DAYS, records_folder
 
 KEPT: Final = "records.kept"
 FOUND: Final = "records.found"
@@ -47,11 +47,11 @@ def nonces_since(book: AuditBook, since_ms: int) -> dict[str, int]:
     return found
 
 
-def cover_rest(book: AuditBook, state_dir: Path, now_ms: int) -> int:
+def cover_rest(book: AuditBook, state_dir: Path, now_ms: int, worker: int = 1) -> int:
     """Add entries for lines of records that no entry covers. Returns their bytes."""
     covered, since = _covered(book)
     total = 0
-    for path in sorted((state_dir / FOLDER).glob("????-??-??.jsonl")):
+    for path in sorted(records_folder(state_dir, worker).glob(DAYS)):
         start = covered if path.name == since else 0
         if path.name < since:
             continue

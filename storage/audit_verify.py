@@ -7,7 +7,7 @@ where their files are at hand. Owns: what counts as a problem. Never: writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -33,8 +33,11 @@ from storage.audit_files import (
     WITNESSED,
     read_file,
     split_anchors,
+    worker_of,
 )
 from storage.audit_records import FOUND, KEPT
+from storage.audit_siblings import ACT as SIBLING
+from storage.audit_siblings import Claim, claim_of
 
 LOOKS_MAX: Final = 5  # A checkpoint a second: two in one look are rare, five never.
 PROBLEMS_MAX: Final = 20  # Beyond it the log is wrong in every way; enough said.
@@ -52,6 +55,8 @@ class Report:
     witnesses: tuple[str, ...] = ()
     witnessed: int = 0
     batches: int = 0
+    # What its entries say of other workers' logs: the last about each.
+    claims: dict[str, Claim] = attrs.field(factory=dict[str, Claim])
     problems: list[str] = attrs.field(factory=list[str])
 
     def problem(self, text: str) -> None:
@@ -68,6 +73,7 @@ class Expectations:
     witnesses: tuple[Verifier, ...] = ()
     quorum: int = 0
     records: Path | None = None
+    siblings: tuple[Path, ...] = ()  # What the other workers' logs remember.
 
 
 def verify(folder: Path, log: Verifier, expected: Expectations) -> Report:
@@ -153,7 +159,9 @@ def _verify(
             report.problem(f"{where} knows another log at size {one.size}")
     _count_witnesses(folder, log, expected, report)
     if expected.records is not None:
-        _check_records(expected.records, batches, report)
+        worker = worker_of(log.name)[1]
+        own = expected.records / f"w{worker}" if worker > 1 else expected.records
+        _check_records(own, batches, report)
 
 
 def _both(folder: Path) -> tuple[bytes | None, bytes | None]:
@@ -181,6 +189,10 @@ def _known(
             if note.startswith(f"{log.name}\n".encode()):
                 found.append((f"anchor {path}", open_checkpoint(note, log)))
                 report.anchors += 1
+    for path in expected.siblings:
+        kept = split_anchors(read_file(path, ANCHOR_BYTES_MAX) or b"")
+        own = [note for note in kept if note.startswith(f"{log.name}\n".encode())]
+        found += [(path.parent.name, open_checkpoint(note, log)) for note in own]
     witnessed = read_file(folder / WITNESSED, NOTE_BYTES_MAX)
     if witnessed is not None:
         found.append(("the witnessed checkpoint", open_checkpoint(witnessed, log)))
@@ -208,8 +220,24 @@ class _Look:
         if ts < self.ts:
             self.report.problem(f"entry {index} is older than the one before it")
         self.ts = max(self.ts, ts)
-        if fields.get("act") in (KEPT, FOUND):
+        act = fields.get("act")
+        if act in (KEPT, FOUND):
             self.batches.append(fields)
+        elif act == SIBLING:
+            self._claimed(index, fields)
+
+    def _claimed(self, index: int, fields: dict[str, str | int]) -> None:
+        claim = claim_of(index, fields)
+        if claim is None:
+            self.report.problem(f"entry {index} names no sibling")
+            return
+        before = self.report.claims.get(claim.origin)
+        if before is not None and before.size > claim.size:
+            self.report.problem(
+                f"entry {index} has {claim.origin} with fewer entries than before: "
+                f"{claim.size} after {before.size}"
+            )
+        self.report.claims[claim.origin] = claim
 
 
 def _replay_tiles(
@@ -339,23 +367,3 @@ def proved(
         raise BadNote(f"the published log has {size} entries, no entry {index}")
     tree = reader(folder, size)
     return note, make(tree, size), tree.entries(index // TILE_WIDTH)[index % TILE_WIDTH]
-
-
-def match(
-    folders: Iterable[Path], keys: Sequence[Verifier]
-) -> tuple[list[tuple[Path, Verifier]], list[str]]:
-    """Each log with its key; and what has no counterpart."""
-    by_name = {key.name: key for key in keys}
-    pairs: list[tuple[Path, Verifier]] = []
-    problems: list[str] = []
-    for folder in folders:
-        name = origin_in(folder)
-        if name in by_name:
-            pairs.append((folder, by_name[name]))
-        else:
-            problems.append(f"{folder}: no --vkey was given for the log {name!r}")
-    present = {key.name for _, key in pairs}
-    problems += [
-        f"the log {key.name} is missing" for key in keys if key.name not in present
-    ]
-    return pairs, problems

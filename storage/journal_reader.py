@@ -13,7 +13,7 @@ import trio
 
 from actors.archivist.ports import Chunk, Line
 from actors.auditor.ports import Place
-from storage.records import FOLDER
+from storage.records import records_folder
 
 # About 250 records: their way into the database holds the interpreter for some 10 ms
 # in all, of which the loop waits for no more than a switch between threads.
@@ -23,10 +23,10 @@ PATTERN: Final = "????-??-??.jsonl"
 
 
 class JournalFiles:
-    """The journal in a state folder."""
+    """The journal of one worker in a state folder."""
 
-    def __init__(self, state_dir: Path, source: str) -> None:
-        self._folder = state_dir / FOLDER
+    def __init__(self, state_dir: Path, source: str, worker: int = 1) -> None:
+        self._folder = records_folder(state_dir, worker)
         self._source = source
 
     def __repr__(self) -> str:

@@ -1,5 +1,8 @@
 """The journal of request records: one file of JSON lines a day, mode 0600.
 
+    STATE/records/2026-11-24.jsonl        by the first worker, or the only one
+    STATE/records/w2/2026-11-24.jsonl     by the second
+
 Implements the auditor's `Journal`. A write is durable when it returns (one fdatasync a
 batch). A tail torn by a crash is cut off at the next start: every line is whole.
 """
@@ -21,15 +24,18 @@ from actors.ledger.messages import Spend
 from actors.ledger.windows import QUARTER_S, quarter
 
 FOLDER: Final = "records"
+DAYS: Final = "????-??-??.jsonl"
 OPEN_S_MAX: Final = 2 * 86_400  # From a request's arrival to its last hold, amply.
 TAIL_BYTES_MAX: Final = 1 << 20  # A record is under 8 kB; look no further for its end.
 
 
 class RecordFiles:
-    """Appends to `state_dir/records/YYYY-MM-DD.jsonl`; `clock` gives Unix time."""
+    """Appends to a file a day in `records_folder`; `clock` gives Unix time."""
 
-    def __init__(self, state_dir: Path, clock: Callable[[], float]) -> None:
-        self.folder = state_dir / FOLDER
+    def __init__(
+        self, state_dir: Path, clock: Callable[[], float], worker: int = 1
+    ) -> None:
+        self.folder = records_folder(state_dir, worker)
         self.clock = clock
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._name = ""
@@ -75,6 +81,19 @@ class RecordFiles:
         mend(self._fd)
 
 
+def records_folder(state_dir: Path, worker: int) -> Path:
+    """Where a worker writes its records: no two share a file."""
+    folder = state_dir / FOLDER
+    return folder / f"w{worker}" if worker > 1 else folder
+
+
+def record_files(state_dir: Path) -> list[Path]:
+    """The files of all workers that there ever were, by day."""
+    folder = state_dir / FOLDER
+    found = [*folder.glob(DAYS), *folder.glob(f"w*/{DAYS}")]
+    return sorted(found, key=lambda path: (path.name, path.parent.name))
+
+
 def mend(fd: int) -> int:
     """Cut a torn last line off. Returns how many bytes went."""
     end = os.lseek(fd, 0, os.SEEK_END)
@@ -90,11 +109,13 @@ def mend(fd: int) -> int:
 
 
 def read_since(state_dir: Path, since_s: float) -> Iterator[RequestRecord]:
-    """All records since a Unix time, oldest first. Unreadable lines are skipped."""
-    folder = state_dir / FOLDER
+    """All records since a Unix time, by worker and day. Unreadable lines are skipped.
+
+    Other workers may be writing: their last line may be half there, and is skipped.
+    """
     first = datetime.fromtimestamp(since_s, UTC).strftime("%Y-%m-%d.jsonl")
     decoder = msgspec.json.Decoder(RequestRecord)
-    for path in sorted(folder.glob("????-??-??.jsonl")):
+    for path in record_files(state_dir):
         if path.name < first:
             continue
         with path.open("rb") as lines:

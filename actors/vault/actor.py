@@ -10,6 +10,7 @@ Talks to: auditor; streams that used a key, when it is revoked with `revoke_open
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from actors.auditor.messages import Attest, AuditEvent, AuditUnavailable, Noted
@@ -22,6 +23,7 @@ from actors.vault.messages import (
     CountVault,
     Deliver,
     DeliveryKey,
+    Follow,
     KeyRefused,
     KeyScope,
     Lease,
@@ -67,7 +69,7 @@ R = TypeVar("R")
 ASKS_QUEUED_MAX = 64  # A lease is worth waiting for, within the asker's deadline.
 LEASES_WAITING_MAX = 4096  # For a grant or a KEK: beyond it, the KMS or the disk hangs.
 CHANGES_WAITING_MAX = 64  # Operators' commands under way.
-FOLLOW_S = 2.0  # What another worker changed is known here after this long.
+FOLLOW_S = 0.5  # What another worker changed is known here then; one look is a stat.
 
 
 class TallyDue(ControlTell["Vault"], frozen=True):
@@ -104,6 +106,7 @@ class Vault(Actor):
         RotationDue,
         Shred,
         VerifySigned,
+        Follow,
         ReportVault,
         CountVault,
         TallyDue,
@@ -357,15 +360,22 @@ class Vault(Actor):
             self.ctx.start_soon(self._reload, name="reload")
         self.ctx.tell_at(self.ctx.now() + FOLLOW_S, FollowDue())
 
-    async def _reload(self) -> None:
+    @answers(Follow)
+    def follow_now(self, msg: Follow) -> Deferred[bool]:
+        """The same, because somebody says that there is something to see."""
+        work = partial(self._reload, revoke_open=msg.revoke_open)
+        return self._later(KeyScope("*"), work)
+
+    async def _reload(self, *, revoke_open: bool = False) -> bool:
         before = dict(self.safe.holdings.live)
         try:
             await self.safe.load()
         except OSError:
-            return  # The next turn tries again; until then the old rows serve.
+            return False  # The next turn tries again; until then the old rows serve.
         for scope in before:
             if self.safe.holdings.active(scope) is None:
-                self.revoke(Revoke(scope))
+                self.revoke(Revoke(scope, revoke_open))
+        return True
 
     async def _attest(self, fact: AuditEvent) -> None:
         await self._auditor().ask(Attest(fact))

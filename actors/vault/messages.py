@@ -212,6 +212,15 @@ class Shred(Request["Vault", int], frozen=True):
     principal: str
 
 
+class Follow(Request["Vault", bool], frozen=True):
+    """Another worker has changed the rows: read them now, and wipe what was revoked.
+
+    The reply comes when that is done; false when the rows could not be read.
+    """
+
+    revoke_open: bool = False  # The streams that used a revoked key end as well.
+
+
 class ReportVault(Request["Vault", "VaultReport"], frozen=True):
     """How the vault stands, for `doctor` and the Console."""
 

@@ -134,6 +134,9 @@ class Opener:
         generation = self._store.generation()
         self.holdings = Holdings.of(await self._store.load())
         self._generation = generation
+        for place, kek in self.holdings.keks.items():
+            if kek.state == "destroyed":  # By another worker: nothing opens any more.
+                self.keks.drop(*place)
 
     # -- opening -----------------------------------------------------------------
 
@@ -247,7 +250,7 @@ def context_of(row: KekRow) -> dict[str, str]:
 
 
 def _flags(scope: KeyScope) -> str:
-    flags = f"--provider {scope.provider} {scope.name}"
+    flags = f"{scope.provider} {scope.name}"
     if (scope.tenant, scope.environment) != ("default", "default"):
         flags = f"--tenant {scope.tenant} --env {scope.environment} {flags}"
     return flags

@@ -32,7 +32,7 @@ from actors.auditor.tiles import BadTile, TileTree
 from actors.auditor.wal import LogRefused
 from gateway.cli import OK, REFUSED, USAGE, complain
 from gateway.cli.control import ControlError, Refused, post
-from storage import audit_verify
+from storage import audit_set, audit_verify
 from storage.audit_files import CHECKPOINT, VKEY, read_anchors, read_file
 
 FOLLOW_S: Final = 0.5  # How often `tail --follow` looks.
@@ -114,7 +114,11 @@ def _log(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
         "--vkey", action="append" if many else "store", metavar="VKEY",
         default=[] if many else None, required=many,
         help="the log's public key, as STATE/audit/LOG/vkey had it when it was begun"
-        + (" (repeat for each log)" if many else " (default: the folder's own)"),
+        + (
+            " (repeat; the first worker's stands for the others')"
+            if many
+            else " (default: the folder's own)"
+        ),
     )  # fmt: skip
 
 
@@ -127,10 +131,14 @@ def _verify(args: argparse.Namespace) -> int:
         quorum=args.quorum or len(witnesses),
         records=args.records,
     )
-    pairs, problems = audit_verify.match(audit_verify.logs_in(args.folder), keys)
-    for folder, key in pairs:
-        report = audit_verify.verify(folder, key, expected)
-        problems += [f"{key.name}: {one}" for one in report.problems]
+    folders = audit_verify.logs_in(args.folder)
+    pairs, problems = audit_set.match(folders, keys)
+    if folders == [args.folder]:  # One log by itself: its siblings were not asked for.
+        reports = [audit_verify.verify(*pair, expected) for pair in pairs]
+    else:
+        reports = audit_set.verify_all(pairs, expected)
+    for report in reports:
+        problems += [f"{report.origin}: {one}" for one in report.problems]
         if not report.problems:
             print(_summary(report))
     for one in problems:
@@ -149,6 +157,8 @@ def _summary(report: audit_verify.Report) -> str:
         facts.append(f"witnessed at {report.witnessed} by {names}")
     if report.batches:
         facts.append(f"{report.batches} batches of records unchanged")
+    if report.claims:
+        facts.append(f"it has seen {len(report.claims)} other logs of this gateway")
     return "; ".join(facts)
 
 

@@ -19,6 +19,7 @@ from gateway.cli.source import (
 from gateway.settings.config import Config
 from gateway.settings.errors import ConfigError
 from gateway.settings.load import Source
+from gateway.workers.failure import WorkersFailed
 
 OnReady = Callable[[Sequence[str]], None]
 """Called once, with the URLs that the gateway listens on."""
@@ -66,6 +67,9 @@ def serve(config: Config, *, source: Source | None, on_ready: OnReady) -> int:
     except ConfigError as error:
         complain(error)
         return USAGE
+    except WorkersFailed as error:
+        complain(error)
+        return error.code
     except OSError as error:
         if error.filename:  # A file, then; addresses have none.
             complain(f"cannot use {error.filename}: {error.strerror}")

@@ -19,6 +19,7 @@ from gateway.http.replies import JSON, reply, reply_error
 from gateway.http.request import Request
 from gateway.http11_transport import ClientGone
 from gateway.sites import Caller
+from gateway.workers.forwarding import SITE, forward
 from runtime import AskError
 from wire import openai_responses_stored as stored
 from wire.dialect import HEARTBEAT_S, STREAM_HEADERS, ClientError
@@ -64,6 +65,8 @@ class Answers:
             try:
                 await found(request, caller, name)
             except ClientError as error:
+                if error.status == 404 and await self._elsewhere(request, caller):
+                    return
                 shown = RESPONSES.render_error(error.fault())
                 await reply(request.send, shown.status, shown.body, shown.headers)
             except AskError:
@@ -76,6 +79,13 @@ class Answers:
                 )
 
         return handler
+
+    async def _elsewhere(self, request: Request, caller: Caller) -> bool:
+        """Whether another worker has it, and has answered."""
+        peers = self.gate.peers
+        if peers is None or SITE in request.headers:
+            return False
+        return await forward(peers, request, caller.site)
 
     async def fetch(self, request: Request, caller: Caller, name: str) -> None:
         """GET: the object as it is now, or with `stream=true` its events."""

@@ -6,6 +6,7 @@ from gateway import explaining
 from gateway.gate import Gate
 from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request
+from gateway.workers import chorus
 
 
 class Ops:
@@ -24,13 +25,9 @@ class Ops:
 
     async def readyz(self, request: Request) -> None:
         """Whether a request would be served now, and if not, why."""
-        reasons = self.gate.unready()
-        status = 503 if reasons else 200
-        await reply_json(
-            request.send,
-            status,
-            {"status": "unready" if reasons else "ready", "reasons": reasons},
-        )
+        gate = self.gate
+        found = await chorus.readiness(gate.peers, gate.readiness())
+        await reply_json(request.send, *found)
 
     async def explain(self, request: Request) -> None:
         """What the router would do with a request, and why."""
@@ -40,7 +37,7 @@ class Ops:
 
     async def metrics(self, request: Request) -> None:
         """Prometheus text; rendered in a thread, for it can be long."""
-        content_type, body = await self.gate.render_metrics(
-            request.headers.get("accept", "")
-        )
+        accept = request.headers.get("accept", "")
+        own = await self.gate.render_metrics(accept)
+        content_type, body = await chorus.metrics(self.gate.peers, own, accept)
         await reply(request.send, 200, body, [("content-type", content_type)])

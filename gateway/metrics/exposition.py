@@ -32,16 +32,42 @@ from gateway.metrics.counts import (
 
 
 def render(
-    snapshot: Snapshot, process: CollectorRegistry, accept: str
+    snapshot: Snapshot, process: CollectorRegistry, accept: str, worker: int = 0
 ) -> tuple[str, bytes]:
-    """The content type and the text that a scraper accepts."""
+    """The content type and the text that a scraper accepts.
+
+    With a worker, every sample says which: each series then resets by itself when that
+    one is started again.
+    """
     registry = CollectorRegistry()
-    registry.register(snapshot)
+    registry.register(_Labelled(snapshot, worker) if worker else snapshot)
     encode, content_type = choose_encoder(accept)
     text: bytes = encode(registry)
+    if worker:
+        labelled = CollectorRegistry()
+        labelled.register(_Labelled(process, worker))
+        process = labelled
     about_process: bytes = encode(process)
     # Each ends in OpenMetrics' "# EOF", which may be there only once.
     return content_type, text.removesuffix(b"# EOF\n") + about_process
+
+
+@attrs.frozen(eq=False)
+class _Labelled(Collector):
+    """What another one collects, as one worker's."""
+
+    inner: Collector | CollectorRegistry
+    worker: int
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, with the label."""
+        label = {"worker": str(self.worker)}
+        for family in self.inner.collect():
+            family.samples = [
+                sample._replace(labels={**sample.labels, **label})
+                for sample in family.samples
+            ]
+            yield family
 
 
 @attrs.frozen(eq=False)

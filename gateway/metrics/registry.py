@@ -34,7 +34,9 @@ class Metrics:
         *,
         handles_max: int = HANDLES_MAX,
         clock: Callable[[], float] = time.monotonic,
+        worker: int = 0,
     ) -> None:
+        self._worker = worker  # Its label; none for a gateway of one process.
         self._handles_max = handles_max
         self._clock = clock
         self._traffic: dict[tuple[str, str, str, str, str], Traffic] = {}
@@ -138,7 +140,7 @@ class Metrics:
             if kept is not None and self._clock() - kept[0] < RENDER_S_MIN:
                 return kept[1]
             made = await trio.to_thread.run_sync(
-                render, self.snapshot(), self._process, accept
+                render, self.snapshot(), self._process, accept, self._worker
             )
             # One text is kept: scrapers of one gateway ask alike.
             self._rendered = {accept: (self._clock(), made)}

@@ -16,6 +16,7 @@ from gateway.settings.audit import AuditConfig
 from gateway.settings.definition import config, section, setting
 
 COUNT: Final = values.integer(1, 1_000_000)
+WORKERS: Final = values.integer(1, 64)  # Each has its own log, pools and caches.
 
 Found = Iterator[tuple[str, str]]
 """What `problems` yields: the key, and what is wrong with its value."""
@@ -236,6 +237,13 @@ class ServerConfig:
         reload="restart",
         doc="The folder of everything the gateway keeps, with mode 0700. A relative "
         "path counts from the configuration file.",
+    )
+    workers: int = setting(
+        WORKERS,
+        default=1,
+        reload="restart",
+        doc="How many processes serve behind the same addresses. With more than one, a "
+        "parent starts them and replaces those that die; one a core is plenty.",
     )
     tls_cert: Path | None = setting(
         values.PATH,

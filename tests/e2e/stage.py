@@ -149,12 +149,15 @@ class Stage:
         return self.process.wait(WAIT_MAX_S)
 
 
-def config_text(port: int, state_dir: Path, upstream: int, extra: str = "") -> str:
+def config_text(
+    port: int, state_dir: Path, upstream: int, extra: str = "", server: str = ""
+) -> str:
     """One site, one provider, one model."""
     return f"""
 [server]
 bind = "127.0.0.1:{port}"
 state_dir = "{state_dir}"
+{server}
 [server.deadlines]
 write_s = 1.0
 drain_s = 3.0
@@ -176,8 +179,10 @@ route = ["mock/gpt-mock"]
 
 
 @contextmanager
-def staged(folder: Path, extra: str = "") -> Generator[Stage, None, None]:
-    """Start both; end both."""
+def staged(
+    folder: Path, extra: str = "", server: str = ""
+) -> Generator[Stage, None, None]:
+    """Start both; end both. `server` holds further lines of its table."""
     upstream = [sys.executable, "-m", "bench.lib.upstream"]
     with procs.started("mock", upstream, core=None, pipe_stdout=True) as mock:
         assert mock.popen.stdout is not None
@@ -185,7 +190,7 @@ def staged(folder: Path, extra: str = "") -> Generator[Stage, None, None]:
         port = procs.free_port()
         state_dir = folder / "state"
         config = folder / "stagedoor.toml"
-        config.write_text(config_text(port, state_dir, upstream_port, extra))
+        config.write_text(config_text(port, state_dir, upstream_port, extra, server))
         log = folder / "log"
         with log.open("wb") as sink:
             process = subprocess.Popen(

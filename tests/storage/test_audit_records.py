@@ -112,24 +112,24 @@ def test_a_gateway_does_not_start_on_a_log_that_was_tampered_with(
     tmp_path: Path,
 ) -> None:
     server = ServerConfig(state_dir=tmp_path)
-    audit = _open_audit(server, tmp_path)
+    audit = _open_audit(server, 1)
     trio.run(audit.close)
     folder = log_folder(tmp_path, audit.book.log.origin)
     segment = folder / "wal"
     segment.write_bytes(segment.read_bytes()[:-1])
 
     with pytest.raises(ConfigError, match="no readable beginning"):
-        _open_audit(server, tmp_path)
+        _open_audit(server, 1)
 
 
 def test_two_gateways_cannot_write_one_log(tmp_path: Path) -> None:
     """Each would sign its own entries at the same numbers: a fork."""
     server = ServerConfig(state_dir=tmp_path)
-    audit = _open_audit(server, tmp_path)
+    audit = _open_audit(server, 1)
     with pytest.raises(ConfigError, match="another process writes"):
-        _open_audit(server, tmp_path)
+        _open_audit(server, 1)
     trio.run(audit.close)
-    again = _open_audit(server, tmp_path)
+    again = _open_audit(server, 1)
     assert again.book.log.origin == audit.book.log.origin
     trio.run(again.close)
 
