@@ -37,7 +37,7 @@ def listeners(
     urls: list[str],
     worker: Worker | None = None,
 ) -> tuple[ListenerCell, ...]:
-    """What is served behind each door; `handlers` are the admin API's and the Console's.
+    """What is served behind each door; `handlers` are the admin API and the Console.
 
     Raises OSError, ConfigError.
     """
