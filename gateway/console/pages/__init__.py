@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.console.app import Console, Page
-from gateway.console.pages import access, overview
+from gateway.console.pages import access, actors, overview, requests
 
 
 def every(console: Console) -> Sequence[Page]:
     """All of them."""
-    return (*overview.pages(console), *access.pages(console))
+    return (
+        *overview.pages(console),
+        *requests.pages(console),
+        *actors.pages(console),
+        *access.pages(console),
+    )
