@@ -132,7 +132,8 @@ def waterfall(record: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "stream",
                 "Stream",
                 attempt.get("first_content_ms", 0),
-                attempt.get("total_ms", 0),
+                # Without any content nothing was streamed.
+                attempt.get("total_ms", 0) if "first_content_ms" in attempt else 0,
             ),
         )
         for kind, what, from_ms, to_ms in steps:
