@@ -98,8 +98,8 @@ final class Cli {
 	 * [--model=<model>]
 	 * : Another model than the site's default.
 	 *
-	 * [--no-stream]
-	 * : Print the answer when it is complete.
+	 * [--[no-]stream]
+	 * : Print the answer while it comes, or when it is complete.
 	 *
 	 * ## EXAMPLES
 	 *

@@ -26,6 +26,7 @@ final class Failure {
 		'model_not_found'         => 'model',
 		'context_length_exceeded' => 'too_long',
 		'content_filter'          => 'filtered',
+		'idempotency_key_reused'  => 'started',
 		'too_many_grants'         => 'busy',
 		'grant_used'              => 'started',
 		'grant_expired'           => 'expired',
