@@ -50,6 +50,7 @@ wp-plugin: $(VENV)/.runtime ## Build the WordPress plugin's zip into dist/
 verifiers: ## What tests need of the system; says what is left out
 	@tests/storage/audit_independent/setup.sh
 	@tests/storage/sql/setup.sh
+	@tests/browser/setup.sh
 
 fmt: $(VENV)/.dev ## Format, and mend what can be mended
 	$(BIN)/ruff format .

@@ -150,7 +150,13 @@ class Stage:
 
 
 def config_text(
-    port: int, state_dir: Path, upstream: int, extra: str = "", server: str = ""
+    port: int,
+    state_dir: Path,
+    upstream: int,
+    extra: str = "",
+    *,
+    server: str = "",
+    site: str = "",
 ) -> str:
     """One site, one provider, one model."""
     return f"""
@@ -165,6 +171,7 @@ request_head_s = 1.0
 [[sites]]
 name = "acme"
 keys = ["{KEY}"]
+{site}
 [[providers]]
 name = "mock"
 kind = "openai"
@@ -180,9 +187,9 @@ route = ["mock/gpt-mock"]
 
 @contextmanager
 def staged(
-    folder: Path, extra: str = "", server: str = ""
+    folder: Path, extra: str = "", *, server: str = "", site: str = ""
 ) -> Generator[Stage, None, None]:
-    """Start both; end both. `server` holds further lines of its table."""
+    """Start both; end both. `server` and `site` hold further lines of their tables."""
     upstream = [sys.executable, "-m", "bench.lib.upstream"]
     with procs.started("mock", upstream, core=None, pipe_stdout=True) as mock:
         assert mock.popen.stdout is not None
@@ -190,7 +197,9 @@ def staged(
         port = procs.free_port()
         state_dir = folder / "state"
         config = folder / "stagedoor.toml"
-        config.write_text(config_text(port, state_dir, upstream_port, extra, server))
+        config.write_text(
+            config_text(port, state_dir, upstream_port, extra, server=server, site=site)
+        )
         log = folder / "log"
         with log.open("wb") as sink:
             process = subprocess.Popen(
