@@ -8,7 +8,6 @@ nobody up. Too long an answer is relayed all the same, and not kept.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -160,18 +159,13 @@ class Recording:
         if not self.done:
             await self._moved.wait()
 
-    async def follow(self, number: int) -> AsyncIterator[bytes]:
+    def follow(self, number: int) -> Follower:
         """Events behind a sequence number, then those to come, to the end."""
-        place = 0
-        while True:
-            while place < len(self._chunks):
-                run = stored.after(self._chunks[place], number)
-                place += 1
-                if run:
-                    yield run
-            if self.done or self.overlong:
-                return
-            await self._moved.wait()
+        return Follower(self, number)
+
+    def run(self, place: int) -> bytes | None:
+        """The events that came at a place; None where none came yet."""
+        return self._chunks[place] if place < len(self._chunks) else None
 
     async def compressed(self) -> bytes:
         """All events, a twentieth of their size; yields to others on the way."""
@@ -188,6 +182,32 @@ class Recording:
                 await trio.lowlevel.checkpoint()
         packed.append(packer.flush())
         return b"".join(packed)
+
+
+class Follower:
+    """One who reads a recording. A wait for `next` that is cut short loses nothing."""
+
+    def __init__(self, recording: Recording, number: int) -> None:
+        self._recording = recording
+        self._number = number
+        self._place = 0
+
+    def __repr__(self) -> str:
+        """Where it is."""
+        return f"<Follower at {self._place} of {self._recording!r}>"
+
+    async def next(self) -> bytes | None:
+        """The next events; None when nothing more comes."""
+        recording = self._recording
+        while True:
+            while (chunk := recording.run(self._place)) is not None:
+                self._place += 1
+                found = stored.after(chunk, self._number)
+                if found:
+                    return found
+            if recording.done or recording.overlong:
+                return None
+            await recording.moved()
 
 
 def events_of(compressed: bytes) -> bytes:

@@ -6,14 +6,14 @@ another site's answer is a 404, as one that never was.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 from urllib.parse import parse_qsl
 
 import trio
 
 from actors.keeper.messages import Cancel, Find, Forget, Kept, Unknown
-from actors.keeper.recording import Recording, events_of
+from actors.keeper.recording import Follower, Recording, events_of
 from gateway.gate import Gate
 from gateway.http.replies import JSON, reply, reply_error
 from gateway.http.request import Request
@@ -180,12 +180,12 @@ async def follow(
             return  # The answer goes on; it can be fetched again.
 
 
-async def _send(request: Request, events: AsyncIterator[bytes]) -> None:
+async def _send(request: Request, events: Follower) -> None:
     while True:
         run: bytes | None = RESPONSES.heartbeat
         # A wait that is cut short loses nothing: what is followed lies in a list.
         with trio.move_on_after(HEARTBEAT_S):
-            run = await anext(events, None)
+            run = await events.next()
         await request.send(
             {
                 "type": "http.response.body",

@@ -18,7 +18,7 @@ from gateway.settings.keys import SiteKey
 from gateway.settings.providers import ProviderConfig
 from gateway.settings.server import Limits
 from gateway.settings.sites import SiteConfig
-from tests.gateway.gateways import KEY, config, provider
+from tests.gateway.gateways import DEADLINES, KEY, config, provider
 
 ENV = {"PROVIDER_KEY": "sk-upstream-1"}
 PATH = "/v1/responses"
@@ -388,3 +388,20 @@ async def test_a_gateway_may_keep_nothing(autojump_clock: MockClock) -> None:
         assert (await get(gateway, answer.json()["id"])).status == 404
         refused = await gateway.post(PATH, asked(background=True), key=KEY)
         assert refused.json()["error"]["param"] == "background"
+
+
+async def test_a_silence_does_not_end_what_a_client_follows(
+    autojump_clock: MockClock,
+) -> None:
+    """A heartbeat cuts the wait for the next event short, and nothing else."""
+    patient = attrs.evolve(DEADLINES, first_content_s=90, idle_s=90, total_s=900)
+    made = config([provider("main", deadlines=patient)])
+    slow = FakeProvider([Says("one two three", delta_s=40)])
+    async with embedded(made, {"main": slow}, environ=ENV) as gateway:
+        body = asked(stream=True, background=True)
+        answer = await gateway.post(PATH, body, key=KEY)
+
+        assert answer.body.count(b": hb\n") >= 4
+        seen = frames(answer.body.replace(b": hb\n", b""))
+        assert [event["sequence_number"] for event in seen] == list(range(len(seen)))
+        assert seen[-1]["type"] == "response.completed"

@@ -579,3 +579,67 @@ async def test_a_crash_of_the_keeper_of_tapes_leaves_nothing_behind(
 
 async def _crash() -> None:
     raise ZeroDivisionError
+
+
+async def test_a_response_goes_on_and_is_had_by_its_own_id_and_numbers(
+    autojump_clock: MockClock,
+) -> None:
+    """OpenAI's own way: `starting_after`, at the answer's own path."""
+    async with gateway_with() as (gateway, main):
+        body = {"model": "fast", "stream": True, "input": "hi"}
+        seen = b""
+        async with gateway.open("POST", "/v1/responses", body, key=KEY) as call:
+            while b"output_text.delta" not in seen:
+                seen += await call.chunk()
+        found = re.search(rb'"id":"(resp_[^"]+)"', seen)
+        assert found is not None
+        numbers = [int(n) for n in re.findall(rb'"sequence_number":(\d+)', seen)]
+
+        path = f"/v1/responses/{found[1].decode()}?stream=true&starting_after="
+        rest = await gateway.request("GET", f"{path}{numbers[-1]}", key=KEY)
+
+        numbers += [int(n) for n in re.findall(rb'"sequence_number":(\d+)', rest.body)]
+        assert numbers == list(range(len(numbers)))
+        assert b"response.completed" in rest.body
+        assert len(main.requests) == 1
+
+
+@pytest.mark.parametrize("dialect", ["messages", "completions", "gemini"])
+async def test_every_dialect_can_be_picked_up(
+    autojump_clock: MockClock, dialect: str
+) -> None:
+    path, body = {
+        "messages": (
+            "/v1/messages",
+            {
+                "model": "fast",
+                "stream": True,
+                "max_tokens": 50,
+                "messages": [{"role": "user", "content": "hi"}],
+            },
+        ),
+        "completions": (
+            "/v1/completions",
+            {"model": "fast", "stream": True, "prompt": "hi"},
+        ),
+        "gemini": (
+            "/v1beta/models/fast:streamGenerateContent?alt=sse",
+            {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+        ),
+    }[dialect]
+    async with gateway_with() as (gateway, main):
+        seen = b""
+        async with gateway.open("POST", path, body, key=KEY) as call:
+            while b"two" not in seen:
+                seen += await call.chunk()
+
+        rest = await gateway.request(
+            "POST", path, body, key=KEY, headers={"last-event-id": ids_of(seen)[-1]}
+        )
+        whole = await gateway.request(
+            "GET", f"/v1/streams/{ids_of(seen)[0].partition('.')[0]}", key=KEY
+        )
+
+        assert seen + rest.body == whole.body
+        assert b"six" in rest.body
+        assert len(main.requests) == 1
