@@ -304,7 +304,10 @@ async def _open_database(settings: DatabaseConfig, state_dir: Path) -> Database:
     """With its tables up to date. Raises ConfigError."""
     try:
         return await open_database(
-            settings.url.text, state_dir, settings.connections_max
+            settings.url.text,
+            state_dir,
+            settings.connections_max,
+            file=settings.file,
         )
     except DatabaseError as error:
         raise ConfigError((Problem("", "database", str(error)),)) from None

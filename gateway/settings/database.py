@@ -6,6 +6,7 @@ Owns: `[database]` and `DatabaseUrl`. Never: does I/O, or shows a password.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -69,6 +70,14 @@ class DatabaseConfig:
         "encrypted unless `sslmode` says otherwise; `sslmode=verify-full` also checks "
         "who answers. The password may be in libpq's PGPASSFILE instead. Needs "
         "`stagedoor[postgres]`.",
+    )
+    file: Path | None = setting(
+        values.PATH,
+        default=None,
+        default_doc="stagedoor.sqlite3 in state_dir",
+        reload="restart",
+        doc="SQLite's file, where there is no url: on a disk of this machine, never on "
+        "a network's. It is made with mode 0600.",
     )
     connections_max: int = setting(
         values.integer(1, 200),

@@ -10,16 +10,22 @@ from storage.sql.sqlite import FILE, open_sqlite
 
 
 async def open_database(
-    url: str, state_dir: Path, connections_max: int | None = None
+    url: str,
+    state_dir: Path,
+    connections_max: int | None = None,
+    *,
+    file: Path | None = None,
 ) -> Database:
-    """PostgreSQL where there is a URL, else the file in the state folder.
+    """PostgreSQL where there is a URL, else the file, by default in the state folder.
 
     Raises:
         DatabaseUnavailable: it cannot be reached.
         SchemaRefused: its tables are not for this version.
     """
     database = await (
-        _postgres(url, connections_max) if url else open_sqlite(state_dir / FILE)
+        _postgres(url, connections_max)
+        if url
+        else open_sqlite(file or state_dir / FILE)
     )
     try:
         await migrate(database)
