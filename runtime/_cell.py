@@ -97,7 +97,9 @@ class Cell(Debts):
     def __init__(
         self, system: System, parent: Cell | None, spec: AnySpec, *, static: bool
     ) -> None:
-        path = spec.id if parent is None else parent.child_path(spec.id)
+        path = spec.id
+        if parent is not None and parent.parent is not None:
+            path = f"{parent.id}/{path}"  # As `child_path`, without its frame.
         super().__init__(system, path, system.default_box)
         self.parent: Cell | None = parent
         self.spec: AnySpec = spec
@@ -177,7 +179,7 @@ class Cell(Debts):
         elif spec.id in children:
             raise DuplicateChild(children[spec.id].id)
         child = Cell(self.system, self, spec, static=static)
-        self.system.adopt(child)
+        self.system.register(child.id, child)
         children[spec.id] = child
         child.bear()
         return child
@@ -232,7 +234,8 @@ class Cell(Debts):
         if self.stopping is None:
             self.gate = OPEN
             self.retry_at = None
-        self.turn()
+        if self.turned is not None:
+            self.turn()
 
     def turn(self) -> None:
         """Tell whoever waits that the state has changed."""
@@ -343,7 +346,8 @@ class Cell(Debts):
             self.retry_at = now_s + verdict.pause_s if verdict.again else None
         if not self.again:
             self.gate = CLOSED
-            self.reject_waiting(keep_tells=False)
+            if self.queue or self.waiters:
+                self.reject_waiting(keep_tells=False)
         elif self.box.down == "reject":
             self.gate = DOWN
             self.reject_waiting(keep_tells=True)
@@ -433,7 +437,10 @@ class Cell(Debts):
                 raise
             return
         self.handled += 1
-        self.rest_or_retire()
+        if self.exit is None:
+            self.idle = True
+        else:
+            self.retire()
 
     def rest_or_retire(self) -> None:
         """An inline handler is done."""
@@ -453,7 +460,8 @@ class Cell(Debts):
             return
         self.rest = WORKING
         self.state = "stopping"
-        self.drop_timers()
+        if self.timers:
+            self.drop_timers()
         if actor.stops == "sync":
             try:
                 actor.on_stop(self.exit)
@@ -475,7 +483,8 @@ class Cell(Debts):
         self.gone = True
         self.state = "gone"
         self.gate = CLOSED
-        self.reject_waiting(keep_tells=False)
+        if self.queue or self.waiters:
+            self.reject_waiting(keep_tells=False)
         lost, self.control = self.control, EMPTY
         for item in lost:
             if type(item) is not Chore:
@@ -493,7 +502,8 @@ class Cell(Debts):
         # What points back at this cell goes, so that all of it is freed as its last
         # Ref is dropped, and no request waits for the collector.
         self.task = self._ref = self._frame = None
-        self.turn()
+        if self.turned is not None:
+            self.turn()
         if self.gone_event is not None:
             self.gone_event.set()
         # Last, for who hears of it may act on it here and now.

@@ -8,7 +8,7 @@ Guards shrug off cancellation from outside: they end when asked to, in order.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from runtime.actor import Actor, Entry
 
+DONE: Final = Normal()
 # Others get a turn after so many messages in a row: 32 pure handlers are some 50 us.
 TURN_MESSAGES_MAX = 32
 
@@ -114,7 +115,7 @@ async def _serve(cell: Cell) -> None:
     if actor.has_main:
         await actor.main()
         cell.rest = WORKING
-        cell.end(Normal())
+        cell.end(DONE)
         return
     await _loop(cell)
 
@@ -268,7 +269,8 @@ async def _wind_down(cell: Cell) -> None:
     """Everything between the last message and the next life."""
     cell.state = "stopping"
     cell.idle = False
-    cell.drop_timers()
+    if cell.timers:
+        cell.drop_timers()
     cell.settle_deferred()
     actor = cell.actor
     if cell.helpers or cell.children or cell.control:
@@ -276,7 +278,7 @@ async def _wind_down(cell: Cell) -> None:
             await _wind_down_slowly(cell)
     elif actor is not None and actor.stops != "none" and cell.started:
         await _stop(cell, actor)
-    cell.settle_deferred()
+    cell.settle_deferred()  # What the last hook put off.
     cell.actor = None
 
 

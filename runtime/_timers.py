@@ -50,6 +50,7 @@ class Timers:
     __slots__ = (
         "_closed",
         "_dead",
+        "_due_s",
         "_heap",
         "_scope",
         "_serial",
@@ -65,6 +66,7 @@ class Timers:
         self._started = False
         self._closed = False
         self._scope: trio.CancelScope | None = None
+        self._due_s = inf  # The scope's deadline; asking it takes longer.
 
     def __len__(self) -> int:
         return len(self._heap) - self._dead
@@ -80,8 +82,8 @@ class Timers:
         if not self._started:
             self._started = True
             self._system.start(self._run, name="timers")
-        elif self._scope is not None and at_s < self._scope.deadline:
-            self._scope.deadline = at_s
+        elif at_s < self._due_s and self._scope is not None:
+            self._scope.deadline = self._due_s = at_s
         return timer
 
     def note_dead(self) -> None:
@@ -101,8 +103,8 @@ class Timers:
     async def _run(self) -> None:
         while not self._closed:
             self._ring(trio.current_time())
-            due_s = self._heap[0][0] if self._heap else inf
-            with trio.CancelScope(deadline=due_s, shield=True) as self._scope:
+            self._due_s = self._heap[0][0] if self._heap else inf
+            with trio.CancelScope(deadline=self._due_s, shield=True) as self._scope:
                 await trio.sleep_forever()
 
     def _ring(self, now_s: float) -> None:

@@ -10,8 +10,9 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import trio
 
@@ -63,7 +64,13 @@ class System:
         self._crashes: deque[CrashReport] = deque(maxlen=CRASH_REPORTS_MAX)
         self._dead: deque[tuple[str, str]] = deque(maxlen=DEAD_LETTERS_MAX)
         self._registry: dict[str, Cell] = {}
-        self._monitors = 0
+        # A number that no other monitor has.
+        self.next_monitor: Callable[[], MonitorId] = cast(
+            "Callable[[], MonitorId]", count(1).__next__
+        )
+        # Classes that know the cell's module, which cannot know theirs.
+        self.make_ref: Callable[[Cell], Ref[Any]] = Ref
+        self.make_context: Callable[[Cell], Context] = Context
         self._root: Cell | None = None
         self._failure: SystemFailed | None = None
         self._interrupt: BaseException | None = None
@@ -154,18 +161,6 @@ class System:
         """Stop a cell without waiting for it."""
         self.start(_stop_shielded, cell, reason, name=f"stop {cell.id}")
 
-    def make_ref(self, cell: Cell) -> Ref[Any]:
-        """The one Ref of a cell."""
-        return Ref(cell)
-
-    def make_context(self, cell: Cell) -> Context:
-        """The context of an incarnation."""
-        return Context(cell)
-
-    def adopt(self, cell: Cell) -> None:
-        """Enter a new cell under its path."""
-        self.register(cell.id, cell)
-
     def abandon(self, cell: Cell) -> None:
         """Take a cell that ended out of the registry."""
         self._registry.pop(cell.id, None)
@@ -184,11 +179,6 @@ class System:
             if cell.keys is None:
                 cell.keys = []
             cell.keys.append(key)
-
-    def next_monitor(self) -> MonitorId:
-        """A number no other monitor has."""
-        self._monitors += 1
-        return MonitorId(self._monitors)
 
     def note_crash(self, made: CrashReport) -> None:
         """Keep and log a report: no crash is silent."""
@@ -233,7 +223,7 @@ class System:
     async def begin(self, spec: ChildSpec[Any]) -> None:
         """Start the root and wait for its static children's first try."""
         root = self._root = Cell(self, None, spec, static=True)
-        self.adopt(root)
+        self.register(root.id, root)
         root.bear()
         while root.state in ("starting", "stopping"):
             await root.wait_turn()

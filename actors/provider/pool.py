@@ -23,7 +23,7 @@ class PoolLimits:
     """The bounds of one origin's pool, each with its reason."""
 
     connections_max: int = 256  # One file descriptor and one upstream stream each.
-    idle_max: int = 128  # A burst comes again; a dial costs it round trips, this a file.
+    idle_max: int = 128  # A burst comes again; dials would cost it round trips.
     idle_s_max: float = 55.0  # Below the 60 s after which common proxies hang up.
     age_s_max: float = 900.0  # So that a changed DNS answer is followed in minutes.
     waiters_max: int = 1024  # Beyond, the wait outlasts any client's patience.
