@@ -33,7 +33,7 @@ from actors.auditor.messages import (
 from actors.ledger.messages import Enter, HoldRefused, Leave, Standing
 from actors.router.messages import Candidate, MakePlan, NoRoute, Plan
 from actors.stream import faults, policy
-from actors.stream.attempt import Attempt, Bill
+from actors.stream.attempt import Attempt
 from actors.stream.budget import HEDGE_SHARE, Budget
 from actors.stream.heart import LOOKS, Heart
 from actors.stream.hedge import race
@@ -53,6 +53,7 @@ from actors.stream.planned import planned
 from actors.stream.policy import Failure, Final
 from actors.stream.prompt import Length, Prompt
 from actors.stream.relay import Sink
+from actors.stream.settling import Bill
 from runtime import (
     Actor,
     AskError,
@@ -219,6 +220,10 @@ class Stream(Actor):
         self.entered = False
         self.crashed = False
 
+    def on_start(self) -> None:
+        """Know who this is, as everybody who is asked has to."""
+        self.ref: Ref[Stream] = self.ctx.ref
+
     def __repr__(self) -> str:
         """As an operator wants it."""
         at = self.current.candidate.deployment if self.current else "no provider"
@@ -295,7 +300,7 @@ class Stream(Actor):
         try:
             self.slot = await self.peers.auditor.ask(
                 OpenRecord(
-                    stream=self.ctx.ref,
+                    stream=self.ref,
                     request_id=inquiry.request_id,
                     site=inquiry.site,
                     key_id=inquiry.key_id,
@@ -328,7 +333,7 @@ class Stream(Actor):
         inquiry = self.inquiry
         standing = await self.peers.ledger.ask(
             Enter(
-                stream=self.ctx.ref,
+                stream=self.ref,
                 site=inquiry.site,
                 key_id=inquiry.key_id,
                 model=inquiry.head.model,
@@ -389,7 +394,7 @@ class Stream(Actor):
                 plan.candidates,
                 failures,
                 peers.rng,
-                may_retry=peers.retries.has(peers.now()),
+                may_retry=bool(failures) and peers.retries.has(peers.now()),
             )
             if isinstance(step, Final):
                 return step.fault
@@ -400,11 +405,15 @@ class Stream(Actor):
             if self.ended_by:
                 return faults.ended(self.ended_by)
             attempt = self._attempt(plan, step.candidate, failures)
-            second = policy.hedge_with(plan.candidates, failures)
-            if plan.hedge and second is not None and self.inquiry.head.stream:
-                fault = await self._hedged(plan, attempt, second, failures)
-            else:
+            second = (
+                policy.hedge_with(plan.candidates, failures)
+                if plan.hedge and self.inquiry.head.stream
+                else None
+            )
+            if second is None:
                 fault = await attempt.run()
+            else:
+                fault = await self._hedged(plan, attempt, second, failures)
             if fault is None or self.sink.committed or self.ended_by:
                 return fault
             failures.append(Failure(step.candidate, fault))
@@ -412,7 +421,7 @@ class Stream(Actor):
     def _attempt(self, plan: Plan, place: int, failures: list[Failure]) -> Attempt:
         attempt = Attempt(
             self.peers,
-            self.ctx.ref,
+            self.ref,
             self.inquiry,
             plan,
             plan.candidates[place],
@@ -470,6 +479,8 @@ class Stream(Actor):
         self, plan: Plan, place: int, failures: list[Failure]
     ) -> float | None:
         """How long to wait before somebody else is tried, if the budget has that."""
+        if len(plan.candidates) == 1:
+            return None
         tried = {place, *(failure.candidate for failure in failures)}
         patience_s = policy.patience_s(
             plan.candidates[place], others_left=len(tried) < len(plan.candidates)
@@ -518,9 +529,7 @@ class Stream(Actor):
 
     def _record(self) -> RequestRecord:
         inquiry = self.inquiry
-        bill = Bill()
-        for attempt in self.attempts:
-            bill.add(attempt.bill)
+        bill = Bill.sum_of([attempt.bill for attempt in self.attempts])
         last = self.current  # Of two that raced: the one that answered.
         usage = last.bill.usage or last.relayed.usage if last is not None else None
         first_at = last.first_content_at if last is not None else None
@@ -549,7 +558,7 @@ class Stream(Actor):
             finish=(last.relayed.finish or "") if last is not None else "",
             code=(self.fault.code or self.fault.kind) if self.fault is not None else "",
             degraded=", ".join(self.sink.degraded),
-            attempts=tuple(a.record for a in self.attempts if a.record is not None),
+            attempts=tuple([a.record for a in self.attempts if a.record is not None]),
             feature=inquiry.feature,
             planned_ms=(
                 round((self.planned_at - self.opened) * 1000) if self.planned_at else 0

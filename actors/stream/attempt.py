@@ -10,29 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from zlib import crc32
 
-import attrs
 import httpx
 import msgspec
 import trio
 
 from actors.auditor.messages import AttemptRecord
-from actors.ledger.messages import Hold, HoldRefused, Meter, Settle, TakeHold
-from actors.ledger.pricing import cost, served, to_hold
+from actors.ledger.messages import Hold, HoldRefused, Meter, TakeHold
+from actors.ledger.pricing import to_hold
 from actors.provider.messages import (
-    OUTCOME_OF_FAULT,
     Admit,
     Deadlines,
-    Outcome,
-    OutcomeKind,
     Permit,
     Proven,
     Refused,
     Upstream,
 )
-from actors.router.messages import Candidate, Observed, Plan
-from actors.stream import faults
+from actors.router.messages import Candidate, Plan
+from actors.stream import faults, settling
 from actors.stream.heads import NOTHING_TOLD, facts_of
 from actors.stream.hooked import Hooked
 from actors.stream.hooks.api import Started
@@ -46,43 +41,26 @@ from actors.stream.relay import (
     relay_stream,
     relay_whole,
 )
+from actors.stream.settling import Bill
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import Acquire, KeyRefused, LeaseRefused
 from runtime import ActorDown, AskError, Ref
 from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
-from wire.events import Fault, Usage
+from wire.events import Fault
 from wire.exchange import Exchange, open_exchange
 from wire.side_exchanges import open_embed
 
 if TYPE_CHECKING:
+    from actors.provider.actor import Provider
     from actors.stream.actor import Peers, Stream
     from actors.stream.messages import Inquiry
 
 # A hold for less than this is no hold; OpenAI's Responses take no smaller bound.
 SHORT_ANSWER_TOKENS_MIN = 16
+UNTIL_ADMITTED = Deadlines()  # Then those of the deployment.
 SHORT_ANSWER = "short-hold"  # In x-stagedoor-degraded: as long as there was money for.
-# The word itself, and the escapes that every other spelling of it in JSON needs.
-CACHE_1H_SIGNS = (b'"1h"', b"\\u0031", b"\\u0068")
 ERROR_BYTES_MAX = 64 * 1024  # Every error body recorded is under 4 kB.
-
-
-@attrs.define
-class Bill:
-    """What an attempt cost, or all of a request's, as far as is known."""
-
-    usage: Usage | None = None
-    estimated: bool = False
-    nanousd: int = 0
-    priced: bool = True
-    overrun_nanousd: int = 0
-
-    def add(self, other: Bill) -> None:
-        """Sum up another one; whose usage it is stays open."""
-        self.estimated = self.estimated or other.estimated
-        self.nanousd += other.nanousd
-        self.priced = self.priced and other.priced
-        self.overrun_nanousd += other.overrun_nanousd
 
 
 class Attempt:
@@ -121,7 +99,8 @@ class Attempt:
         self.sent_at = self.began
         self.leased_at = self.head_at = self.began
         self.first_content_at: float | None = None
-        self.deadlines = Deadlines()
+        self.deadlines = UNTIL_ADMITTED
+        self.provider: Ref[Provider] | None = None
         self.permit: Permit | None = None
         self.hold: Hold | None = None
         self.bound = plan.output_tokens_max  # Of one choice; a short hold lowers it.
@@ -242,6 +221,7 @@ class Attempt:
         provider = self.peers.provider(self.candidate.deployment.provider)
         if provider is None:
             return faults.provider_gone(self.candidate.deployment)
+        self.provider = provider
         # With others left, a queue is worth a moment; alone, all the time there is.
         wait_s = (
             self.deadlines.first_content_s if self.last else self.deadlines.connect_s
@@ -284,7 +264,7 @@ class Attempt:
                 meter=self.meter,
                 audio="audio" in head.needs,
                 # No dialect writes it but where the client's own body has it.
-                cache_1h=any(sign in self.inquiry.body for sign in CACHE_1H_SIGNS),
+                cache_1h=_says_1h(self.inquiry.body),
                 key_id=self.inquiry.key_id,
                 asked=self.plan.model,
                 output_tokens_least=SHORT_ANSWER_TOKENS_MIN * head.n,
@@ -462,126 +442,33 @@ class Attempt:
     # -- giving back -----------------------------------------------------------
 
     def _give_back(self, fault: Fault | None, finished: bool) -> None:
-        now = self.peers.now()
-        kind = self._outcome(fault, finished)
+        peers, permit = self.peers, self.permit
+        now = peers.now()
+        kind = settling.outcome_kind(self, fault, finished)
         if self.hooked is not None:
             unfinished = "" if finished else self.ended_by or self.phase
             self.hooked.end(self, fault, unfinished)
-        if self.permit is not None:
-            provider = self.peers.provider(self.permit.provider)
-            first_content_s = (
-                None
-                if self.first_content_at is None
-                else self.first_content_at - self.sent_at
-            )
-            if provider is not None:
-                provider.offer(
-                    Outcome(
-                        permit=self.permit.id,
-                        epoch=self.permit.epoch,
-                        kind=kind,
-                        model=self.candidate.deployment.model,
-                        retry_after_s=fault.retry_after_s if fault else None,
-                        first_content_s=first_content_s,
-                        total_s=now - self.sent_at,
-                        rates=self.told.rates,
-                    )
-                )
-            usage = self.relayed.usage
-            self.peers.router.offer(
-                Observed(
-                    deployment=self.candidate.deployment,
-                    outcome=kind,
-                    prompt_tokens=self.meter.prompt_tokens,
-                    output_tokens=self.meter.output_tokens,
-                    first_content_s=first_content_s,
-                    total_s=now - self.sent_at,
-                    cached_tokens=usage.cached if usage is not None else 0,
-                    in_flight=self.candidate.in_flight,
-                    affinity=crc32(self.inquiry.head.prefix),
-                    model=self.plan.model,
-                    streamed=self.inquiry.head.stream,
-                )
-            )
-        if kind == "key" and self.permit is not None:
-            scope = self.permit.upstream.key
-            if scope is not None:  # A rotation of this key may have to go back.
-                self.peers.vault.offer(KeyRefused(scope))
-        if self.hold is not None:
-            self._settle(self.hold)
-        self.record = AttemptRecord(
-            provider=self.candidate.deployment.provider,
-            model=self.candidate.deployment.model,
-            outcome=kind,
-            status=self.status,
-            code=(fault.code or fault.kind) if fault is not None else "",
-            phase=self.phase if kind == "slow" else "",
-            first_content_ms=(
-                0
-                if self.first_content_at is None
-                else round((self.first_content_at - self.began) * 1000)
-            ),
-            total_ms=round((now - self.began) * 1000),
-            upstream_request_id=self.told.request_id,
-            route=self.plan.model,
-            cost_nanousd=self.bill.nanousd,
-            held_at_ms=0 if self.hold is None else self.hold.at_ms,
-            began_ms=round((self.began - self.opened) * 1000),
-            queued_ms=round((self.sent_at - self.began) * 1000),
-            leased_ms=round((self.leased_at - self.began) * 1000),
-            head_ms=round((self.head_at - self.began) * 1000),
-        )
+        if permit is not None:
+            provider = self.provider
+            if provider is not None and not provider.gone:
+                provider.offer(settling.outcome(self, permit, kind, fault, now))
+            peers.router.offer(settling.observed(self, kind, now))
+            if kind == "key" and permit.upstream.key is not None:
+                # A rotation of this key may have to go back.
+                peers.vault.offer(KeyRefused(permit.upstream.key))
+            if self.hold is not None:
+                peers.ledger.offer(settling.settle(self, permit, self.hold))
+        self.record = settling.record(self, kind, fault, now)
 
-    def _outcome(self, fault: Fault | None, finished: bool) -> OutcomeKind:
-        if fault is None:
-            # Without a fault and unfinished: a crash of ours, or a stop. That must not
-            # close the breaker of a provider that has answered nothing.
-            return "ok" if finished else "cancelled"
-        if not finished and not self.ended_by:
-            # Waiting for a permit says nothing about the provider's speed.
-            return "cancelled" if self.phase == "queue" else "slow"
-        return OUTCOME_OF_FAULT[fault.kind]
+    @property
+    def left_unheard(self) -> bool:
+        """Whether we left a call that had been sent before its end."""
+        return self.scope.cancelled_caught and self.is_sent
 
-    def _is_billed_unheard(self) -> bool:
-        """Whether we left before a word came, where that does not stop the bill."""
-        permit = self.permit
-        assert permit is not None
-        left = self.scope.cancelled_caught and self.is_sent
-        return left and permit.upstream.on_abort == "drain"
 
-    def _is_partial(self) -> bool:
-        """Whether a stream was left before its provider had told what it came to."""
-        relayed = self.relayed
-        return self.inquiry.head.stream and (relayed.finish is None or relayed.cut)
-
-    def _settle(self, hold: Hold) -> None:
-        bill = self.bill
-        permit = self.permit
-        assert permit is not None
-        price = permit.upstream.price(self.candidate.deployment.model)
-        relayed = self.relayed
-        bill.usage = relayed.usage
-        if bill.usage is None and (self.meter.accepted or self._is_billed_unheard()):
-            bill.estimated = True
-            bill.usage = Usage(
-                prompt=self.meter.prompt_tokens, completion=self.meter.output_tokens
-            )
-        elif bill.usage is not None and self._is_partial():
-            # Some say at the start what the prompt was, and only at the end what the
-            # answer was: of one that was left early, what came of it was counted here.
-            counted = self.meter.output_tokens
-            if counted > bill.usage.completion:
-                bill.estimated = True
-                bill.usage = msgspec.structs.replace(bill.usage, completion=counted)
-        elif bill.usage is not None:
-            self.prompt.learned(self.candidate.deployment, bill.usage, relayed.chars)
-        if price is not None and bill.usage is not None:
-            service = self.inquiry.head.service_tier
-            bill.nanousd = cost(served(price, service, relayed.service), bill.usage)
-            if hold.output_tokens_max is not None:
-                bill.overrun_nanousd = max(0, bill.nanousd - hold.nanousd)
-        output_tokens = 0 if bill.usage is None else bill.usage.completion
-        self.peers.ledger.offer(Settle(hold.id, bill.nanousd, output_tokens))
+def _says_1h(body: bytes) -> bool:
+    """Whether "1h" may be in it: the word, or an escape that spells it otherwise."""
+    return b'"1h"' in body or b"\\u0031" in body or b"\\u0068" in body
 
 
 def _no_alarm(_at: float, _attempt: Attempt) -> None:
