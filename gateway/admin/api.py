@@ -29,7 +29,7 @@ BODY_BYTES_MAX: Final = 1 << 20  # A configuration to import; a sealed key is 16
 QUERY_FIELDS_MAX: Final = 32
 RETRY_RUNNING_S: Final = 1
 
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 @attrs.frozen
@@ -184,8 +184,10 @@ class AdminApi:
             if_match=request.headers.get("if-match", ""),
             request_id=request_id,
             record=_unset,
+            note=_unset,
         )
         call.record = self._record_of(call)
+        call.note = self._note_of(call)
         if found.needs_version:
             call.expected()  # Malformed or missing: before anything is looked at.
         given = request.headers.get(idempotency.HEADER, "")
@@ -276,6 +278,20 @@ class AdminApi:
 
         return record
 
+    def _note_of(self, call: _Recorded) -> Callable[..., None]:
+        def note(act: str, name: str = "", *, tenant: str = "") -> None:
+            """Add to the log what was only known after it was done."""
+            event = AuditEvent(
+                act,
+                actor=call.principal.name,
+                tenant=tenant,
+                name=name,
+                req=call.request_id,
+            )
+            self._recorder.note(event)
+
+        return note
+
     def _failed(self, call: _Recorded, code: str) -> None:
         """The log said that it would happen; say that it did not."""
         for event in call.recorded:
@@ -296,7 +312,7 @@ class _Recorded(Call):
     recorded: list[AuditEvent] = attrs.field(factory=list[AuditEvent])
 
 
-async def _unset(*_: Any, **__: Any) -> None:
+def _unset(*_: Any, **__: Any) -> Any:
     raise AssertionError("a call is complete before it is handled")
 
 

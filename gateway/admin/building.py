@@ -20,7 +20,16 @@ from gateway.admin.http import UNVERSIONED, AdminHttp
 from gateway.admin.login import Login
 from gateway.admin.office import Books, Office
 from gateway.admin.operation import Operation
-from gateway.admin.resources import models, providers, records, system, tokens, usage
+from gateway.admin.resources import (
+    declared,
+    keys,
+    models,
+    providers,
+    records,
+    system,
+    tokens,
+    usage,
+)
 from gateway.gate import Gate
 
 if TYPE_CHECKING:
@@ -82,6 +91,8 @@ def every(office: Office) -> tuple[Operation, ...]:
 
     found: tuple[Operation, ...] = (
         *system.operations(office, document),
+        *declared.operations(office),
+        *keys.operations(office),
         *models.operations(office),
         *providers.operations(office),
         *usage.operations(office),

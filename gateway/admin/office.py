@@ -6,17 +6,27 @@ the database, None where there is none (then what needs one says so with 503).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from actors.adminbooks import IdempotencyBook, TokenBook
 from actors.archivist.ports import RecordBook
+from actors.directory.messages import (
+    Exists,
+    Kind,
+    Outdated,
+    TooMany,
+    Unfit,
+    Unknown,
+)
+from actors.directory.ports import Directory
 from actors.people import PeopleBook
 from actors.provider.messages import SetPaused
 from gateway.admin.operation import Call
-from gateway.admin.problems import Problem
+from gateway.admin.problems import FieldError, Problem
 from gateway.gate import Gate
 from gateway.settings.config import Config
 
@@ -28,12 +38,17 @@ T = TypeVar("T")
 
 @attrs.define
 class Books:
-    """What is in the database; None where there is none, or not yet."""
+    """What is in the database; None where there is none, or not yet.
+
+    `base` is the configuration of the file alone.
+    """
 
     tokens: TokenBook | None = None
     repeats: IdempotencyBook | None = None
     records: RecordBook | None = None
     people: PeopleBook | None = None
+    directory: Directory | None = None
+    base: Callable[[], Config] | None = None
 
 
 @attrs.define
@@ -47,18 +62,24 @@ class Office:
 
     @property
     def config(self) -> Config:
-        """The configuration as it is now."""
+        """The configuration as it is now: the file's and the directory's together."""
         return self.gate.config
+
+    def file(self) -> Config:
+        """The configuration of the file alone."""
+        return self.gate.config if self.books.base is None else self.books.base()
 
     def now_ms(self) -> int:
         """Unix time."""
         return int(self.gate.wall() * 1000)
 
-    def tenant_of(self, site: str) -> str:
-        """The tenant that a site belongs to. Raises Problem."""
-        if site not in {one.name for one in self.config.sites}:
-            raise Problem("not-found", f"there is no site {site}")
-        return self.config.vault.tenant
+    def tenant_in(self, kind: Kind, name: str, settings: Mapping[str, Any]) -> str:
+        """Whose an object with these settings is; empty for the operator's."""
+        if kind == "tenant":
+            return name
+        if kind != "site":
+            return ""
+        return str(settings.get("tenant") or self.config.vault.tenant)
 
     async def pause(self, provider: str, reason: str, by: str) -> None:
         """Take a provider out of use (with a reason) or put it back (without)."""
@@ -67,12 +88,35 @@ class Office:
         if ref is not None:
             ref.offer(SetPaused(reason))
 
-    def own_site(self, call: Call, name: str | None = None) -> str:
-        """A site that the caller may see. Raises Problem."""
-        site = call.param("site") if name is None else name
-        tenant = self.tenant_of(site)
+    def tenant_of(self, site: str) -> str:
+        """The tenant of a site that is served here. Raises Problem."""
+        for one in self.config.sites:
+            if one.name == site:
+                return self.config.home_of(one)[0]
+        raise Problem("not-found", f"there is no site {site}")
+
+    def own_site(self, call: Call, name: str) -> str:
+        """A site that is served here, and that the caller may see. Raises Problem."""
+        tenant = self.tenant_of(name)
+        call.principal.check_tenant(tenant, f"site {name}")
+        return name
+
+    async def site_of(self, call: Call) -> tuple[str, str]:
+        """The site in the path, and its tenant. Raises Problem.
+
+        One that was just added may not be served here yet: the directory knows it.
+        """
+        site = call.param("site")
+        try:
+            tenant = self.tenant_of(site)
+        except Problem:
+            if self.books.directory is None:
+                raise
+            with refusals():
+                made = await self.books.directory.declared("site", site)
+            tenant = self.tenant_in("site", site, made.document)
         call.principal.check_tenant(tenant, f"site {site}")
-        return site
+        return site, tenant
 
 
 def needed(port: T | None, what: str) -> T:
@@ -80,3 +124,26 @@ def needed(port: T | None, what: str) -> T:
     if port is None:
         raise Problem("unavailable", f"{what} needs the database, and there is none")
     return port
+
+
+def directory_of(office: Office) -> Directory:
+    """The directory. Raises Problem."""
+    return needed(office.books.directory, "a change")
+
+
+@contextmanager
+def refusals() -> Generator[None]:
+    """The directory's refusals as problems."""
+    try:
+        yield
+    except Unknown as error:
+        raise Problem("not-found", str(error)) from None
+    except Exists as error:
+        raise Problem("conflict", str(error)) from None
+    except Outdated as error:
+        raise Problem("stale", str(error)) from None
+    except TooMany as error:
+        raise Problem("conflict", str(error)) from None
+    except Unfit as error:
+        errors = tuple(FieldError("$.settings", one) for one in error.problems)
+        raise Problem("invalid", str(error)[:500], errors=errors) from None

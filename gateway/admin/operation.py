@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
@@ -66,12 +67,15 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     stream: AsyncIterator[bytes] | None = attrs.field(default=None, repr=False)
     media: str = JSON
-    secret: bool = False  # It shows something once: a repeat is sealed, never plain.
 
 
 @attrs.define
 class Call:
-    """One call as its handler sees it."""
+    """One call as its handler sees it.
+
+    `record` has an act in the audit log before it happens, which every change needs;
+    `note` adds what was only known after.
+    """
 
     operation: Operation
     principal: Principal
@@ -81,6 +85,7 @@ class Call:
     if_match: str
     request_id: str
     record: Callable[..., Awaitable[None]] = attrs.field(repr=False)
+    note: Callable[..., None] = attrs.field(repr=False)
 
     def param(self, name: str) -> str:
         """A part of the path."""
@@ -191,7 +196,8 @@ def version_of(if_match: str) -> int | None:
 def parsed(body: bytes, kind: type[T]) -> T:
     """A body as its type. Raises Problem with what is wrong, and where."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        # Free-form numbers are exact: a price is no float.
+        return msgspec.json.Decoder(kind, float_hook=Decimal).decode(body)
     except msgspec.ValidationError as error:
         raise invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -29,7 +29,7 @@ class Candidate(msgspec.Struct, frozen=True):
     state: str
 
 
-class Model(msgspec.Struct, frozen=True):
+class ModelState(msgspec.Struct, frozen=True):
     """What clients ask for, and what serves it."""
 
     name: str
@@ -132,8 +132,8 @@ class Cap(msgspec.Struct, frozen=True):
     resets_at_s: float | None
 
 
-def _model(one: ModelConfig, vitals: dict[str, Vitals | str]) -> Model:
-    return Model(
+def _model(one: ModelConfig, vitals: dict[str, Vitals | str]) -> ModelState:
+    return ModelState(
         name=one.name,
         aliases=one.aliases,
         route=tuple(
@@ -159,12 +159,12 @@ def state_of(vitals: Vitals | str | None) -> str:
 def operations(office: Office) -> tuple[Operation, ...]:
     """All about models and routes."""
 
-    async def list_models(call: Call) -> Page[Model]:
+    async def list_models(call: Call) -> Page[ModelState]:
         page = page_of("models", office.config.models, call.query, lambda m: m.name)
         vitals = await office.gate.vitals()
         return Page(tuple(_model(one, vitals) for one in page.items), page.next_cursor)
 
-    async def get_model(call: Call) -> Model:
+    async def get_model(call: Call) -> ModelState:
         name = call.param("model")
         for one in office.config.models:
             if one.name == name:
@@ -221,12 +221,14 @@ def operations(office: Office) -> tuple[Operation, ...]:
 
     return (
         Operation(
-            "listModels", "GET", "/models", "models", "Models and their routes",
-            list_models, reach="operator", query=Paged, gives=Page[Model],
+            "listModelStates", "GET", "/model-states", "models",
+            "Models, and how what serves them is",
+            list_models, reach="operator", query=Paged, gives=Page[ModelState],
         ),
         Operation(
-            "getModel", "GET", "/models/{model}", "models", "One model", get_model,
-            reach="operator", gives=Model,
+            "getModelState", "GET", "/models/{model}/state", "models",
+            "How what serves one model is", get_model,
+            reach="operator", gives=ModelState,
         ),
         Operation(
             "explainRoute", "GET", "/explain", "routing",

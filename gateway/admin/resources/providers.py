@@ -21,7 +21,7 @@ DRAIN_S_MAX: Final = 60.0  # A call waits no longer for its answer; ask again th
 DRAIN_LOOK_S: Final = 0.1
 
 
-class Provider(msgspec.Struct, frozen=True):
+class ProviderState(msgspec.Struct, frozen=True):
     """A deployment and how it is now, in the process that answers."""
 
     name: str
@@ -103,7 +103,7 @@ def key_of(provider: ProviderConfig) -> str:
     return "env" if provider.key_env else "none"
 
 
-async def shown(office: Office, one: ProviderConfig) -> Provider:
+async def shown(office: Office, one: ProviderConfig) -> ProviderState:
     """A provider as it is now."""
     ref: Ref[Any] | None = office.gate.lookup(f"providers/{one.name}")
     vitals: Vitals | None = None
@@ -124,7 +124,7 @@ async def shown(office: Office, one: ProviderConfig) -> Provider:
         lives = vitals.epoch
     now = trio.current_time()
     cooling = vitals.cooling_until if vitals is not None else None
-    return Provider(
+    return ProviderState(
         name=one.name,
         kind=one.kind,
         base_url=one.base_url,
@@ -149,17 +149,17 @@ async def shown(office: Office, one: ProviderConfig) -> Provider:
 def operations(office: Office) -> tuple[Operation, ...]:
     """All about providers."""
 
-    async def list_providers(call: Call) -> Page[Provider]:
+    async def list_providers(call: Call) -> Page[ProviderState]:
         page = page_of(
             "providers", office.config.providers, call.query, lambda one: one.name
         )
         items = [await shown(office, one) for one in page.items]
         return Page(tuple(items), page.next_cursor)
 
-    async def get_provider(call: Call) -> Provider:
+    async def get_provider(call: Call) -> ProviderState:
         return await shown(office, provider_of(office, call.param("provider")))
 
-    async def pause(call: Call) -> Provider:
+    async def pause(call: Call) -> ProviderState:
         one = provider_of(office, call.param("provider"))
         await call.record(provider=one.name)
         await office.pause(one.name, call.body.reason, call.principal.name)
@@ -168,7 +168,7 @@ def operations(office: Office) -> tuple[Operation, ...]:
                 await trio.sleep(DRAIN_LOOK_S)
         return await shown(office, one)
 
-    async def resume(call: Call) -> Provider:
+    async def resume(call: Call) -> ProviderState:
         one = provider_of(office, call.param("provider"))
         await call.record(provider=one.name)
         await office.pause(one.name, "", call.principal.name)
@@ -189,26 +189,26 @@ def operations(office: Office) -> tuple[Operation, ...]:
 
     return (
         Operation(
-            "listProviders", "GET", "/providers", "providers",
+            "listProviderStates", "GET", "/provider-states", "providers",
             "Providers and how they are", list_providers,
-            reach="operator", query=Paged, gives=Page[Provider],
+            reach="operator", query=Paged, gives=Page[ProviderState],
         ),
         Operation(
-            "getProvider", "GET", "/providers/{provider}", "providers",
-            "One provider", get_provider, reach="operator", gives=Provider,
+            "getProviderState", "GET", "/providers/{provider}/state", "providers",
+            "How one provider is", get_provider, reach="operator", gives=ProviderState,
         ),
         Operation(
             "pauseProvider", "POST", "/providers/{provider}/pause", "providers",
             "Take a provider out of use", pause,
             doc="Calls under way go on; new ones go to the next candidate, in every "
             "process, until it is resumed. With `drain_s` the answer waits for them.",
-            role="admin", reach="operator", body=Pause, gives=Provider,
+            role="admin", reach="operator", body=Pause, gives=ProviderState,
             act="provider.pause",
         ),
         Operation(
             "resumeProvider", "POST", "/providers/{provider}/resume", "providers",
             "Put a provider back into use", resume, role="admin", reach="operator",
-            gives=Provider, act="provider.resume",
+            gives=ProviderState, act="provider.resume",
         ),
         Operation(
             "tryProvider", "POST", "/providers/{provider}/test", "providers",

@@ -137,7 +137,7 @@ def operations(office: Office) -> tuple[Operation, ...]:
             await book().add_token(row, digest)
         except Taken as taken:
             raise Problem("conflict", str(taken)) from None
-        return Answer(NewToken(shown(row), secret), secret=True)
+        return Answer(NewToken(shown(row), secret))
 
     async def revoke(call: Call) -> Token:
         row = await one(call)
