@@ -11,6 +11,7 @@
     ├── keeper           permanent   answers that may be fetched again
     ├── tapes            permanent   answers that may be picked up, and who gives them
     ├── archivist        permanent   takes the records into the database
+    ├── herald           permanent   tells people what they should know
     ├── providers        one_for_one
     │   └── NAME         permanent   admission and health; trips by exiting
     ├── streams          one_for_one
@@ -39,6 +40,8 @@ from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook, Journal
 from actors.granter.actor import Granter, GranterCell
 from actors.granter.ports import EpochKeys, GrantStore
+from actors.herald.actor import Herald
+from actors.herald.cell import HeraldCell
 from actors.keeper.actor import Keeper, KeeperCell
 from actors.keeper.ports import Shelf
 from actors.ledger.actor import Ledger, LedgerCell, open_accounts
@@ -280,6 +283,7 @@ class _Growing:
             ChildSpec("keeper", lambda: Keeper(self.keeper)),
             ChildSpec("tapes", lambda: Tapes(self.tapes, self.spec.failed)),
             *self._archivist(),
+            *self._herald(),
             ChildSpec("providers", self._providers),
             ChildSpec("streams", lambda: Sessions(self._peers, self.spec.heartbeat_s)),
         ]
@@ -299,6 +303,10 @@ class _Growing:
         if shared is not None:
             sharing = Sharing(shared.store, accounts, spec.wall, spec.now)
         return LedgerCell(spec.wall, accounts, spec.alert, sharing)
+
+    def _herald(self) -> list[ChildSpec[Any]]:
+        cell = self.spec.herald
+        return [] if cell is None else [ChildSpec("herald", lambda: Herald(cell))]
 
     def _providers(self) -> Providers:
         return Providers([provider_child(provider) for provider in self.spec.providers])

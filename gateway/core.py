@@ -303,6 +303,7 @@ async def open_core(
         hooks=gate.hooks,
         edge=edge,
         archivist=archivist,
+        herald=herald,
         ledger=ledger,
     )
     retiring: list[Retired] = []

@@ -25,6 +25,7 @@ from actors.provider.messages import ReportVitals, Vitals
 from actors.router.tokens.counter import Counter
 from actors.stream.hooks.placed import Hooks
 from actors.vault.messages import CountVault
+from gateway.alerting import of_money
 from gateway.logs import Logs
 from gateway.metrics import (
     AuditGauges,
@@ -245,6 +246,9 @@ class Gate:
             where=alert.subject or None,
             spend_nanousd=alert.nanousd,
         )
+        herald = self._lookup("herald")
+        if herald is not None:
+            herald.offer(of_money(alert, self.config))
 
     # -- how the gateway is ----------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.herald.messages import AlertKind, Raise
 from actors.provider import admission, breaker
 from actors.provider.fair import FairQueue
 from actors.provider.limits import Allowances
@@ -45,6 +46,7 @@ from runtime import (
 )
 
 if TYPE_CHECKING:
+    from actors.herald.actor import Herald
     from actors.router.actor import Router
 
 THE_KEY = "key"  # A provider has one key; its allowance goes by this name.
@@ -78,6 +80,7 @@ class ProviderCell:
     permits_given: int = 0
     lives: int = 0
     key_retry_at: float = 0.0
+    told_down: bool = False
     paused: str = ""  # Why an operator took it out of use.
 
 
@@ -132,8 +135,13 @@ class Provider(Actor):
 
     def on_stop(self, why: Exit) -> None:
         """Say that calls are pointless until the next life."""
-        del why
         self._tell_router(available=False, until=None)
+        if isinstance(why, Tripped):
+            name = self.cell.upstream.name
+            self._tell_herald(
+                "provider.down", f"provider {name} is taken out of use: {why}"
+            )
+            self.cell.told_down = True
 
     def on_down(self, down: Down) -> None:
         """A stream died without an outcome: its permits come back, nothing is learned.
@@ -258,6 +266,10 @@ class Provider(Actor):
         self._count()
         if not self.cell.paused:
             self._tell_router(available=True, until=None)
+        if self.cell.told_down:
+            self.cell.told_down = False
+            name = self.cell.upstream.name
+            self._tell_herald("provider.up", f"provider {name} works again")
 
     @handles(SetPaused)
     def set_paused(self, msg: SetPaused) -> None:
@@ -373,6 +385,11 @@ class Provider(Actor):
     ) -> Refused:
         name = self.cell.upstream.name
         return Refused(name, reason, f"provider {name} {why}", retry_at)
+
+    def _tell_herald(self, kind: AlertKind, message: str) -> None:
+        herald: Ref[Herald] | None = self.ctx.lookup("herald")
+        if herald is not None:
+            herald.offer(Raise(kind, self.cell.upstream.name, message))
 
     def _tell_router(
         self,

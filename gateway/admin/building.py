@@ -21,6 +21,7 @@ from gateway.admin.login import Login
 from gateway.admin.office import Books, Office
 from gateway.admin.operation import Operation
 from gateway.admin.resources import (
+    alerts,
     declared,
     keys,
     models,
@@ -97,6 +98,7 @@ def every(office: Office) -> tuple[Operation, ...]:
         *providers.operations(office),
         *usage.operations(office),
         *records.operations(office),
+        *alerts.operations(office),
         *tokens.operations(office),
     )
     return found

@@ -23,6 +23,7 @@ from actors.directory.messages import (
     Unknown,
 )
 from actors.directory.ports import Directory
+from actors.herald.ports import AlertBook, Secrets
 from actors.people import PeopleBook
 from actors.provider.messages import SetPaused
 from gateway.admin.operation import Call
@@ -47,6 +48,8 @@ class Books:
     repeats: IdempotencyBook | None = None
     records: RecordBook | None = None
     people: PeopleBook | None = None
+    alerts: AlertBook | None = None
+    webhook_secrets: Secrets | None = None
     directory: Directory | None = None
     base: Callable[[], Config] | None = None
 

@@ -14,6 +14,7 @@ import attrs
 
 from gateway.settings import values
 from gateway.settings.admin import AdminConfig
+from gateway.settings.alerts import AlertsConfig
 from gateway.settings.console import ConsoleConfig
 from gateway.settings.database import DatabaseConfig
 from gateway.settings.definition import config, items, section, setting
@@ -147,6 +148,10 @@ class Config:
     admin: AdminConfig = section(
         default_factory=AdminConfig,
         doc="The admin API.",
+    )
+    alerts: AlertsConfig = section(
+        default_factory=AlertsConfig,
+        doc="What people are told, and how.",
     )
     records: RecordsConfig = section(
         default_factory=RecordsConfig,

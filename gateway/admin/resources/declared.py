@@ -94,7 +94,8 @@ class KindOf:
 
 KINDS: Final = (
     KindOf(
-        "tenant", "tenants", "tenant", lambda c: c.tenants, "tenant", "operator", "owner"
+        "tenant", "tenants", "tenant", lambda c: c.tenants, "tenant", "operator",
+        "owner",
     ),
     KindOf("site", "sites", "site", lambda c: c.sites, "tenant", "tenant"),
     KindOf(

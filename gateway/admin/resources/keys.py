@@ -224,7 +224,7 @@ def operations(office: Office) -> tuple[Operation, ...]:
             "createKey", "POST", path, "keys", "Make a key", create,
             doc="Its secret is in this answer and nowhere else.",
             role="admin", body=KeyWanted, gives=NewKey, status=201, act="key.create",
-            conflicts=True,
+            conflicts=True, versioned=True,
         ),
         Operation(
             "getKey", "GET", f"{path}/{{key}}", "keys", "One key", get,
@@ -238,15 +238,16 @@ def operations(office: Office) -> tuple[Operation, ...]:
         Operation(
             "rotateKey", "POST", f"{path}/{{key}}/rotate", "keys",
             "Give a key a new secret", rotate,
-            doc="The earlier ones go on serving for `overlap_s`. The new one is in this "
-            "answer and nowhere else.",
+            doc="The earlier ones go on serving for `overlap_s`. The new one is in "
+            "this answer and nowhere else.",
             role="admin", body=Rotate, gives=NewKey, act="key.rotate", conflicts=True,
+            versioned=True,
         ),
         Operation(
             "revokeKey", "POST", f"{path}/{{key}}/revoke", "keys", "End a key", revoke,
             doc="In every process within a second, with the streams begun with it. "
             "Again is the same.",
-            role="admin", gives=Key, act="key.revoke",
+            role="admin", gives=Key, act="key.revoke", versioned=True,
         ),
     )  # fmt: skip
 
