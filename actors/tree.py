@@ -154,6 +154,7 @@ class TreeSpec:
     hooks: Hooks = attrs.field(factory=Hooks)
     edge: Callable[[], Actor] | None = None
     archivist: ArchivistCell | None = None
+    herald: HeraldCell | None = None
     ledger: LedgerSpec | None = None
 
 

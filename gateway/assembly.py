@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from actors.archivist.policy import KeepDays
 from actors.ledger.messages import Cap, Rates, Rung, SiteLimits
 from actors.provider.actor import ProviderCell
 from actors.provider.admission import Limits
@@ -233,17 +232,6 @@ def mints_of(config: Config) -> dict[KeyScope, MintSpec]:
         with_key = KeyScope(provider.name, name, vault.tenant, vault.environment)
         found[scope] = MintSpec(kind, with_key, provider.rotation_account)
     return found
-
-
-def keep_days(config: Config) -> KeepDays:
-    """How long records and their sums are kept."""
-    records = config.records
-    return KeepDays(
-        records.keep_days,
-        records.minutes_keep_days,
-        records.hours_keep_days,
-        records.days_keep_days,
-    )
 
 
 def strict_sites(config: Config) -> frozenset[str]:

@@ -17,11 +17,11 @@ import httpx
 import trio
 
 from actors.archivist.cell import ArchivistCell
-from actors.archivist.ports import Archive, JournalReader
 from actors.auditor.messages import Attest
 from actors.auditor.ports import AuditBook, Journal, Place
 from actors.granter.memory import MemoryGrants, MemoryKeys
 from actors.granter.ports import EpochKeys, GrantStore
+from actors.herald.cell import HeraldCell
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
 from actors.ledger.messages import SetLimits
@@ -237,21 +237,17 @@ async def open_core(
     rng: Random | None = None,
     catalogue: Lookup = NO_CATALOGUE,
     counter: Counter | None = None,
-    archive: Archive | None = None,
-    journal_reader: JournalReader | None = None,
+    archivist: ArchivistCell | None = None,
+    herald: HeraldCell | None = None,
     ledger: LedgerSpec | None = None,
 ) -> AsyncGenerator[Gateway]:
     """Run the tree around the body; leaving stops it and closes the pools.
 
-    With an `archive`, what the journal has is taken into it, by `journal_reader`.
+    With an `archivist`, what the journal has is taken into a database.
     Raises ConfigError for hooks that cannot be made.
     """
     gate.hooks.replace(placed(config))
-    archivist: ArchivistCell | None = None
-    if archive is not None and journal_reader is not None:
-        archivist = ArchivistCell(
-            journal_reader, archive, lambda: assembly.keep_days(gate.config), wall
-        )
+    if archivist is not None:
         journal = TappedJournal(journal, gate.appended)
     gate.counter = counter
     gate.book = book

@@ -39,6 +39,7 @@ from actors.vault.safe import Safe
 from gateway import assembly, collector
 from gateway.admin.building import build as build_admin
 from gateway.admin.office import Books
+from gateway.bookkeeping import open_books
 from gateway.cli import installed_version
 from gateway.console.building import build as build_console
 from gateway.console.building import first_link
@@ -77,14 +78,11 @@ from storage.audit_witness import Witnesses, witnesses
 from storage.directory import SqlDirectory
 from storage.epoch_keys import SqlEpochKeys
 from storage.grants import SqlGrants
-from storage.journal_reader import JournalFiles
 from storage.records import RecordFiles, spends_since
-from storage.sql.admin_books import SqlRepeats, SqlTokens
 from storage.sql.ledger import LedgerSql
 from storage.sql.opening import open_database
 from storage.sql.people import SqlPeople
 from storage.sql.port import Database, DatabaseError
-from storage.sql.records import SqlRecords
 from storage.tapes import SqlTapes
 from storage.vault_files import RotationTurn, VaultFiles
 from storage.vault_nonces import NonceFiles
@@ -233,14 +231,21 @@ async def open_gateway(
         database = await _open_database(config.database, state_dir)
         roster = Roster(config)
         directory = SqlDirectory(database, time.time, roster.judge)
+        books.directory, books.base = directory, lambda: roster.base
         config = await _with_directory(roster, directory, gate)
-        records = SqlRecords(database)
-        books.tokens, books.repeats = SqlTokens(database), SqlRepeats(database)
-        books.records = records
         books.people = SqlPeople(database)
         ledger = await _ledger(database, config, audit.book.log.origin)
         safe = await trio.to_thread.run_sync(
             _safe, config, state_dir, environ, keys_transport
+        )
+        kept = open_books(
+            books,
+            gate,
+            database,
+            safe,
+            state_dir=state_dir,
+            source=audit.book.log.origin,
+            worker=number,
         )
         catalogue = await trio.to_thread.run_sync(_catalogue, state_dir)
         # Before anybody is served: building an encoding holds the interpreter.
@@ -273,8 +278,8 @@ async def open_gateway(
             shelf=shelf_of(gate.shelf, peers),
             catalogue=catalogue,
             counter=counter,
-            archive=records if config.records.store else None,
-            journal_reader=JournalFiles(state_dir, audit.book.log.origin, number),
+            archivist=kept.archivist,
+            herald=kept.herald,
         ) as gateway:
             gateway.database = database
             control.system = gateway.tree.system

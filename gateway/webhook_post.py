@@ -145,7 +145,7 @@ class Poster:
                         )
                         await secure.do_handshake()
                         stream = secure
-                return stream
+                return stream  # noqa: TRY300 - the loop's way out
             except trio.TooSlowError:
                 trouble = f"no connection within {CONNECT_S:g} s"
             except (OSError, trio.BrokenResourceError) as error:

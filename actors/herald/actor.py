@@ -141,9 +141,7 @@ class Herald(Actor):
         if patience.cancelled_caught:
             error = f"no answer within {TRY_S:g} s"
         now_ms = self._now_ms()
-        outcome = policy.after_try(
-            job.tries, now_ms, status, error, cell.rng.random()
-        )
+        outcome = policy.after_try(job.tries, now_ms, status, error, cell.rng.random())
         cell.delivered += outcome.delivered
         cell.failed += not outcome.delivered
         # Where this fails the claim lapses, and it is sent again under its old id.

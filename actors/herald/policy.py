@@ -72,7 +72,7 @@ def shown_secret(secret: bytes) -> str:
 def after_try(
     tries: int, now_ms: int, status: int | None, error: str, jitter: float
 ) -> Outcome:
-    """What a try came to. `jitter` is from 0 to 1: a crowd must not come back at once."""
+    """What a try came to. `jitter`, 0 to 1, keeps a crowd from coming back at once."""
     if status is not None and 200 <= status < 300:
         return Outcome(delivered=True, status=status, error="")
     said = (error or f"it answered {status}")[:ERROR_CHARS_MAX]

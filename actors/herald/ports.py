@@ -122,7 +122,7 @@ class AlertBook(Protocol):
     async def change_webhook(
         self, changed: Webhook, expected: int, sealed: Sealed | None = None
     ) -> bool:
-        """Replace it, and its secret if one is given; False: it is at another version."""
+        """Replace it, and its secret if one is given; False: at another version."""
         ...
 
     async def remove_webhook(self, webhook_id: str) -> bool:

@@ -311,9 +311,7 @@ class SqlAlerts:
     def _queue(self, tx: Transaction, webhook: str, alert: Alert, now_ms: int) -> str:
         delivery = self._new_id("msg")
         # A receiver that is gone for good must not fill the database.
-        row = tx.row(
-            "SELECT COUNT(*) FROM webhook_delivery WHERE webhook = ?", webhook
-        )
+        row = tx.row("SELECT COUNT(*) FROM webhook_delivery WHERE webhook = ?", webhook)
         if row is not None and row[0] >= DELIVERIES_MAX:
             tx.run(
                 "DELETE FROM webhook_delivery WHERE id IN (SELECT id FROM "
@@ -368,8 +366,16 @@ def _columns(made: Webhook) -> tuple[Value, ...]:
 
 
 def _alert(row: Row) -> Alert:
-    *rest, detail = row
-    return Alert(*rest, msgspec.json.decode(detail, type=dict[str, str | int]))
+    alert_id, at_ms, kind, tenant, subject, message, detail = row
+    return Alert(
+        alert_id,
+        at_ms,
+        kind,
+        tenant,
+        subject,
+        message,
+        msgspec.json.decode(detail, type=dict[str, str | int]),
+    )
 
 
 def _webhook(row: Row) -> Webhook:
