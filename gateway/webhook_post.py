@@ -182,20 +182,19 @@ def _request(parts: SplitResult, headers: Mapping[str, str], body: bytes) -> byt
 
 async def _status(stream: trio.abc.Stream) -> int:
     """The status of the answer; nothing else of it matters. Raises PostFailed."""
-    line = b""
-    while len(line) < LINE_BYTES_MAX:
+    heard = b""
+    while len(heard) < LINE_BYTES_MAX:
         piece = await stream.receive_some(LINE_BYTES_MAX)
-        if not piece:
-            break
-        line += piece
-        found = _STATUS.match(line)
-        if found is None:
-            if b"\n" in line:
+        heard += piece
+        while (found := _STATUS.match(heard)) is not None:
+            status = int(found[1])
+            if status >= 200:
+                return status
+            # 1xx: the real answer follows its head.
+            _, blank, rest = heard.partition(b"\r\n\r\n")
+            if not blank:
                 break
-            continue
-        status = int(found[1])
-        if status >= 200:
-            return status
-        # 1xx: the real answer follows.
-        line = line[found.end() :].partition(b"\r\n\r\n")[2]
+            heard = rest
+        if not piece or (found is None and b"\n" in heard):
+            break
     raise PostFailed("what it answers is no HTTP")
