@@ -150,6 +150,7 @@ class TreeSpec:
     rng: Random
     ended: Callable[[RequestRecord], None]
     alert: Callable[[Alert], None]
+    home_of: Callable[[str], tuple[str, str]]
     counter: Counter | None = None
     hooks: Hooks = attrs.field(factory=Hooks)
     edge: Callable[[], Actor] | None = None
@@ -324,6 +325,7 @@ class _Growing:
             wall=spec.wall,
             rng=spec.rng,
             ended=spec.ended,
+            home_of=spec.home_of,
             counter=spec.counter,
             hooks=spec.hooks,
         )

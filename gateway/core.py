@@ -295,6 +295,7 @@ async def open_core(
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets
         ended=gate.ended,
         alert=gate.alert,
+        home_of=gate.sites.home_of,
         counter=counter,
         hooks=gate.hooks,
         edge=edge,

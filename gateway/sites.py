@@ -60,6 +60,7 @@ class Sites:
         self._of_file: dict[bytes, _Secret] = {}
         self._held: dict[str, HeldKey] = {}
         self._access: dict[str, Access] = {}
+        self._homes: dict[str, tuple[str, str]] = {}
         self._closed: frozenset[str] = frozenset()
         self.origins: Origins = NOBODY
         self.replace(config)
@@ -72,6 +73,7 @@ class Sites:
         """Take the sites and keys of another config; those that are gone stop now."""
         sites, callers = self._open_sites(), self._by_id
         self._access = {site.name: access_of(site) for site in config.sites}
+        self._homes = {site.name: config.home_of(site) for site in config.sites}
         self._closed = config.closed_sites()
         self._of_file = {
             key.digest: _Secret(
@@ -130,6 +132,10 @@ class Sites:
         if found.expires_s is not None and self._wall() >= found.expires_s:
             return None
         return found.caller
+
+    def home_of(self, site: str) -> tuple[str, str]:
+        """The tenant and environment of a site; empty of one that is gone."""
+        return self._homes.get(site, ("", ""))
 
     def is_open(self, site: str) -> bool:
         """Whether requests of this site are served."""

@@ -215,6 +215,8 @@ class Auditor(Actor):
                 outcome="crashed",
                 status=500,
                 streamed=opened.streamed,
+                tenant=opened.home[0],
+                env=opened.home[1],
             )
         )
 

@@ -110,6 +110,7 @@ class OpenRecord(Request["Auditor", int], frozen=True):
     model: str
     streamed: bool
     opened_at_ms: int
+    home: tuple[str, str] = ("", "")  # Its site's tenant and environment.
 
 
 class Record(ControlTell["Auditor"], frozen=True):

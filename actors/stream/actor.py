@@ -92,7 +92,8 @@ class Peers:
     """Whom a stream talks to, and the clocks it reads.
 
     `now` is the runtime's clock, `wall` is Unix time, `ended` hears each record (for
-    logs and metrics; it must not block), `counter` counts prompts, `hooks` are what
+    logs and metrics; it must not block), `home_of` knows a site's tenant and
+    environment, `counter` counts prompts, `hooks` are what
     answers pass, timed by `tick`.
     """
 
@@ -105,6 +106,7 @@ class Peers:
     wall: Callable[[], float]
     rng: Random
     ended: Callable[[RequestRecord], None]
+    home_of: Callable[[str], tuple[str, str]]
     counter: Counter | None = None
     hooks: Hooks = attrs.field(factory=Hooks)
     tick: Callable[[], float] = time.perf_counter
@@ -196,6 +198,7 @@ class Stream(Actor):
         self.inquiry = inquiry
         self.opened = peers.now()
         self.opened_at_ms = round(peers.wall() * 1000)
+        self.home = peers.home_of(inquiry.site)
         self.channel = channel
         self.sink = Sink(
             channel,
@@ -308,6 +311,7 @@ class Stream(Actor):
                     model=inquiry.head.model,
                     streamed=inquiry.head.stream,
                     opened_at_ms=self.opened_at_ms,
+                    home=self.home,
                 )
             )
             self.prompt = await self._measure()
@@ -559,6 +563,8 @@ class Stream(Actor):
             code=(self.fault.code or self.fault.kind) if self.fault is not None else "",
             degraded=", ".join(self.sink.degraded),
             attempts=tuple([a.record for a in self.attempts if a.record is not None]),
+            tenant=self.home[0],
+            env=self.home[1],
             feature=inquiry.feature,
             planned_ms=(
                 round((self.planned_at - self.opened) * 1000) if self.planned_at else 0
