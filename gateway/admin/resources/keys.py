@@ -260,5 +260,5 @@ def _checked(office: Office, terms: Terms) -> KeyTerms:
         origins = ORIGINS.read(list(terms.origins))
     except Unfit as unfit:
         raise Problem("invalid", f"$.terms.origins: {unfit.why}") from None
-    given = msgspec.structs.asdict(terms)
-    return KeyTerms(**{**given, "origins": origins})
+    made = msgspec.convert(terms, type=KeyTerms, from_attributes=True)
+    return msgspec.structs.replace(made, origins=origins)
