@@ -32,6 +32,7 @@ class Archivist(Actor):
     def __init__(self, cell: ArchivistCell) -> None:
         self.cell = cell
         self.more = trio.Event()
+        self.hurry = trio.Event()
         self.behind = True
         self.waiting: list[Deferred[ArchiveReport]] = []
         self.failures = 0
@@ -63,6 +64,7 @@ class Archivist(Actor):
         self.waiting.append(deferred)
         self.behind = True
         self.more.set()
+        self.hurry.set()
         return deferred
 
     def _report(self) -> ArchiveReport:
@@ -122,6 +124,9 @@ class Archivist(Actor):
                 deferred.reply(self._report())
         with trio.move_on_after(policy.LOOK_AGAIN_S):
             await self.more.wait()
+        with trio.move_on_after(policy.GATHER_S):
+            await self.hurry.wait()
+        self.hurry = trio.Event()
 
     async def _forget(self) -> None:
         """Delete what is too old: one process at a time, a part at a time."""

@@ -9,6 +9,9 @@ from actors.archivist.ports import Keep
 FIRST_RETRY_S: Final = 0.5
 RETRY_CAP_S: Final = 15.0  # A database that is back is caught up with within that.
 LOOK_AGAIN_S: Final = 30.0  # Lines come with a message; this is for one that is lost.
+# Between two transactions, unless somebody waits: the sums of a minute are written once
+# for all the requests of that time, and so is each page of an index.
+GATHER_S: Final = 0.5
 PURGE_EVERY_S: Final = 600.0
 PURGE_TURN_S: Final = 120.0  # One part is deleted in well under a second.
 DAY_MS: Final = 86_400_000
