@@ -112,6 +112,7 @@ class Embedded:
         self.app = app
         self.journal = journal
         self._log_fd = log_fd
+        self.following: Following | None = None  # With a directory.
 
     def __repr__(self) -> str:
         """What runs."""
@@ -374,7 +375,7 @@ async def embedded(
             if directory is None:
                 yield made
                 return
-            following = Following(gateway, directory, roster)
+            following = made.following = Following(gateway, directory, roster)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(following.run)
                 yield made

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
+from actors.auditor.messages import AuditUnavailable
 from actors.directory.messages import Document, KeyTerms, Unfit
 from actors.directory.ports import Directory
 from actors.vault.delivery import info, seal
@@ -18,6 +20,8 @@ from actors.vault.messages import Deliver, DeliveryKey, KeyScope
 from gateway.embed import EPOCH_S, Answer, Embedded, embedded, events
 from gateway.embed_providers import FakeProvider, PausesAfter, Says
 from gateway.settings.config import Config
+from gateway.settings.errors import ConfigError
+from gateway.settings.sites import SiteConfig
 from storage.sql.memory import MemoryDatabase, open_memory
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 
@@ -334,6 +338,47 @@ async def test_what_would_not_hold_together_is_refused_when_it_is_written(
         assert why in str(refused.value)
         assert "sk-secret" not in str(refused.value)
         assert (await ask(gateway, KEY)).status == 200
+
+
+async def test_a_file_that_takes_a_directorys_name_is_refused_and_changes_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """A reload says so, as the start would; the file that was served stays."""
+    async with serving() as (gateway, directory):
+        key = await added(directory)
+        clash = config(models_denied=("fast",))
+        taken = attrs.evolve(clash, sites=(*clash.sites, SiteConfig(name="shop")))
+        assert gateway.following is not None
+        with pytest.raises(ConfigError, match="shop: is also in the file"):
+            await gateway.following.rebase(taken)
+        assert (await ask(gateway, KEY)).status == 200
+        await gateway.following.rebase(clash)
+
+        assert (await ask(gateway, KEY)).status == 404
+        assert (await ask(gateway, key)).status == 200
+
+
+async def test_a_change_that_could_not_be_applied_is_tried_again(
+    autojump_clock: MockClock,
+) -> None:
+    """The audit log was gone when it came: keys are obeyed, objects a second later."""
+    async with serving() as (gateway, directory):
+        key = await added(directory)
+        with pytest.MonkeyPatch.context() as patched:
+
+            async def fails(*_: Any) -> None:
+                await trio.lowlevel.checkpoint()
+                raise AuditUnavailable("no disk")
+
+            patched.setattr(type(gateway.gateway), "_reload", fails)
+            await directory.declare("model", "new", {"route": ["main/m"]}, by="ops")
+            await directory.revoke_key(key, by="ops")
+            await trio.sleep(5)
+            assert (await ask(gateway, key)).status == 401
+            assert (await ask(gateway, KEY, model="new")).status == 404
+        await trio.sleep(2)
+
+        assert (await ask(gateway, KEY, model="new")).status == 200
 
 
 async def test_the_store_may_go_and_come_back(autojump_clock: MockClock) -> None:
