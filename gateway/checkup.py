@@ -11,7 +11,7 @@ import os
 import resource
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -164,6 +164,28 @@ def files(server: ServerConfig, wanted: int) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", f"{wanted} files may be open")
+
+
+def workers(
+    server: ServerConfig, told: Sequence[Mapping[str, object]]
+) -> Iterator[Finding]:
+    """Whether there is a core for each, and whether those that run answer."""
+    cores = len(os.sched_getaffinity(0))
+    if server.workers > cores:
+        yield Finding(
+            "warn",
+            f"{server.workers} workers share {cores} cores",
+            "lower server.workers: more than one a core only costs memory",
+        )
+    for one in told:
+        if not one.get("up"):
+            yield Finding(
+                "fail",
+                f"worker {one.get('number')} does not answer",
+                "look at what the gateway said on standard error",
+            )
+    if told and all(one.get("up") for one in told):
+        yield Finding("ok", f"{len(told)} workers answer")
 
 
 async def names(config: Config) -> list[Finding]:

@@ -20,7 +20,7 @@ from gateway.http11_binding import bind
 from gateway.http11_exchange import App
 from gateway.http11_parser import Http11Limits
 from gateway.http11_transport import EdgeDeadlines
-from gateway.listener import serve
+from gateway.listener import Turns, serve
 from runtime import Actor, Backoff, ChildSpec, MailboxSpec, Ref, Supervisor
 
 LISTENER_BACKOFF = Backoff(first_s=0.2, cap_s=5)  # The address may be free again soon.
@@ -40,6 +40,7 @@ class ListenerCell:
     bound: Callable[[list[str]], None]
     sock: socket.socket | None = None
     spare: socket.socket | None = None  # Of a socket that other processes share.
+    turns: Turns | None = None
 
     def close(self) -> None:
         """Close what was bound and is not served."""
@@ -93,6 +94,7 @@ class Listener(Actor):
                         deadlines=cell.deadlines,
                         error_body=cell.error_body,
                         shutdown=self.stop.wait,
+                        turns=cell.turns,
                         task_status=task_status,
                     )
                 )

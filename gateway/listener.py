@@ -19,7 +19,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from hypercorn.trio.lifespan import Lifespan
@@ -40,6 +40,22 @@ ACCEPT_RETRY_S = 0.1  # Out of file descriptors: some client will leave.
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 log = logging.getLogger("stagedoor.edge")
+
+
+class Turns(Protocol):
+    """How several processes that accept from one queue share what comes."""
+
+    def note(self, connections: int) -> None:
+        """So many are open here."""
+        ...
+
+    def gone(self) -> None:
+        """No more are taken here."""
+        ...
+
+    def wait_s(self) -> float:
+        """How long to let the others go first, before the next one is taken."""
+        ...
 
 
 def report_by_log(what: str, error: BaseException) -> None:
@@ -64,6 +80,7 @@ async def serve(
     error_body: ErrorBody,
     shutdown: Callable[[], Awaitable[object]],
     report: Report = report_by_log,
+    turns: Turns | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI app until `shutdown()` returns, then stop gracefully.
@@ -79,6 +96,7 @@ async def serve(
         error_body: (status, code, message) -> (content type, body) of our refusals.
         shutdown: awaited once; its return starts the stop (`event.wait` fits).
         report: told about failures of the app; must not raise.
+        turns: set where other processes accept from the same sockets.
         task_status: gets the bound addresses once connections are accepted.
 
     Raises:
@@ -92,7 +110,7 @@ async def serve(
         error_body=error_body,
         report=report,
     )
-    listener = _Listener(edge, tls)
+    listener = _Listener(edge, tls, turns)
     try:
         listener.open(binds, insecure_binds)
         async with trio.open_nursery() as lifespans:
@@ -133,7 +151,9 @@ def _lifespan_app(edge: Edge) -> Any:
 
 
 class _Listener:
-    def __init__(self, edge: Edge, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, edge: Edge, tls: ssl.SSLContext | None, turns: Turns | None
+    ) -> None:
         if sys.platform != "linux":
             raise RuntimeError(
                 f"the edge needs Linux's epoll, this is {sys.platform};"
@@ -143,6 +163,9 @@ class _Listener:
         self.config = hypercorn_config(edge)
         self.context = WorkerContext(None)
         self._tls = tls
+        self._turns = turns
+        # A burst is for all who share the queue, so then one at a time is taken.
+        self._in_a_row_max = ACCEPTS_IN_A_ROW_MAX if turns is None else 1
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._unix_paths: list[str] = []
         self._open = 0
@@ -207,6 +230,8 @@ class _Listener:
     async def _stop(self, machinery: trio.Nursery, connections: trio.Nursery) -> None:
         edge = self.edge
         edge.stopping = True
+        if self._turns is not None:
+            self._turns.gone()
         self.close_sockets()
         await self.context.terminated.set()
         edge.close_idle()
@@ -226,14 +251,18 @@ class _Listener:
         connections: trio.Nursery,
     ) -> None:
         connections_max = self.edge.limits.connections_max
+        turns = self._turns
+        self._count(0)
         while True:
             await trio.lowlevel.wait_readable(listening)
+            if turns is not None and (wait_s := turns.wait_s()):
+                await trio.sleep(wait_s)
             while self._open >= connections_max:
                 self.edge.evict_idle()
                 with trio.move_on_after(EVICT_RETRY_S):
                     await self._waiting_for_slot.park()
             room = connections_max - self._open
-            for _ in range(min(room, ACCEPTS_IN_A_ROW_MAX)):
+            for _ in range(min(room, self._in_a_row_max)):
                 try:
                     sock, peer = listening.accept()
                 except BlockingIOError:
@@ -245,8 +274,13 @@ class _Listener:
                         await trio.sleep(ACCEPT_RETRY_S)
                         break
                     continue  # The client left while it was in the backlog.
-                self._open += 1
+                self._count(1)
                 connections.start_soon(self._connection, sock, peer, tls)
+
+    def _count(self, change: int) -> None:
+        self._open += change
+        if self._turns is not None and not self.edge.stopping:
+            self._turns.note(self._open)
 
     async def _connection(
         self, sock: socket.socket, peer: Any, tls: ssl.SSLContext | None
@@ -279,7 +313,7 @@ class _Listener:
                 transport.close()
             else:
                 sock.close()
-            self._open -= 1
+            self._count(-1)
             self._waiting_for_slot.unpark()
 
     async def _serve(self, transport: Transport, peer: Any, tls: bool) -> None:

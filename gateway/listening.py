@@ -23,6 +23,7 @@ from gateway.settings.config import Config
 from gateway.settings.errors import ConfigError, Problem
 from gateway.settings.server import ServerConfig
 from gateway.workers import policy
+from gateway.workers.balance import Share
 from gateway.workers.doors import Doors, own_socket
 from gateway.workers.parent import Worker
 
@@ -61,6 +62,7 @@ def listeners(
         ping_s=server.sockets.ping_s,
     )
     cells: list[ListenerCell] = []
+    turns = Share(worker.balance, worker.number) if worker is not None else None
 
     def listen(
         name: str,
@@ -88,6 +90,7 @@ def listeners(
                 bound=bound,
                 sock=sock,
                 spare=sock.dup() if shared else None,
+                turns=turns if name == "clients" else None,
             )
         )
 

@@ -111,6 +111,28 @@ def all_started(
         yield direct, gateways
 
 
+@contextlib.contextmanager
+def workers_started(
+    counts: Sequence[int],
+) -> Generator[dict[int, Gateway], None, None]:
+    """Stagedoor with each number of workers, on all cores, in front of one mock."""
+    allow_files()
+    with contextlib.ExitStack() as stack:
+        direct = stack.enter_context(_mock(None))
+        upstream = f"http://127.0.0.1:{direct.target.port}/v1"
+        yield {
+            count: stack.enter_context(
+                _gateway(
+                    f"{count} workers" if count > 1 else "1 worker",
+                    f"{stagedoor()} serve --config {{config}} --workers {count}",
+                    upstream,
+                    None,
+                )
+            )
+            for count in counts
+        }
+
+
 def _commands(chosen: argparse.Namespace) -> list[tuple[str, str]]:
     """The gateways to run, each with its command line."""
     stock = (
@@ -164,7 +186,7 @@ def write_config(
 
 
 @contextlib.contextmanager
-def _mock(core: int) -> Generator[Gateway, None, None]:
+def _mock(core: int | None) -> Generator[Gateway, None, None]:
     command = [sys.executable, "-m", "bench.lib.upstream"]
     with procs.started("mock", command, core=core, pipe_stdout=True) as process:
         assert process.popen.stdout is not None
@@ -177,7 +199,7 @@ def _mock(core: int) -> Generator[Gateway, None, None]:
 
 @contextlib.contextmanager
 def _gateway(
-    name: str, command: str, upstream: str, core: int
+    name: str, command: str, upstream: str, core: int | None
 ) -> Generator[Gateway, None, None]:
     port = procs.free_port()
     with tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as folder:

@@ -10,10 +10,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli import OK, REFUSED, complain
+from gateway.cli.control import ControlError, get
 from gateway.cli.source import add_config, config_path, environment, load_or_complain
 from gateway.settings.config import Config
 from gateway.settings.load import Source, exposed
@@ -76,9 +78,21 @@ def _here(config: Config, env: dict[str, str]) -> Iterator[Finding]:
     locked.take(1).wipe()  # The first page tells what the kernel gives.
     yield from checkup.memory(locked.kind)
     yield from checkup.files(server, files_wanted(server))
+    yield from checkup.workers(server, _running(server.control_socket))
     if vault.kms == "local":
         path = root_key_path(vault, server.state_dir)
         yield from checkup.root_key(path, guarded=bool(vault.passphrase_env))
+
+
+def _running(socket: Path) -> Sequence[Mapping[str, object]]:
+    """What a gateway that runs says of its workers; nothing where none runs."""
+    if not socket.is_socket():
+        return ()
+    try:
+        found: Sequence[Mapping[str, object]] = get(socket, "/workers")["workers"]
+    except ControlError:
+        return ()
+    return found
 
 
 async def _elsewhere(config: Config, env: dict[str, str]) -> list[Finding]:

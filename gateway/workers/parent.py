@@ -29,6 +29,7 @@ from gateway.settings.config import Config
 from gateway.settings.errors import ConfigError
 from gateway.settings.load import Source
 from gateway.workers import policy
+from gateway.workers.balance import Balance
 from gateway.workers.doors import Doors
 from gateway.workers.failure import WorkersFailed
 from gateway.workers.link import READY, Order, ParentEnd, WorkerEnd, pair
@@ -49,6 +50,7 @@ class Worker:
     count: int
     starts: int  # How often this number has been started; 1 the first time.
     doors: Doors
+    balance: Balance
     link: WorkerEnd
 
 
@@ -87,6 +89,7 @@ class Parent:
         self._doors = doors
         self._on_ready = on_ready
         self._children = [_Child(n + 1) for n in range(config.server.workers)]
+        self._balance = Balance(len(self._children))
         self._announced = False
         self._stop_by: float | None = None
         self._failure: WorkersFailed | None = None
@@ -155,7 +158,9 @@ class Parent:
                 other.link.close()
         self._give_signals_back()
         count = len(self._children)
-        worker = Worker(child.number, count, child.starts, self._doors, link)
+        worker = Worker(
+            child.number, count, child.starts, self._doors, self._balance, link
+        )
         return worker, self._newest() if child.starts > 1 else self.config
 
     def _newest(self) -> Config:
@@ -234,6 +239,7 @@ class Parent:
 
     def _died(self, child: _Child, code: int) -> None:
         child.pid = 0
+        self._balance.gone(child.number)
         if child.link is not None:
             child.link.close()
             child.link = None

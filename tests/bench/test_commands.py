@@ -30,6 +30,15 @@ def test_unary_prints_rates_and_latencies_of_what_it_was_asked_to_run() -> None:
     assert tree["failures"] == {}
 
 
+def test_workers_prints_what_sharing_costs() -> None:
+    ran = run("bench.workers", "--rounds", "1", "--seconds", "0.05", "--json")
+    assert ran.returncode == 0, ran.stderr
+    tree: Any = msgspec.json.decode(ran.stdout)
+    measured = {(row["gateway"], row["measure"]) for row in tree["rows"]}
+    assert ("1 worker", "CPU a request, 32 connections") in measured
+    assert ("2 workers", "CPU a request, as a multiple of one's") in measured
+
+
 def test_more_streams_than_files_is_an_error_that_says_what_to_do() -> None:
     ran = run("bench.streams", "--streams", "1000000", "--only", "stock")
     assert ran.returncode == 1

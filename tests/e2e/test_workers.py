@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bench.lib import gateways
+from gateway.cli.control import get
 from tests.e2e.stage import KEY, WAIT_MAX_S, Stage, staged
 
 CHAT = "/v1/chat/completions"
@@ -33,7 +34,7 @@ def ask(tag: str) -> dict[str, Any]:
 
 def workers(stage: Stage) -> dict[int, dict[str, Any]]:
     """What the tree says of each, by its number."""
-    found = stage.tree()["children"]
+    found = get(stage.state_dir / "control.sock", "/tree")["children"]
     return {int(one["id"].partition("/")[2]): one for one in found}
 
 
@@ -122,7 +123,7 @@ def test_both_workers_serve(stage: Stage) -> None:
         sock.close()
 
     assert sum(shares) == 16
-    assert min(shares) >= 2
+    assert min(shares) >= 6
 
 
 def test_an_answer_is_found_whichever_worker_is_asked(stage: Stage) -> None:
@@ -243,7 +244,7 @@ def test_a_worker_that_is_killed_loses_only_its_own_streams(tmp_path: Path) -> N
 def test_a_stop_drains_all_workers(tmp_path: Path) -> None:
     with staged(tmp_path, server=TWO) as stage:
         socks = [
-            stage.open_stream(f"d{n}", deltas=50, gap_us=20_000) for n in range(10)
+            stage.open_stream(f"d{n}", deltas=120, gap_us=20_000) for n in range(10)
         ]
         shares = [streams_of(one) for one in workers(stage).values()]
         pids = [one["pid"] for one in workers(stage).values()]

@@ -11,6 +11,7 @@ from actors.auditor.messages import AuditEvent
 from actors.auditor.notes import Verifier
 from actors.auditor.ports import AuditBook
 from storage.audit_files import AuditFiles, log_folder, open_log
+from storage.audit_siblings import keep, look
 
 ORIGIN = "log.example/stagedoor"
 
@@ -18,15 +19,16 @@ ORIGIN = "log.example/stagedoor"
 class Keeper:
     """A log that is open within a `with`."""
 
-    def __init__(self, state: Path, *anchors: Path) -> None:
+    def __init__(self, state: Path, *anchors: Path, worker: int = 1) -> None:
         self.state = state
-        self.folder = log_folder(state, ORIGIN)
+        self.origin = ORIGIN if worker == 1 else f"{ORIGIN}/w{worker}"
+        self.folder = log_folder(state, self.origin)
         self.anchors = anchors
         self.book: AuditBook
         self.files: AuditFiles
 
     def __enter__(self) -> Self:
-        self.book, self.files = open_log(self.state, ORIGIN, self.anchors)
+        self.book, self.files = open_log(self.state, self.origin, self.anchors)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,6 +53,15 @@ class Keeper:
         trio.run(self.files.publish, shown.files)
         trio.run(self.files.show, shown.note, None)
         self.book.log.publish(shown)
+
+    def see_siblings(self) -> None:
+        """As gateway.workers.siblings does."""
+        seen = look(self.state, self.key)
+        keep(self.state, self.origin, seen)
+        for one in seen:
+            self.book.log.add(one.event(), 1000)
+        self.write(0)
+        self.publish()
 
     def rotate(self) -> None:
         segment = self.book.log.segment()
