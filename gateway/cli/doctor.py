@@ -97,11 +97,12 @@ def _running(socket: Path) -> Sequence[Mapping[str, object]]:
 
 async def _elsewhere(config: Config, env: dict[str, str]) -> list[Finding]:
     from gateway import checkup  # noqa: PLC0415 - slow to import
+    from gateway.checkup_database import database  # noqa: PLC0415
     from gateway.cli.kms import fault_of  # noqa: PLC0415
     from gateway.keysafe import root_key_path  # noqa: PLC0415
 
     vault = config.vault
-    found = await checkup.names(config)
+    found = [*await checkup.names(config), *await database(config)]
     path = root_key_path(vault, config.server.state_dir)
     if vault.kms == "local" and vault.root_key_file is None and not path.exists():
         return [*found, checkup.Finding("ok", f"the first start makes {path}")]

@@ -114,6 +114,7 @@ class Realtime:
             head=Head(model=model, stream=True),
             body=b"",
             headers=Headers(handshake.scope["headers"]),
+            terms=caller.terms,
         )
 
     async def _talk(self, socket: Socket, link: Link) -> None:

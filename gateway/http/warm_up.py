@@ -109,6 +109,7 @@ async def _check(
         head=head,
         body=create.body,
         headers=request.headers,
+        terms=caller.terms,
     )
     if create.previous and not create.local:
         await gone_on(gate, inquiry, create.previous)
@@ -123,6 +124,7 @@ async def _check(
             needs=head.needs,
             stream=True,
             affinity=0,
+            terms=inquiry.terms,
         )
     )
     if isinstance(plan, NoRoute):

@@ -112,6 +112,13 @@ async def migrate(
     return tuple(applied)
 
 
+async def missing(database: Database) -> tuple[Migration, ...]:
+    """What a start would apply. Raises SchemaRefused."""
+    if not await _has_base(database, sqlite=database.kind == "sqlite"):
+        return shipped()
+    return tuple(await database.view(lambda query: _missing(query, shipped())))
+
+
 def _missing(query: Query, wanted: Sequence[Migration]) -> list[Migration]:
     """What is to be applied, in order. Raises SchemaRefused."""
     rows = query.rows("SELECT number, name, sha256 FROM schema_migration")

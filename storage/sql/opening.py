@@ -23,7 +23,7 @@ async def open_database(
         SchemaRefused: its tables are not for this version.
     """
     database = await (
-        _postgres(url, connections_max)
+        open_postgres(url, connections_max)
         if url
         else open_sqlite(file or state_dir / FILE)
     )
@@ -35,7 +35,8 @@ async def open_database(
     return database
 
 
-async def _postgres(url: str, connections_max: int | None) -> Database:
+async def open_postgres(url: str, connections_max: int | None = None) -> Database:
+    """PostgreSQL as it is, no table made. Raises DatabaseUnavailable."""
     try:
         # An extra of the package, and 15 MB that SQLite's users do without.
         from storage.sql import postgres  # noqa: PLC0415

@@ -358,6 +358,20 @@ async def test_a_file_that_takes_a_directorys_name_is_refused_and_changes_nothin
         assert (await ask(gateway, key)).status == 200
 
 
+async def test_a_start_is_refused_where_file_and_directory_share_a_name(
+    autojump_clock: MockClock,
+) -> None:
+    store = await open_memory()
+    async with serving(database=store) as (_, directory):
+        await added(directory)
+    clash = config()
+    taken = attrs.evolve(clash, sites=(*clash.sites, SiteConfig(name="shop")))
+
+    with pytest.raises(ConfigError, match=r"sites\.shop: is also in the file"):
+        async with serving(made=taken, database=store):
+            pass
+
+
 async def test_a_change_that_could_not_be_applied_is_tried_again(
     autojump_clock: MockClock,
 ) -> None:

@@ -11,12 +11,19 @@ import pytest
 
 from actors.vault.locked import LockedMemory
 from gateway import checkup
+from gateway.checkup_database import _of_file, database
 from gateway.cli import main
 from gateway.keysafe import open_safe
+from gateway.settings.config import Config
+from gateway.settings.database import DatabaseConfig, DatabaseUrl
 from gateway.settings.errors import ConfigError
 from gateway.settings.server import ServerConfig
 from gateway.settings.vault import VaultConfig
+from storage.sql.opening import open_database
 from storage.vault_files import VaultFiles
+from tests.support_postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 TEXT = """
 [server]
@@ -136,3 +143,49 @@ def test_a_stored_key_never_travels_in_the_clear(
     told = capsys.readouterr()
     assert ("without TLS" in told.err) == bool(code)
     assert ("travel in the clear" in told.out) == (not code)
+
+
+@pytest.mark.parametrize(
+    ("mounted", "level"), [("ext4", "ok"), ("nfs4", "fail"), ("cifs", "fail")]
+)
+def test_sqlite_on_a_networks_file_system_fails(
+    tmp_path: Path, mounted: str, level: str
+) -> None:
+    mounts = tmp_path / "mounts"
+    folder = str(tmp_path / "a folder").replace(" ", "\\040")
+    mounts.write_text(f"/dev/x / ext4 rw 0 0\nserver:/ {folder} {mounted} rw 0 0\n")
+
+    found = _of_file(tmp_path / "a folder" / "state" / "x.sqlite3", mounts)
+
+    assert found.level == level
+
+
+async def test_a_database_that_cannot_be_reached_is_told_without_its_password(
+    tmp_path: Path,
+) -> None:
+    url = DatabaseUrl("postgresql://me:hunter2@127.0.0.1:1/x")
+    config = Config(sites=(), providers=(), models=(), database=DatabaseConfig(url=url))
+
+    [found] = await database(config)
+
+    assert found.level == "fail"
+    assert "127.0.0.1:1/x" in found.what
+    assert "hunter2" not in f"{found} {config!r}"
+
+
+async def test_a_database_that_answers_says_what_the_start_would_do(
+    postgres_url: str,
+) -> None:
+    config = Config(
+        sites=(),
+        providers=(),
+        models=(),
+        database=DatabaseConfig(url=DatabaseUrl(postgres_url)),
+    )
+
+    [before] = await database(config)
+    await (await open_database(postgres_url, Path())).aclose()
+    [after] = await database(config)
+
+    assert "the start applies" in before.what
+    assert after.what.endswith("answers")
