@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.console.app import Console, Page
-from gateway.console.pages import access, actors, overview, requests
+from gateway.console.pages import access, actors, overview, providers, requests
 
 
 def every(console: Console) -> Sequence[Page]:
     """All of them."""
     return (
         *overview.pages(console),
+        *providers.pages(console),
         *requests.pages(console),
         *actors.pages(console),
         *access.pages(console),
