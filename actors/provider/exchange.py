@@ -83,12 +83,13 @@ async def _within(
 class Connection:
     """A wire and what the pool's rules want to know about it."""
 
-    __slots__ = ("info", "kept", "opened_s", "wire")
+    __slots__ = ("info", "kept", "kept_s", "opened_s", "wire")
 
     def __init__(self, wire: Wire, opened_s: float) -> None:
         self.wire: Final = wire
         self.opened_s: Final = opened_s
-        self.kept = 0  # How often it was left for another request.
+        self.kept = 0  # How often it was left for another request,
+        self.kept_s = opened_s  # and when it last was.
         self.info: Final = NetworkInfo(wire)
 
     def __repr__(self) -> str:
@@ -130,6 +131,10 @@ class Slot:
         self._settle = settle
         self._open = True
 
+    def found_dead(self) -> None:
+        """The peer had hung up, unannounced: such peers are asked each time."""
+        self._pool.abrupt = True
+
     def drop(self) -> None:
         """Close the connection and free the slot, now."""
         if self._open:
@@ -148,6 +153,7 @@ class Slot:
         elif self._open:
             self._open = False
             connection.kept += 1
+            connection.kept_s = now_s
             self._settle(self._pool.give_back(connection, now_s))
 
     def __repr__(self) -> str:

@@ -76,11 +76,12 @@ NOTHING_TO_DO: Final = Settled[Any](wake=None, close=None)
 class Pool(Generic[C]):
     """The slots, idle connections and waiters of one origin."""
 
-    __slots__ = ("_idle", "_line", "_shut", "leased", "limits")
+    __slots__ = ("_idle", "_line", "_shut", "abrupt", "leased", "limits")
 
     def __init__(self, limits: PoolLimits) -> None:
         self.limits: Final = limits
         self.leased = 0
+        self.abrupt = False  # Its peer has hung up on a connection it had just used.
         self._shut = False
         # Oldest first: the end is reused (warm, and the rest may age out), the front
         # expires.

@@ -52,6 +52,7 @@ ORIGINS_MAX: Final = 64  # A provider has one, or one a region; more is a mistak
 # A reused connection that dies unread within this time was hung up on while idle: its
 # FIN or RST crossed our request, which takes a round trip. Later, the peer was working.
 STALE_S_MAX: Final = 1.0
+FRESH_S: Final = 0.1  # Left so lately, a connection is taken to be as it was.
 
 OriginPool: TypeAlias = Pool[Connection]
 
@@ -130,6 +131,7 @@ class Transport(httpx.AsyncBaseTransport):
             try:
                 parser = await _exchange(slot, call)
             except StaleConnection as stale:
+                slot.found_dead()
                 await self._redial(slot, call)
                 parser = await _exchange(slot, call, stale)
             assert slot.connection is not None
@@ -177,7 +179,7 @@ class Transport(httpx.AsyncBaseTransport):
         now_s = trio.current_time()
         for origin, pool in list(self._pools.items()):
             _close_all(pool.expire(now_s))
-            _close_all(pool.prune(_is_dead))
+            _close_all(pool.prune(_is_hung_up))
             if pool.unused and not pool.idle:
                 del self._pools[origin]
 
@@ -195,7 +197,8 @@ class Transport(httpx.AsyncBaseTransport):
         if self._token is None:
             self._token = trio.lowlevel.current_trio_token()
         pool = self._pools.get(origin) or self._add_pool(origin)
-        _close_all(pool.expire(trio.current_time()))
+        now_s = trio.current_time()
+        _close_all(pool.expire(now_s))
         match pool.take():
             case Full(leased=leased, waiting=waiting):
                 raise PoolFull(
@@ -206,13 +209,29 @@ class Transport(httpx.AsyncBaseTransport):
                 connection = await self._queue(origin, pool, ticket, call)
             case grant:
                 connection = grant.connection
-        while connection is not None and _is_dead(connection):
+        while connection is not None and self._is_dead(pool, connection, call, now_s):
             connection.wire.close()
             connection = pool.another()
         slot = Slot(origin, pool, connection, self._settle, self._token)
         if connection is None:
             await self._redial(slot, call)
         return slot
+
+    @staticmethod
+    def _is_dead(
+        pool: OriginPool, connection: Connection, call: _Call, now_s: float
+    ) -> bool:
+        """Whether the peer hung up; of one that was in use just now, nobody asks.
+
+        A system call lets the other threads in, which costs a busy gateway more than
+        the call. Peers hang up on what has been idle for long. One that does so at once
+        is found out by its first request, which goes out again as if the two had
+        crossed (`_is_stale`), and is asked from then on.
+        """
+        fresh = now_s - connection.kept_s < FRESH_S
+        if fresh and not pool.abrupt and call.out.stream is None:
+            return False
+        return _is_hung_up(connection)
 
     async def _queue(
         self,
@@ -400,7 +419,7 @@ def _is_stale(
     )
 
 
-def _is_dead(connection: Connection) -> bool:
+def _is_hung_up(connection: Connection) -> bool:
     return not connection.wire.quiet()
 
 

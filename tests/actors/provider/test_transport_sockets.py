@@ -7,9 +7,10 @@ import struct
 import httpx
 import pytest
 import trio
+from trio.testing import MockClock
 
 from actors.provider.http import prepare
-from actors.provider.transport import Transport
+from actors.provider.transport import FRESH_S, Transport
 from actors.provider.wires import READ_BYTES
 from tests.actors.provider.transport_fakes import OK, SSE, read
 from tests.actors.provider.transport_server import upstream
@@ -50,8 +51,8 @@ async def test_a_large_response_comes_in_bounded_pieces() -> None:
     assert max(sizes) <= READ_BYTES
 
 
-async def test_a_peer_that_hung_up_while_idle_is_noticed_before_the_request() -> None:
-    """By one poll, without sending anything into the void."""
+async def test_a_peer_that_hangs_up_at_once_is_asked_before_each_request() -> None:
+    """After it was found out by one request, which went out again."""
     client = Transport()
     answered = trio.Event()
 
@@ -64,15 +65,47 @@ async def test_a_peer_that_hung_up_while_idle_is_noticed_before_the_request() ->
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(serve_on_loopback, serve)
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-        for _ in range(2):
+        sent = ["write", "headers"]
+        alone = ["connect", *sent]
+        for expected in (alone, [*sent, *alone], alone, alone):
             answered = trio.Event()
             phases: list[str] = []
             request = httpx.Request(
                 "GET", url, extensions={"stagedoor.phase": phases.append}
             )
             assert await read(await client.handle_async_request(request)) == b"{}"
-            assert phases == ["connect", "write", "headers"]
+            assert phases == expected
             await answered.wait()
+        nursery.cancel_scope.cancel()
+    await client.aclose()
+
+
+async def test_a_peer_that_hung_up_while_idle_is_noticed_before_the_request(
+    mock_clock: MockClock,
+) -> None:
+    """By one poll, without sending anything into the void."""
+    client = Transport()
+    hung_up = trio.Event()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(OK)
+        await stream.aclose()
+        hung_up.set()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(serve_on_loopback, serve)
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        for _ in range(2):
+            hung_up = trio.Event()
+            phases: list[str] = []
+            request = httpx.Request(
+                "GET", url, extensions={"stagedoor.phase": phases.append}
+            )
+            assert await read(await client.handle_async_request(request)) == b"{}"
+            assert phases == ["connect", "write", "headers"]
+            await hung_up.wait()
+            mock_clock.jump(FRESH_S)
         nursery.cancel_scope.cancel()
     await client.aclose()
 
