@@ -440,6 +440,11 @@ class Escrow:
         return not self._lines and self._unsure is None
 
     @property
+    def slices(self) -> tuple[Slice, ...]:
+        """All that are open, for whoever looks."""
+        return tuple(self._slices.values())
+
+    @property
     def is_planned(self) -> bool:
         """Whether a sync waits for its answer."""
         return self._unsure is not None
@@ -447,7 +452,11 @@ class Escrow:
     @property
     def has_left(self) -> bool:
         """Whether an orderly end is done."""
-        return self._left and self.is_durable
+        return (
+            self._left
+            and self.is_durable
+            and all(one.granted <= max(0, one.held) for one in self._slices.values())
+        )
 
     @property
     def leads(self) -> bool:
