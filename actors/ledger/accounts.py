@@ -191,6 +191,11 @@ class Accounts:
         price = ask.price
         worst = held = 0
         output_tokens = ask.output_tokens_max
+        if output_tokens is None and price is not None and pricing.bills_output(price):
+            # Without a bound of its own, no answer is longer than what fits there.
+            output_tokens = ask.output_tokens_limit
+            if output_tokens is None and any(b.cap.kind == "hard" for b in books):
+                return wording.unbounded(ask.provider, ask.model, ask.site)
         if price is None:
             if any(book.cap.kind == "hard" for book in books):
                 return wording.unpriced(ask.provider, ask.model, ask.site)
@@ -425,7 +430,9 @@ class Accounts:
             return None
         began = escrow.plans if since is None else since
         for book in short:
-            if book.slice.answered > began and held > book.slice.room:
+            one = book.slice
+            # Between lines and slices that went apart, costs are counted twice.
+            if one.answered > began and held > one.room and escrow.is_whole:
                 return None
         for book in short:
             escrow.short(book.slice, held, hurry=since is None)

@@ -211,6 +211,7 @@ class Escrow:
         self.replica = replica
         self.instance = instance
         self.plans = 0
+        self.is_whole = True  # The last sync left no line to the next.
         self.starved = False  # Somebody was refused because the store is gone.
         self.stirred = False  # There may be something to say sooner than it seemed.
         self.trouble_since: float | None = None
@@ -382,7 +383,7 @@ class Escrow:
             self._flush_at = tick_s
         self.plans += 1
         # No slice is told over before the lines of its cost are: all of them, or none.
-        whole = not self._lines
+        whole = self.is_whole = not self._lines
         chosen = self._chosen(tick_s)
         sync = Sync(
             replica=self.replica,

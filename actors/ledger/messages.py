@@ -203,8 +203,10 @@ class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
 
     Args:
         model: the deployment's own name; `asked` is the route's, what clients ask for.
-        output_tokens_max: of the whole answer; None is unbounded, which only a request
-            without a hard cap may be.
+        output_tokens_max: of the whole answer; None leaves it open.
+        output_tokens_limit: the most that the deployment can answer, where that is
+            known; an answer that is left open is held at it. Where neither is known
+            and a hard cap covers it, there is no hold.
         output_tokens_least: where this is less, and the site's ladder shortens answers,
             a hold for a shorter answer is taken rather than none.
     """
@@ -220,6 +222,7 @@ class TakeHold(Request["Ledger", "Hold | HoldRefused"], frozen=True):
     key_id: str = ""
     asked: str = ""
     output_tokens_least: int | None = None
+    output_tokens_limit: int | None = None
     audio: bool = False  # It may hold or bring sound, which is dearer than text.
     cache_1h: bool = False  # It asks for cache writes that last an hour.
 

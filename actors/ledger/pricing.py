@@ -120,6 +120,11 @@ def cost(price: Price, usage: Usage) -> int:
     return _up(tokens) + usage.searches * now.search_nanousd
 
 
+def bills_output(price: Price) -> bool:
+    """Whether an answer's length costs anything."""
+    return any(_dearest_output(one, audio=True) for one in _all(price))
+
+
 def to_hold(price: Price, service: str | None) -> Price:
     """The price to hold at: of the service asked for and the standard, the dearer.
 
@@ -140,6 +145,12 @@ def served(price: Price, asked: str | None, told: str | None) -> Price:
     if service in UNTOLD:
         return to_hold(price, asked)
     return for_service(price, service)
+
+
+def _all(price: Price) -> Iterator[Price]:
+    yield price
+    for tier in price.tiers:
+        yield tier.price
 
 
 def _reachable(price: Price, prompt_tokens_max: int) -> Iterator[Price]:

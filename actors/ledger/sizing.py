@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-AHEAD_S: Final = 2.0  # A refill takes some 10 ms, a fail-over of the store seconds.
-SPARE: Final = 4  # Parts that each replica's share is divided into: 1 is in advance.
+AHEAD_S: Final = 1.0  # A refill takes some 10 ms; what is more dies with a process.
+SPARE: Final = 8  # Parts that each replica's share is divided into: 1 is in advance.
 SCARCE_S: Final = 5.0  # So long nobody keeps spare money that another has asked for.
 FORGET_S: Final = 2.0  # A rate of spending halves in this time without any.
 PEERS_MAX: Final = 1_000  # Beyond it parts are as small as they get.

@@ -81,6 +81,16 @@ def unpriced(provider: str, model: str, site: str) -> HoldRefused:
     )
 
 
+def unbounded(provider: str, model: str, site: str) -> HoldRefused:
+    """What has no bound cannot be held to a cap."""
+    return HoldRefused(
+        "unbounded",
+        f"nothing says how long an answer of {provider}/{model} may be and site {site} "
+        "has a spend cap; send max_tokens, or give the site output_tokens_max or the "
+        "model window_tokens in the config",
+    )
+
+
 def reached(book: Book, kind: AlertKind) -> Alert:
     """A cap was reached: for operators."""
     cap = book.cap

@@ -268,9 +268,15 @@ class Attempt:
                 key_id=self.inquiry.key_id,
                 asked=self.plan.model,
                 output_tokens_least=SHORT_ANSWER_TOKENS_MIN * head.n,
+                output_tokens_limit=self._answer_tokens_most(),
             )
         )
         return faults.hold_refused(held) if isinstance(held, HoldRefused) else held
+
+    def _answer_tokens_most(self) -> int | None:
+        """No answer is longer than its model's window, where that is known."""
+        window = self.candidate.window_tokens
+        return None if window is None else window * self.inquiry.head.n
 
     def _is_short(self, held: Hold) -> bool:
         """Whether the hold pays for less than was asked: then the answer is shorter."""

@@ -150,6 +150,16 @@ def hold_refused(reply: HoldRefused) -> Fault:
         )
     if reply.reason == "removed":
         return ours(message, status=403, code="site_removed")
+    if reply.reason == "unbounded":
+        return Fault(
+            kind="client",
+            message=message,
+            status=400,
+            code="max_tokens_required",
+            type="invalid_request_error",
+            param="max_tokens",
+            source="gateway",
+        )
     if reply.reason == "store":
         return ours(
             message,

@@ -557,7 +557,7 @@ class Shared(RuleBasedStateMachine):
                 cap, key = one.cap, one.key
                 if cap is None or not one.hard or cap.name in self.late:
                     continue
-                mine = self.under_way(replica, cap, key)
+                mine = self.under_way(replica, cap, key, self.now_s)
                 rows = self.database.rows(
                     "SELECT granted FROM ledger_slice WHERE replica = ? "
                     "AND cap = ? AND subject = ? AND slot = ?",
@@ -567,10 +567,12 @@ class Shared(RuleBasedStateMachine):
                 assert mine <= (rows[0][0] if rows else 0), (one, mine, rows)
 
     @staticmethod
-    def under_way(replica: Replica, cap: Cap, key: SumKey) -> int:
+    def under_way(replica: Replica, cap: Cap, key: SumKey, now_s: float) -> int:
         def counts(who: Who, at_s: float) -> bool:
-            ours = subject_of(cap, who) == key.subject
-            return ours and slot_of(cap, at_s) == key.slot
+            if subject_of(cap, who) != key.subject or slot_of(cap, at_s) != key.slot:
+                return False
+            # What the dead have of a rolling window leaves it with the window.
+            return not cap.rolling or at_s > now_s - DAY_S
 
         return (
             sum(o.worst for o in replica.open.values() if counts(o.who, o.at_s))
