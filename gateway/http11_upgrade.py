@@ -169,11 +169,18 @@ class _Call:
         self._send = send
         self._received_bytes = 0
         self._over = False  # Reset or refused: nothing more from the app.
+        self._gone = False  # The app was told that its peer has left.
+        self._sending: trio.CancelScope | None = None
         self.started = False
         self.answered = False
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if message["type"] in {"http.disconnect", "websocket.disconnect"}:
+            # Nobody opens a window any more: a send that waits for one is over.
+            self._gone = True
+            if self._sending is not None:
+                self._sending.cancel(reason="the client left")
         if message["type"] == "http.request":
             self._received_bytes += len(message.get("body", b""))
             bytes_max = self._edge.limits.body_bytes_max
@@ -184,13 +191,17 @@ class _Call:
         return message
 
     async def send(self, message: Message) -> None:
-        if self._over:
-            raise ClientGone("this request was refused or reset")
+        if self._over or self._gone:
+            raise ClientGone("this request was refused or reset, or its client left")
         kind = message["type"]
         self.started = self.started or kind == "http.response.start"
         with trio.move_on_after(self._edge.deadlines.write_s) as scope:
+            self._sending = scope
             await self._drain()
             await self._send(message)
+        self._sending = None
+        if scope.cancelled_caught and self._gone:
+            raise ClientGone("the client left")
         if scope.cancelled_caught:
             # The connection may be fine: a peer may withhold WINDOW_UPDATE of one
             # stream only. So this stream ends, and not the others.

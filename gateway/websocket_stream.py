@@ -100,11 +100,21 @@ class SocketStream(WSStream):
         """See WSStream; any byte is a sign of life."""
         self.heard = True
         if isinstance(event, StreamClosed):
-            self.over.set()
-            if self.app_ended:
-                self.closed = True
-                return  # Nobody takes the news.
-        await super().handle(event)
+            await self._end()
+        else:
+            await super().handle(event)
+
+    async def _end(self) -> None:
+        """Nothing more comes or goes: tell the app, while it listens."""
+        self.over.set()
+        if self.closed:
+            return
+        self.closed = True
+        ended = {ASGIWebsocketState.HTTPCLOSED, ASGIWebsocketState.CLOSED}
+        code = CloseReason.NORMAL_CLOSURE
+        if self.state not in ended:
+            code = CloseReason.ABNORMAL_CLOSURE
+        await self._put({"type": "websocket.disconnect", "code": int(code)})
 
     async def app_send(self, message: Any) -> None:
         """See WSStream; and `texts`, which are many messages in one write."""
@@ -115,6 +125,7 @@ class SocketStream(WSStream):
         else:
             if message["type"] == "websocket.close":
                 self.closed_by_us = self.state is ASGIWebsocketState.CONNECTED
+                self._let_go("the app has closed")
             await super().app_send(message)
 
     async def _accept(self, message: Any) -> None:
@@ -174,8 +185,7 @@ class SocketStream(WSStream):
 
     async def _put(self, message: dict[str, Any]) -> None:
         put = self.app_put
-        assert put is not None
-        if self.app_ended:
+        if put is None or self.app_ended:
             return
         with trio.CancelScope() as self._putting:
             await put(message)
@@ -187,9 +197,13 @@ class SocketStream(WSStream):
             with trio.move_on_after(CLOSE_S):
                 await self.over.wait()
         self.app_ended = True
-        if self._putting is not None:
-            self._putting.cancel(reason="the app has ended")
+        self._let_go("the app has ended")
         await super().app_send(None)
+
+    def _let_go(self, why: str) -> None:
+        """Drop the message that the app will not take, so that reading goes on."""
+        if self._putting is not None:
+            self._putting.cancel(reason=why)
 
     async def _send_pings(self) -> None:
         interval_s = self.config.websocket_ping_interval
