@@ -11,6 +11,7 @@ SIM_SEED=117 replays one.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter as Tally
 from functools import partial
 from random import Random
@@ -59,7 +60,7 @@ ENV = {"PROVIDER_KEY": "sk-upstream-canary-42"}
 CLIENTS = 12
 REQUESTS_EACH = 3
 SPAN_S = 40.0  # When clients come; the last answer ends a few minutes later.
-ACTORS = ("auditor", "vault", "ledger", "router", "providers/*", "keeper")
+ACTORS = ("auditor", "vault", "ledger", "router", "providers/*", "keeper", "tapes")
 APART_S = 6.0  # Crashes of one actor: closer ones end the gateway, as they should.
 
 
@@ -76,6 +77,7 @@ class Crashes(Fault, frozen=True):
         return True
 
 
+SITE: dict[str, Any] = {}  # What the site of the run that is on has set.
 LAST_CRASH: dict[str, float] = {}  # Of the run that is on; each begins with none.
 
 
@@ -127,12 +129,18 @@ def made(**site: Any) -> Config:
     names = "abcde"
     providers = [provider(n, in_flight_max=3, queue_max=2) for n in names]
     providers[1] = provider("b", in_flight_max=2, on_abort="drain")
-    given = config(providers, spend_max_nanousd=10**9, in_flight_max=8, **site)
+    given = config(
+        providers, spend_max_nanousd=10**9, in_flight_max=8, **{**SITE, **site}
+    )
     models = tuple(
         ModelConfig(name=name, route=tuple(Candidate(n, "m") for n in route))
         for name, route in (("fast", "abc"), ("whole", "de"))
     )
     return attrs.evolve(given, models=models)  # type: ignore[misc]
+
+
+Ends = tuple[bytes, ...]
+PLACE = re.compile(rb"^id: (req_[0-9a-f]{24})\.([0-9]+)$", re.MULTILINE)
 
 
 @attrs.define
@@ -163,30 +171,61 @@ def asked(
             return "/v1/responses", body, (*good, b"response.failed", b"event: error")
 
 
+async def come_back(gateway: Embedded, seen: Seen, had: bytes, ends: Ends) -> None:
+    """Go on where a stream was left: nothing is lost, and nothing comes twice."""
+    places = PLACE.findall(had)
+    if not places:
+        return
+    name, last = places[-1]
+    path = f"/v1/streams/{name.decode()}?starting_after={int(last)}"
+    answer = await gateway.request("GET", path, key=KEY)
+    if answer.status == 204:
+        return
+    if answer.status != 200:
+        if b'"error"' not in answer.body:
+            seen.problems.append(f"{answer.status} without an error, coming back")
+        return
+    numbers = [int(number) for _, number in PLACE.findall(answer.body)]
+    if numbers != list(range(int(last) + 1, int(last) + 1 + len(numbers))):
+        seen.problems.append(f"behind {int(last)} came {numbers[:9]}")
+    if not any(end in answer.body for end in ends):
+        seen.problems.append("a stream that was gone on with ended as if it were whole")
+
+
 async def client(sim: Sim, gateway: Embedded, seen: Seen) -> None:
     rng = sim.random
-    for _ in range(REQUESTS_EACH):
+    for turn in range(REQUESTS_EACH):
+        headers = {}
+        if rng.random() < 0.3:
+            headers["idempotency-key"] = f"{rng.randrange(4)}-{turn}"
         await sim.jitter(SPAN_S / REQUESTS_EACH)
         stream = rng.random() < 0.7
         path, ask, ends = asked(rng, "fast" if stream else "whole", stream=stream)
+        body, manner = bytearray(), ""
         with sim.impatience(0.3, 12.0) as patience:
-            async with gateway.open("POST", path, ask, key=KEY) as call:
+            async with gateway.open(
+                "POST", path, ask, key=KEY, headers=headers
+            ) as call:
                 await call.head()
                 if "x-request-id" in call.headers:
                     seen.ids.add(call.headers["x-request-id"])
-                body = bytearray()
                 manner = rng.choice(["reads", "reads", "dawdles", "stalls", "leaves"])
                 while piece := await call.chunk():
                     body += piece
                     if manner == "dawdles":
                         await sim.jitter(2.0)
                     if manner == "leaves" and rng.random() < 0.3:
-                        return
+                        break
                     if manner == "stalls":
                         await trio.sleep(45)
                         return
                     if len(body) > 200_000:  # Of a flood, this is enough.
                         return
+        if manner == "leaves":
+            await sim.jitter(3.0)
+            with sim.impatience(0.1, 12.0):
+                await come_back(gateway, seen, bytes(body), ends)
+            continue
         if patience.cancelled_caught:
             continue
         seen.statuses[call.status] += 1
@@ -240,6 +279,7 @@ async def reload(gateway: Embedded, config: Config) -> None:
 
 async def simulate(seed: int, sim: Sim) -> None:
     LAST_CRASH.clear()
+    SITE["resume"] = ("off", "detach", "cancel", "detach")[seed % 4]
     rng = Random(seed)
     fakes = {n: FakeProvider([streamed(rng) for _ in range(12)]) for n in "abc"}
     fakes |= {n: FakeProvider([whole(rng) for _ in range(12)]) for n in "de"}
@@ -265,7 +305,7 @@ async def simulate(seed: int, sim: Sim) -> None:
         sim.calm()
         journal.broken = False
         if not drains:
-            await trio.sleep(90)
+            await trio.sleep(300)  # What goes on alone may try three for a minute each.
             await check(seed, gateway)
     # Stopped: nobody is left who could still give something back.
     assert {n: fake.open for n, fake in fakes.items()} == dict.fromkeys(fakes, 0)
