@@ -29,7 +29,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rounds = chosen.rounds or (3 if chosen.quick else 9)
     duration_s = chosen.seconds or (0.7 if chosen.quick else 2.0)
-    numbers = report.Report("workers")
+    numbers = report.Report("workers", where="all on all cores")
     costs_us: dict[int, list[float]] = {count: [] for count in COUNTS}
     with gateways.workers_started(COUNTS) as measured:
         for number in range(rounds):

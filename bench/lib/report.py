@@ -20,6 +20,8 @@ from bench.lib import procs
 from bench.lib.gateways import Gateway
 from bench.lib.verify import AnswerError
 
+ONE_CORE = "gateway on one core, mock and load on another"
+
 
 @dataclass(slots=True)
 class Row:
@@ -45,8 +47,11 @@ class Row:
 class Report:
     """Collects values round by round and prints them."""
 
-    def __init__(self, title: str, *, baseline: str = "stock") -> None:
+    def __init__(
+        self, title: str, *, baseline: str = "stock", where: str = ONE_CORE
+    ) -> None:
         self._title = title
+        self._where = where
         self._baseline = baseline
         self._rows: dict[tuple[str, str], Row] = {}
         self._failures: dict[str, str] = {}
@@ -171,7 +176,7 @@ class Report:
         )
         return (
             f"{failed}Median of {rounds} interleaved rounds (min .. max). "
-            f"{procs.machine()}; gateway on one core, mock and load on another."
+            f"{procs.machine()}; {self._where}."
         )
 
 
