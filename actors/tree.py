@@ -132,7 +132,7 @@ class TreeSpec:
     homes: Mapping[str, tuple[str, str]]
     mints: Mapping[KeyScope, MintSpec]
     make_minter: MakeMinter | None
-    rotate_s: float
+    rotation: Timing
     make_federated: Callable[[Federation], Federated] | None
     nonces: NonceStore | None
     shelf: Shelf
@@ -246,7 +246,7 @@ class _Growing:
             spec.strict_sites,
             spec.mints,
             spec.make_minter,
-            Timing(period_s=spec.rotate_s),
+            spec.rotation,
             spec.make_federated,
             spec.nonces,
             spec.homes,

@@ -230,7 +230,9 @@ def mints_of(config: Config) -> dict[KeyScope, MintSpec]:
             continue
         name = provider.rotation_key.removeprefix(VAULT_PREFIX)
         with_key = KeyScope(provider.name, name, vault.tenant, vault.environment)
-        found[scope] = MintSpec(kind, with_key, provider.rotation_account)
+        found[scope] = MintSpec(
+            kind, with_key, provider.rotation_account, provider.rotation_url.rstrip("/")
+        )
     return found
 
 

@@ -36,7 +36,7 @@ from actors.tokens.messages import SetAccounts
 from actors.tree import LedgerSpec, Tree, TreeSpec, open_tree, provider_child
 from actors.vault.federation import Federated
 from actors.vault.messages import Federation, SetKeys
-from actors.vault.rotation import DAY_S
+from actors.vault.rotation import DAY_S, Timing
 from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
 from actors.vault.signatures import NonceStore
@@ -276,7 +276,11 @@ async def open_core(
         make_minter=make_minter,
         make_federated=make_federated,
         nonces=nonces,
-        rotate_s=config.vault.rotate_days * DAY_S,
+        rotation=Timing(
+            period_s=config.vault.rotate_days * DAY_S,
+            overlap_s=config.vault.rotate_overlap_s,
+            watch_s=config.vault.rotate_watch_s,
+        ),
         strict_sites=assembly.strict_sites(config),
         homes=assembly.homes_of(config),
         shelf=shelf

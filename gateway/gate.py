@@ -21,7 +21,7 @@ from actors.keeper.messages import Answered
 from actors.keeper.ports import Shelf
 from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
 from actors.ledger.sharing import Sharing
-from actors.provider.messages import ReportVitals, Vitals
+from actors.provider.messages import ReportVitals, SetPaused, Vitals
 from actors.router.tokens.counter import Counter
 from actors.stream.hooks.placed import Hooks
 from actors.vault.messages import CountVault
@@ -249,6 +249,12 @@ class Gate:
         herald = self._lookup("herald")
         if herald is not None:
             herald.offer(of_money(alert, self.config))
+
+    def pause(self, provider: str, reason: str) -> None:
+        """Take a provider out of use here (with a reason), or put it back."""
+        ref = self._lookup(f"providers/{provider}")
+        if ref is not None:
+            ref.offer(SetPaused(reason))
 
     # -- how the gateway is ----------------------------------------------------
 

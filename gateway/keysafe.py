@@ -21,7 +21,14 @@ from actors.vault.kms.local import LocalKms, open_root
 from actors.vault.kms.transit import TransitKms
 from actors.vault.locked import LockedMemory
 from actors.vault.messages import Federation
-from actors.vault.mints import AwsMint, OpenAiMint, OpenRouterMint
+from actors.vault.mints import (
+    AWS_IAM,
+    OPENAI,
+    OPENROUTER,
+    AwsMint,
+    OpenAiMint,
+    OpenRouterMint,
+)
 from actors.vault.policy import BadRule, Rule, default_rules, parse
 from actors.vault.ports import Kms, KmsError, Minter, VaultStore
 from actors.vault.rotations import Lend, MakeMinter, MintSpec
@@ -126,11 +133,20 @@ def make_minters(
     def make(spec: MintSpec, lend: Lend) -> Minter:
         match spec.kind:
             case "openai":
-                return OpenAiMint(spec.account, lend, transport, safe.memory)
+                base = spec.base or OPENAI
+                return OpenAiMint(spec.account, lend, transport, safe.memory, base)
             case "openrouter":
-                return OpenRouterMint(lend, transport, safe.memory)
+                base = spec.base or OPENROUTER
+                return OpenRouterMint(lend, transport, safe.memory, base)
             case "aws":
-                return AwsMint(spec.account, lend, transport, safe.memory, wall)
+                return AwsMint(
+                    spec.account,
+                    lend,
+                    transport,
+                    safe.memory,
+                    wall,
+                    iam=spec.base or AWS_IAM,
+                )
 
     return make
 

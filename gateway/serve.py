@@ -285,7 +285,7 @@ async def open_gateway(
             control.system = gateway.tree.system
             await gate.until_bound(len(cells))
             # One link: the first worker's, which is there before any other.
-            if config.console.enabled and number == 1:
+            if config.console.enabled and (worker is None or worker.is_first):
                 now_ms = int(time.time() * 1000)
                 gateway.console_link = await first_link(books.people, now_ms) or ""
             yield Following(gateway, directory, roster)

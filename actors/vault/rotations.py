@@ -36,6 +36,7 @@ class MintSpec:
     kind: Literal["openai", "openrouter", "aws"]
     with_key: KeyScope
     account: str = ""  # OpenAI's project, AWS's user.
+    base: str = ""  # Where its API is; empty for its public address.
 
 
 MakeMinter = Callable[[MintSpec, Lend], Minter]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+import msgspec
 
 from actors.adminbooks import IdempotencyBook, TokenBook
 from actors.archivist.ports import RecordBook
@@ -25,11 +26,11 @@ from actors.directory.messages import (
 from actors.directory.ports import Directory
 from actors.herald.ports import AlertBook, Secrets
 from actors.people import PeopleBook
-from actors.provider.messages import SetPaused
 from gateway.admin.operation import Call
 from gateway.admin.problems import FieldError, Problem
 from gateway.gate import Gate
 from gateway.settings.config import Config
+from gateway.workers.peers import OWN
 
 if TYPE_CHECKING:
     from runtime import System
@@ -87,9 +88,10 @@ class Office:
     async def pause(self, provider: str, reason: str, by: str) -> None:
         """Take a provider out of use (with a reason) or put it back (without)."""
         del by
-        ref = self.gate.lookup(f"providers/{provider}")
-        if ref is not None:
-            ref.offer(SetPaused(reason))
+        self.gate.pause(provider, reason)
+        if self.gate.peers is not None:
+            body = msgspec.json.encode((provider, reason))
+            await self.gate.peers.ask_all("POST", f"{OWN}/pause", body=body)
 
     def tenant_of(self, site: str) -> str:
         """The tenant of a site that is served here. Raises Problem."""

@@ -18,6 +18,7 @@ from gateway.settings.prices import FactsConfig, PriceConfig
 from gateway.settings.routing import REGION
 from gateway.settings.server import COUNT, Found, UpstreamDeadlines
 from gateway.settings.words import (
+    ACCOUNT,
     FEDERATION,
     FORM_FIELD,
     KIND,
@@ -227,8 +228,15 @@ class ProviderConfig:
         "key of OpenAI, a management key of OpenRouter, an IAM key of AWS. With it the "
         "key is rotated every `vault.rotate_days`.",
     )
+    rotation_url: str = setting(
+        values.URL,
+        default="",
+        default_doc="the provider's own",
+        doc="Where new keys are made, if not at the provider's public address: a "
+        "region's, or a proxy's. https only.",
+    )
     rotation_account: str = setting(
-        PROJECT,
+        ACCOUNT,
         default="",
         doc="Where its new keys belong: OpenAI's project, AWS's user.",
     )

@@ -119,6 +119,22 @@ class VaultConfig:
         unit="days",
         doc="After how many days a stored key is rotated, or its rotation is overdue.",
     )
+    rotate_overlap_s: float = setting(
+        values.SECONDS,
+        default=86_400.0,
+        unit="seconds",
+        reload="restart",
+        doc="How long a rotated key's predecessor stays good after the new one is in "
+        "use, for whatever else uses it.",
+    )
+    rotate_watch_s: float = setting(
+        values.SECONDS,
+        default=86_400.0,
+        unit="seconds",
+        reload="restart",
+        doc="How long it stays deactivated before it is deleted; what the provider "
+        "refuses meanwhile brings it back.",
+    )
     core_dumps: bool = setting(
         values.BOOLEAN,
         default=False,

@@ -53,6 +53,11 @@ class Worker:
     balance: Balance
     link: WorkerEnd
 
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody of this gateway has served before it."""
+        return self.number == 1 and self.starts == 1
+
 
 @attrs.define
 class _Child:

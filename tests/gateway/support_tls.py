@@ -34,6 +34,11 @@ def _builder(
     )
 
 
+def authority(folder: Path) -> Path:
+    """Where `tls_pair` leaves the authority's certificate, for other processes."""
+    return folder / "authority.pem"
+
+
 def tls_pair(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The server's context (ALPN h2 and http/1.1) and one for clients to trust it."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -57,6 +62,7 @@ def tls_pair(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
             pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
+    authority(folder).write_bytes(ca.public_bytes(pem))
     client = ssl.create_default_context(cadata=ca.public_bytes(pem).decode())
     # Python 3.13 asks for key identifiers, which a throw-away authority has not.
     client.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
