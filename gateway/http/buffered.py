@@ -76,5 +76,7 @@ def _plugin(marks: Mapping[bytes, bytes]) -> tuple[int, int] | None:
     match = _PLUGIN.search(told) if told is not None else None
     if match is None:
         agent = marks.get(AGENT)
-        match = _PLUGIN.search(agent) if agent is not None else None
+        # Every client has one; few are a plugin of ours.
+        if agent is not None and b"Stagedoor-WordPress/" in agent:
+            match = _PLUGIN.search(agent)
     return None if match is None else (int(match[1]), int(match[2] or 0))

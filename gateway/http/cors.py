@@ -31,7 +31,7 @@ FOREIGN: Final = (
 
 def origin_of(request: Request) -> str | None:
     """The Origin field, None where there is none: no page has sent this."""
-    raw = request.field(b"origin")
+    raw = request.marks.get(b"origin")
     return None if raw is None else raw.decode("latin-1")
 
 

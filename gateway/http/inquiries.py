@@ -29,8 +29,6 @@ from gateway.http import buffered
 from gateway.http.replies import reply
 from gateway.http.request import Request, TooLarge
 from gateway.http.taped import (
-    KEY_HEADER,
-    PLACE_HEADER,
     UNAVAILABLE,
     answer_taped,
     wish_of,
@@ -49,10 +47,6 @@ REQUEST_ID_HEADERS: Final[dict[str, tuple[str, ...]]] = {"anthropic": ("request-
 FEATURE_HEADER: Final = "x-stagedoor-feature"
 _FEATURE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
-# What of a header may change how it is answered, beside what its dialect reads.
-MARKS: Final = frozenset(
-    {KEY_HEADER, PLACE_HEADER, buffered.WISH, buffered.CLIENT, buffered.AGENT}
-)
 MODEL_CHARS_MAX: Final = 512  # Names of fine-tuned and Bedrock models have some 150.
 
 
@@ -115,7 +109,7 @@ class Endpoint:
 
     async def begin(self, request: Request, caller: Caller, inquiry: Inquiry) -> None:
         """Answer it; from a tape, where the client may want to come back for it."""
-        marks = request.marks(MARKS)
+        marks = request.marks
         try:
             if inquiry.head.stream:
                 reason = buffered.reason_of(marks, caller.access)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from gateway.http11_exchange import Conn, Receive, Scope, Send
 from gateway.http11_transport import ClientGone
+
+# What of a header may change how any request is answered, whatever its dialect.
+MARKS: Final = frozenset(
+    {
+        b"idempotency-key",
+        b"last-event-id",
+        b"origin",
+        b"user-agent",
+        b"x-stagedoor-buffered",
+        b"x-stagedoor-client",
+    }
+)
 
 
 class Headers(Mapping[str, str]):
@@ -42,8 +54,8 @@ class Headers(Mapping[str, str]):
 class Request:
     """What handlers need of one request."""
 
-    __slots__ = ("_conn", "_receive", "body_bytes_max", "headers", "method", "path",
-                 "readable", "scope", "send")  # fmt: skip
+    __slots__ = ("_conn", "_marks", "_receive", "body_bytes_max", "headers", "method",
+                 "path", "readable", "scope", "send")  # fmt: skip
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, body_bytes_max: int
@@ -55,6 +67,7 @@ class Request:
         self.path: str = scope["path"]
         self.headers = Headers(scope["headers"])
         self.body_bytes_max = body_bytes_max
+        self._marks: dict[bytes, bytes] | None = None
         self.readable = False  # Whether a page of another origin may read the answer.
         extensions: Mapping[str, Any] | None = scope.get("extensions")
         self._conn: Conn | None = (
@@ -65,13 +78,17 @@ class Request:
         """Method and path: the query may hold a key."""
         return f"<Request {self.method} {self.path}>"
 
-    def marks(self, names: frozenset[bytes]) -> dict[bytes, bytes]:
-        """Some header fields, found in one walk; the first of a name counts."""
-        found: dict[bytes, bytes] = {}
-        for name, value in self.scope["headers"]:
-            if name in names:
-                found.setdefault(name, value)
-        return found
+    @property
+    def marks(self) -> dict[bytes, bytes]:
+        """The fields of `MARKS`, found in one walk; the first of a name counts."""
+        marks = self._marks
+        if marks is None:
+            marks = self._marks = {
+                name: value
+                for name, value in reversed(self.scope["headers"])
+                if name in MARKS
+            }
+        return marks
 
     def say(self, name: str, value: str) -> None:
         """Have the answer's head say this too."""
