@@ -23,8 +23,9 @@ Rules, the same over both:
   effects but SQL.
 - **A statement that fails ends its transaction** (PostgreSQL insists): write ON
   CONFLICT DO NOTHING and look at the count, and catch no `Duplicate` inside of work.
-- **Cancelling is prompt**, and ends the statement in the database too. Whether a
-  cancelled transaction was committed is unknown; shield what must not be torn.
+- **Cancelling is prompt**, ends the statement in the database too, and undoes what was
+  not about to be committed. Whether a cancelled transaction was is unknown to who
+  cancelled it; shield what must not be torn.
 - **Nothing secret in errors**: they name the store, the kind of trouble and our own
   SQL, never an argument, a row or a password.
 
@@ -55,6 +56,10 @@ always serializable.
 TRIES_MAX: Final = 12  # With the waits below about two seconds; then it is an outage.
 WAIT_FIRST_S: Final = 0.002  # A transaction of ours takes a few milliseconds.
 WAIT_CAP_S: Final = 0.5
+
+
+class Abandoned(Exception):
+    """Whoever asked has left, before the COMMIT. Nobody hears of it."""
 
 
 class DatabaseError(Exception):
@@ -168,6 +173,12 @@ class Database(Protocol):
     async def aclose(self) -> None:
         """End its threads and connections. What runs is cancelled."""
         ...
+
+
+def stay_if_wanted(*, gone: bool) -> None:
+    """Before a COMMIT. Raises Abandoned."""
+    if gone:
+        raise Abandoned
 
 
 def backoff_s(attempt: int, rng: Random) -> float:

@@ -37,6 +37,7 @@ from storage.sql.port import (
     Transaction,
     Value,
     backoff_s,
+    stay_if_wanted,
 )
 from storage.sql.postgres_link import (
     NOTIFY,
@@ -122,6 +123,11 @@ class _Call:
             if self._cancelled and connection is not None:
                 raise DatabaseUnavailable("cancelled")
 
+    @property
+    def gone(self) -> bool:
+        """Whether whoever asked has left."""
+        return self._cancelled
+
     def cancel(self) -> None:
         """End what its connection does. The lock keeps it from being another's."""
         with self._lock:
@@ -129,6 +135,9 @@ class _Call:
             if self._connection is not None:
                 with suppress(psycopg.Error):
                     self._connection.cancel_safe(timeout=CANCEL_S)
+
+
+Job = Callable[[Connection, _Call], T]
 
 
 class PostgresDatabase:
@@ -156,17 +165,21 @@ class PostgresDatabase:
     async def read(self, sql: str, *args: Value) -> list[Row]:
         """See Database."""
         # One statement is one view by itself: no BEGIN, no COMMIT.
-        return await self._trying(lambda connection: _Work(connection).rows(sql, *args))
+        return await self._trying(lambda c, _: _Work(c).rows(sql, *args))
 
     async def view(self, work: Callable[[Query], T]) -> T:
         """See Database."""
-        return (await self._trying(lambda c: _transaction(c, "view", work)))[0]
+        return (
+            await self._trying(lambda c, call: _transaction(c, "view", work, call))
+        )[0]
 
     async def transact(
         self, work: Callable[[Transaction], T], *, isolation: Isolation = "serializable"
     ) -> T:
         """See Database."""
-        result, rung = await self._trying(lambda c: _transaction(c, isolation, work))
+        result, rung = await self._trying(
+            lambda c, call: _transaction(c, isolation, work, call)
+        )
         for channel in rung:
             self._bells.ring(channel)
         return result
@@ -190,7 +203,7 @@ class PostgresDatabase:
         found = await self.read(READ_VERSION, channel)
         return int(found[0][0]) if found else 0
 
-    async def _trying(self, job: Callable[[Connection], T]) -> T:
+    async def _trying(self, job: Job[T]) -> T:
         """Run a job over a connection; again when it lost to another."""
         for attempt in range(TRIES_MAX):
             if self._closed:
@@ -211,7 +224,7 @@ class PostgresDatabase:
             f"{self.url}: {TRIES_MAX} tries lost to other transactions in a row"
         )
 
-    async def _threaded(self, job: Callable[[Connection], T]) -> T:
+    async def _threaded(self, job: Job[T]) -> T:
         call = _Call()
 
         def run() -> T:
@@ -231,13 +244,13 @@ class PostgresDatabase:
                 await call.ended.wait()
             raise
 
-    def _with_connection(self, call: _Call, job: Callable[[Connection], T]) -> T:
+    def _with_connection(self, call: _Call, job: Job[T]) -> T:
         """In a thread."""
         connection, fresh = self._take()
         try:
             call.takes(connection)
             try:
-                return job(connection)
+                return job(connection, call)
             finally:
                 call.takes(None)
         except psycopg.OperationalError:
@@ -285,13 +298,14 @@ async def open_postgres(
 
 
 def _transaction(
-    connection: Connection, how: str, work: Callable[[_Work], T]
+    connection: Connection, how: str, work: Callable[[_Work], T], call: _Call
 ) -> tuple[T, set[str]]:
     """In a thread: all of it, or nothing."""
     connection.execute(literal(_BEGIN[how]))
     doing = _Work(connection)
     try:
         result = work(doing)
+        stay_if_wanted(gone=call.gone)
     except BaseException:
         with suppress(psycopg.Error):
             connection.execute("ROLLBACK")

@@ -7,16 +7,18 @@ acknowledged (`synchronous=FULL`). Other processes' locks are waited for between
 not inside of one: the thread stays free and cancelling stays prompt. Implements
 `Database`.
 
-Never on a network's file system: its locks and shared memory do not hold there.
+Never on a network's file system: its locks and shared memory do not hold there. Never
+opened in this process with another SQLite (Python's own `sqlite3`): POSIX locks are a
+process's, so the two would not see each other's.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -39,6 +41,7 @@ from storage.sql.port import (
     Transaction,
     Value,
     backoff_s,
+    stay_if_wanted,
 )
 from storage.sql.words import for_sqlite
 
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 T = TypeVar("T")
+Gone = Callable[[], bool]
+"""Whether whoever asked has left; asked before a COMMIT."""
 
 FILE: Final = "stagedoor.sqlite3"
 READERS: Final = 2  # The Console beside a snapshot; a third would wait for the disk.
@@ -107,8 +112,17 @@ class _Lane:
         # The same object: its methods are plain ones in its own thread.
         self.here = cast("apsw.Connection", connection)
 
-    async def run(self, job: Callable[[], T]) -> T:
-        result: T = await self._connection.async_run(job)
+    async def run(self, job: Callable[[Gone], T]) -> T:
+        gone = threading.Event()
+        try:
+            result: T = await self._connection.async_run(job, gone.is_set)
+        except trio.TooSlowError:
+            # The asker's own deadline, seen by the thread first: it is cancelled here.
+            await trio.lowlevel.checkpoint()
+            raise DatabaseUnavailable("the asker's deadline has passed") from None
+        except trio.Cancelled:
+            gone.set()
+            raise
         return result
 
     async def aclose(self) -> None:
@@ -146,7 +160,7 @@ class SqliteDatabase:
             reader = self._idle.pop()
             try:
                 return await self._trying(
-                    reader, lambda: transaction(reader.here, "BEGIN", work)[0]
+                    reader, lambda _: transaction(reader.here, "BEGIN", work)[0]
                 )
             finally:
                 self._idle.append(reader)
@@ -159,7 +173,9 @@ class SqliteDatabase:
         async with self._turn:
             result, rung = await self._trying(
                 self._writer,
-                lambda: transaction(self._writer.here, "BEGIN IMMEDIATE", work),
+                lambda gone: transaction(
+                    self._writer.here, "BEGIN IMMEDIATE", work, gone
+                ),
             )
         for channel in rung:
             self._bells.ring(channel)
@@ -180,13 +196,13 @@ class SqliteDatabase:
     async def script(self, text: str) -> None:
         """Statements without arguments, outside of a transaction of ours."""
         async with self._turn:
-            await self._trying(self._writer, lambda: _script(self._writer.here, text))
+            await self._trying(self._writer, lambda _: _script(self._writer.here, text))
 
     async def _version(self, channel: str) -> int:
         found = await self.read(READ_VERSION, channel)
         return int(found[0][0]) if found else 0
 
-    async def _trying(self, lane: _Lane, job: Callable[[], T]) -> T:
+    async def _trying(self, lane: _Lane, job: Callable[[Gone], T]) -> T:
         """Run a job in the connection's thread; again while the file is locked."""
         for attempt in range(TRIES_MAX):
             if self._closed:
@@ -219,7 +235,7 @@ async def open_sqlite(path: Path, rng: Random | None = None) -> SqliteDatabase:
         )
         await database.script(_PRAGMAS)
         for reader in opened[1:]:
-            await reader.run(partial(_script, reader.here, _FOR_READERS))
+            await reader.run(lambda _, to=reader: _script(to.here, _FOR_READERS))  # type: ignore[misc]
     except BaseException as error:
         with trio.CancelScope(shield=True):
             for lane in opened:
@@ -269,13 +285,17 @@ def _script(connection: apsw.Connection, text: str) -> None:
 
 
 def transaction(
-    connection: apsw.Connection, begin: str, work: Callable[[_Work], T]
+    connection: apsw.Connection,
+    begin: str,
+    work: Callable[[_Work], T],
+    gone: Gone = lambda: False,
 ) -> tuple[T, set[str]]:
     """In the connection's thread: all of it, or nothing."""
     connection.execute(begin)
     doing = _Work(connection)
     try:
         result = work(doing)
+        stay_if_wanted(gone=gone())
         with _said_plainly("COMMIT"):
             connection.execute("COMMIT")
     except BaseException:
