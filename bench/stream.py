@@ -16,6 +16,7 @@ from functools import partial
 from bench.lib import gateways, probe, profiler, report
 from bench.lib.gateways import Gateway
 from bench.lib.load import StreamLoad, StreamResult, burst
+from bench.lib.sockets import socket_burst
 
 STREAMS = 100
 GAP_US = 20_000  # 50 tokens a second: a fast hosted model
@@ -41,6 +42,7 @@ def main() -> None:
                 report.progress(chosen, [f"round {number + 1}/{rounds}", gateway.name])
                 with numbers.guard(gateway):
                     _burst(numbers, gateway, quick=chosen.quick)
+                    _socket_burst(numbers, gateway, quick=chosen.quick)
                     _paced(numbers, gateway, deltas, alone)
                     _misbehaved(numbers, gateway, direct)
         report.progress(chosen, [])
@@ -59,6 +61,23 @@ def _burst(numbers: report.Report, gateway: Gateway, *, quick: bool) -> None:
     cpu_us = (gateway.process.cpu_s() - before_s) * 1e6 / deltas
     numbers.add(gateway.name, "one stream at full speed", "deltas/s", rate)
     numbers.add(gateway.name, "one stream at full speed: CPU a delta", "µs", cpu_us)
+
+
+def _socket_burst(numbers: report.Report, gateway: Gateway, *, quick: bool) -> None:
+    """The same over a WebSocket, where the gateway has them."""
+    rate = socket_burst(gateway.target, BURST_PROBE)
+    if rate is None:
+        return
+    most = BURST_MAX // 8 if quick else BURST_MAX
+    deltas = max(BURST_PROBE, min(most, 1 << int(rate).bit_length() - 1))
+    assert gateway.process is not None
+    before_s = gateway.process.cpu_s()
+    rate = socket_burst(gateway.target, deltas)
+    assert rate is not None
+    cpu_us = (gateway.process.cpu_s() - before_s) * 1e6 / deltas
+    name = gateway.name
+    numbers.add(name, "one WebSocket at full speed", "deltas/s", rate)
+    numbers.add(name, "one WebSocket at full speed: CPU a delta", "µs", cpu_us)
 
 
 def _pace(gateway: Gateway, deltas: int) -> StreamResult:
