@@ -16,6 +16,7 @@ from wire.openai_chat_body import InStreamOptions
 PREFIX_BYTES_MAX = 4096
 """Enough of the prompt to tell conversations apart for cache affinity."""
 
+_MEDIA = re.compile(rb'"(?:image_url|file|data)"').search
 _BASE64 = re.compile(rb'(?:;base64,|"(?:data|file_data)"\s*:\s*")([A-Za-z0-9+/=]{64,})')
 
 
@@ -54,11 +55,7 @@ def read_head(body: bytes) -> Head:
     tools = given(top.tools) or given(top.functions)
     schema = given(top.response_format)
     messages = [bytes(message) for message in top.messages]
-    media = [
-        one
-        for one in messages
-        if b'"image_url"' in one or b'"file"' in one or b'"data"' in one
-    ]
+    media = [one for one in messages if _MEDIA(one)]
     return Head(
         model=top.model,
         stream=bool(top.stream),

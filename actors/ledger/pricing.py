@@ -160,6 +160,13 @@ def _reachable(price: Price, prompt_tokens_max: int) -> Iterator[Price]:
             yield tier.price
 
 
+def has_1h(price: Price) -> bool:
+    """Whether cache writes that last an hour have a price of their own."""
+    return price.cache_write_1h_nanousd_per_mtok is not None or any(
+        has_1h(tier.price) for tier in price.tiers
+    )
+
+
 def _dearest_input(price: Price, *, audio: bool, cache_1h: bool) -> int:
     return max(
         price.input_nanousd_per_mtok,

@@ -17,7 +17,7 @@ import trio
 
 from actors.auditor.messages import AttemptRecord
 from actors.ledger.messages import Hold, HoldRefused, Meter, TakeHold
-from actors.ledger.pricing import to_hold
+from actors.ledger.pricing import has_1h, to_hold
 from actors.provider.messages import (
     Admit,
     Deadlines,
@@ -252,6 +252,7 @@ class Attempt:
         self.bill.priced = price is not None
         head = self.inquiry.head
         bound = self.bound or head.max_output_tokens
+        held_at = None if price is None else to_hold(price, head.service_tier)
         held = await self.peers.ledger.ask(
             TakeHold(
                 stream=self.stream,
@@ -260,11 +261,15 @@ class Attempt:
                 model=deployment.model,
                 prompt_tokens_max=self.length.most,
                 output_tokens_max=None if bound is None else bound * head.n,
-                price=None if price is None else to_hold(price, head.service_tier),
+                price=held_at,
                 meter=self.meter,
                 audio="audio" in head.needs,
                 # No dialect writes it but where the client's own body has it.
-                cache_1h=_says_1h(self.inquiry.body),
+                cache_1h=(
+                    held_at is not None
+                    and has_1h(held_at)
+                    and _says_1h(self.inquiry.body)
+                ),
                 key_id=self.inquiry.key_id,
                 asked=self.plan.model,
                 output_tokens_least=SHORT_ANSWER_TOKENS_MIN * head.n,

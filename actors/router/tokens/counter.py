@@ -10,7 +10,7 @@ read is estimated by its length.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Final, TypeVar
@@ -147,12 +147,10 @@ class Counter:
     def _sampled(self, content: Content, names: frozenset[EncodingName]) -> Tally:
         """An estimate of what could only be estimated: in samples, whatever its size.
 
-        Tools are few and read whole: their samples would be too short.
+        Tools are few and read whole: their samples would be too short. So are the turns
+        of a conversation that was counted as it grew, for all but the last are known.
         """
-        found = {
-            name: text.sampled(self._encodings[name], content.texts, self._rng)
-            for name in names
-        }
+        found = {name: self._estimated(name, content.texts) for name in names}
         texts: dict[EncodingName, int] = {name: found[name][0] for name in names}
         schemas = self._counts(names)
         return tallied(
@@ -164,6 +162,24 @@ class Counter:
             },
             sampled_error=max(error for _, error in found.values()),
         )
+
+    def _estimated(self, name: EncodingName, texts: Sequence[str]) -> tuple[int, float]:
+        """The tokens of texts, and how much more there may be; a long one by itself."""
+        memo = self._memos[name]
+        short = [one for one in texts if len(one) < text.SAMPLED_CHARS_MIN]
+        found = [
+            memo.sampled((one,), self._rng)
+            for one in texts
+            if len(one) >= text.SAMPLED_CHARS_MIN
+        ]
+        unknown = sum(len(one) for one in short if not memo.knows(one))
+        if unknown <= text.PIECE_CHARS_MAX:
+            found += [(memo.count(one), 0.0) for one in short]
+        else:
+            found.append(memo.sampled(short, self._rng))
+        tokens = sum(count for count, _ in found)
+        error = sum(count * error for count, error in found)
+        return tokens, error / max(1, tokens)
 
     def _counts(
         self, names: Iterable[EncodingName]

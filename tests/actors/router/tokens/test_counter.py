@@ -8,6 +8,7 @@ import trio
 
 from actors.router.messages import Deployment
 from actors.router.tokens import counter as counting
+from actors.router.tokens import text
 from actors.router.tokens.counter import Counter
 from actors.router.tokens.families import FAMILIES
 from actors.router.tokens.ranks import encoding
@@ -220,3 +221,18 @@ async def test_a_reload_keeps_what_was_learned() -> None:
     assert (
         made.count_for_route(found, "renamed").tokens == made.count(found, GPT).tokens
     )
+
+
+async def test_a_conversation_that_grew_is_counted_and_not_estimated() -> None:
+    """Its earlier turns are known, so only the last has to be counted."""
+    made = counter()
+    turns = [f"{number}: {PROSE * 20}" for number in range(40)]
+    found: Tally | None = None
+    for end in range(1, len(turns) + 1):
+        messages = [{"role": "user", "content": turn} for turn in turns[:end]]
+        body = json.dumps({"model": "claude", "messages": messages}).encode()
+        found = await made.tally(CHAT, body, {}, "claude")
+    assert found is not None
+    exact = sum(len(encoding("o200k_base").encode_ordinary(turn)) for turn in turns)
+    assert sum(map(len, turns)) > 2 * text.SAMPLED_CHARS_MIN
+    assert (found.text["o200k_base"], found.sampled_error) == (exact, 0.0)

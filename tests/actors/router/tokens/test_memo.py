@@ -1,5 +1,7 @@
 """What was counted before is not counted again, and never wrongly."""
 
+from random import Random
+
 from actors.router.tokens.memo import Memo
 from actors.router.tokens.ranks import encoding
 from actors.router.tokens.text import PIECE_CHARS_MAX
@@ -54,3 +56,13 @@ def test_no_text_is_kept() -> None:
     memo.count("a secret")
     held = [getattr(memo, name) for name in ("_new", "_old")]
     assert all(isinstance(key, int) for known in held for key in known)
+
+
+def test_the_same_long_text_is_estimated_once() -> None:
+    encoder = Counting()
+    memo = Memo(encoder)
+    long = PROSE * 1000
+    first = memo.sampled((long,), Random(1))
+    asked = encoder.calls
+    assert memo.sampled((long,), Random(2)) == first
+    assert encoder.calls == asked
