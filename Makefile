@@ -59,6 +59,7 @@ fmt: $(VENV)/.dev ## Format, and mend what can be mended
 docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	$(BIN)/stagedoor settings --format markdown > docs/settings.md
 	$(BIN)/python -m wire.field_policies > docs/dialects-fields.md
+	$(BIN)/python -m gateway.admin.reference docs/admin-api.md > docs/admin-api.md.new && mv docs/admin-api.md.new docs/admin-api.md
 	$(BIN)/python -m tests.recorded.matrix > docs/dialects.md
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew

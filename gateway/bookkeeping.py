@@ -9,21 +9,21 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 
 import attrs
 
 from actors.archivist.cell import ArchivistCell
 from actors.archivist.policy import KeepDays
+from actors.archivist.ports import JournalReader
 from actors.herald.cell import HeraldCell
+from actors.herald.ports import Post
 from actors.vault.safe import Safe
 from gateway.admin.office import Books
 from gateway.alerting import Watcher
 from gateway.gate import Gate
 from gateway.settings.config import Config
 from gateway.webhook_post import Poster
-from storage.journal_reader import JournalFiles
 from storage.sql.admin_books import SqlRepeats, SqlTokens
 from storage.sql.alerts import SqlAlerts
 from storage.sql.port import Database
@@ -45,15 +45,14 @@ def open_books(
     database: Database,
     safe: Safe,
     *,
-    state_dir: Path,
-    source: str,
-    worker: int = 1,
+    journal: JournalReader,
+    post: Post | None = None,
     wall: Callable[[], float] = time.time,
+    rng: Random | None = None,
 ) -> Bookkeeping:
     """Fill the admin API's books, and give the actors theirs.
 
-    `source` names this process's journal among all that share the database; `worker`
-    is its number on this machine.
+    `journal` is this process's own; `post` sends webhooks, over the network if none.
     """
     config = gate.config
     records = SqlRecords(database)
@@ -66,7 +65,7 @@ def open_books(
     books.alerts = SqlAlerts(database)
     books.webhook_secrets = secrets
     archivist = ArchivistCell(
-        JournalFiles(state_dir, source, worker),
+        journal,
         records,
         lambda: keep_days(gate.config),
         wall,
@@ -74,13 +73,14 @@ def open_books(
     herald = HeraldCell(
         book=books.alerts,
         secrets=secrets,
-        post=Poster(
+        post=post
+        or Poster(
             ssl.create_default_context(), lambda: gate.config.alerts.private_networks
         ),
         watch=Watcher(gate),
         keep_days=lambda: gate.config.alerts.keep_days,
         wall=wall,
-        rng=Random(),  # noqa: S311 - jitter, not secrets
+        rng=rng or Random(),  # noqa: S311 - jitter, not secrets
     )
     return Bookkeeping(archivist if config.records.store else None, herald)
 

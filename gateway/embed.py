@@ -27,10 +27,11 @@ import httpx
 import msgspec
 import trio
 
+from actors.archivist.messages import CatchUp
 from actors.auditor.messages import Flush, RequestRecord
-from actors.auditor.ports import Place
 from actors.granter.memory import MemoryGrants, MemoryKeys
 from actors.granter.ports import EpochKeys, GrantStore
+from actors.herald.ports import Post
 from actors.ledger.ports import LedgerStore
 from actors.router.catalogue.lookup import Lookup
 from actors.router.tokens.counter import Counter
@@ -43,8 +44,13 @@ from actors.vault.ports import VaultStore
 from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
 from actors.vault.sealing import KEY_BYTES
+from gateway.admin.building import Admin
+from gateway.admin.building import build as build_admin
+from gateway.admin.office import Books
+from gateway.bookkeeping import open_books
 from gateway.core import Gateway, open_core
 from gateway.deployments import NO_CATALOGUE
+from gateway.embed_books import MemoryJournal, nowhere
 from gateway.following import Following
 from gateway.gate import Gate
 from gateway.http.app import App
@@ -67,28 +73,6 @@ MEMORY: Final = LockedMemory()  # One for all gateways of a process: it is bound
 EPOCH_S: Final = 1_800_000_000.0  # A wall clock that starts here and follows trio's.
 
 
-class MemoryJournal:
-    """Records in a list; `broken` makes the disk fail."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.broken = False
-
-    async def append(self, lines: bytes) -> Place:
-        """Keep them, or fail as a disk does."""
-        await trio.lowlevel.checkpoint()
-        if self.broken:
-            raise OSError(28, "no space left on device")
-        place = Place("memory", sum(len(line) + 1 for line in self.lines))
-        self.lines.extend(lines.splitlines())
-        return place
-
-    @property
-    def records(self) -> list[RequestRecord]:
-        """What was recorded."""
-        return [msgspec.json.decode(line, type=RequestRecord) for line in self.lines]
-
-
 @attrs.define
 class Answer:
     """A whole answer."""
@@ -106,11 +90,17 @@ class Embedded:
     """A gateway in memory."""
 
     def __init__(
-        self, gateway: Gateway, app: App, journal: MemoryJournal, log_fd: int
+        self,
+        gateway: Gateway,
+        app: App,
+        journal: MemoryJournal,
+        log_fd: int,
+        admin: Admin | None = None,
     ) -> None:
         self.gateway = gateway
         self.app = app
         self.journal = journal
+        self.admin = admin
         self._log_fd = log_fd
         self.following: Following | None = None  # With a directory.
 
@@ -171,6 +161,13 @@ class Embedded:
         """All records so far, once they are kept."""
         await self.gateway.tree.auditor.ask(Flush())
         return self.journal.records
+
+    async def archived(self) -> None:
+        """Until every record so far is in the database."""
+        await self.gateway.tree.auditor.ask(Flush())
+        archivist = self.gateway.gate.lookup("archivist")
+        assert archivist is not None, "it needs a database"
+        await archivist.ask(CatchUp())
 
     def logged(self) -> bytes:
         """Everything logged so far."""
@@ -326,12 +323,14 @@ async def embedded(
     replica: str = "embedded",
     database: Database | None = None,
     shared: Shared | None = None,
+    post: Post | None = None,
 ) -> AsyncGenerator[Embedded]:
     """Run a gateway around the body.
 
     With one `ledger`, two gateways (each a `replica`) share their caps and limits; with
     one `shared`, what they can pick up of each other. With a `database`
-    (`storage.sql.memory.open_memory`) it has a directory too, and follows it.
+    (`storage.sql.memory.open_memory`) it has a directory too, and follows it, and the
+    admin API; webhooks then go to `post`.
     """
     log_fd = os.memfd_create("log")
     logs = Logs(log_fd)
@@ -342,6 +341,9 @@ async def embedded(
         return providers[provider.name]
 
     roster, directory = Roster(config), None
+    books, kept_books = Books(), None
+    admin = build_admin(gate, lambda: gateway.tree.system, version="0", books=books)
+    safe = safe or memory_safe(wall=gate.wall)
     store = database or await open_memory()
     try:
         if database is not None:
@@ -351,13 +353,24 @@ async def embedded(
             config = gate.config = roster.merged()
             gate.sites.replace(config)
             gate.sites.follow(moved.keys)
+            books.directory, books.base = directory, lambda: roster.base
+            kept_books = open_books(
+                books,
+                gate,
+                database,
+                safe,
+                journal=kept,
+                post=post or nowhere,
+                wall=gate.wall,
+                rng=Random(seed),  # noqa: S311 - a test's chance, from its seed
+            )
         async with open_core(
             config,
             gate,
             environ=environ or {},
             journal=kept,
             book=memory_book()[0],
-            safe=safe or memory_safe(wall=lambda: EPOCH_S + trio.current_time()),
+            safe=safe,
             make_transport=transport,
             wall=lambda: EPOCH_S + trio.current_time(),
             rng=Random(seed),  # noqa: S311 - a test's chance, from its seed
@@ -368,10 +381,17 @@ async def embedded(
             grants=shared.grants if shared is not None else None,
             epoch_keys=shared.epoch_keys if shared is not None else None,
             tape_store=shared.tapes if shared is not None else None,
+            archivist=kept_books.archivist if kept_books is not None else None,
+            herald=kept_books.herald if kept_books is not None else None,
         ) as gateway:
             gateway.database = store
-            app = client_app(gate, created=int(EPOCH_S), with_operations=True)
-            made = Embedded(gateway, app, kept, log_fd)
+            app = client_app(
+                gate,
+                created=int(EPOCH_S),
+                with_operations=True,
+                admin=admin.public.answer,
+            )
+            made = Embedded(gateway, app, kept, log_fd, admin)
             if directory is None:
                 yield made
                 return

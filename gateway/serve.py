@@ -78,6 +78,7 @@ from storage.audit_witness import Witnesses, witnesses
 from storage.directory import SqlDirectory
 from storage.epoch_keys import SqlEpochKeys
 from storage.grants import SqlGrants
+from storage.journal_reader import JournalFiles
 from storage.records import RecordFiles, spends_since
 from storage.sql.ledger import LedgerSql
 from storage.sql.opening import open_database
@@ -243,9 +244,7 @@ async def open_gateway(
             gate,
             database,
             safe,
-            state_dir=state_dir,
-            source=audit.book.log.origin,
-            worker=number,
+            journal=JournalFiles(state_dir, audit.book.log.origin, number),
         )
         catalogue = await trio.to_thread.run_sync(_catalogue, state_dir)
         # Before anybody is served: building an encoding holds the interpreter.

@@ -188,10 +188,12 @@ class AdminApi:
         )
         call.record = self._record_of(call)
         call.note = self._note_of(call)
+        given = request.headers.get(idempotency.HEADER) if found.writes else None
+        if given is not None:
+            idempotency.check(given)
         if found.needs_version:
             call.expected()  # Malformed or missing: before anything is looked at.
-        given = request.headers.get(idempotency.HEADER, "")
-        if found.writes and given:
+        if given is not None:
             return await self._once(call, request, given)
         return _reply(found, await self._run(call))
 
@@ -199,7 +201,6 @@ class AdminApi:
         self, call: _Recorded, request: AdminRequest, given: str
     ) -> AdminReply:
         """A write under an Idempotency-Key."""
-        idempotency.check(given)
         book = self._book()
         if book is None:
             raise Problem("unavailable", "repeats are not remembered: no database")

@@ -6,9 +6,10 @@ the database, None where there is none (then what needs one says so with 503).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import msgspec
@@ -136,9 +137,27 @@ def directory_of(office: Office) -> Directory:
     return needed(office.books.directory, "a change")
 
 
+# How the directory's judge says what is wrong: `database: sites.blog.models: is …`.
+_SAID: Final = re.compile(r"(?:database: )?([a-z]+\.[^ :]+): (.*)", re.DOTALL)
+
+
+def _field_error(said: str, label: str) -> FieldError:
+    """What is wrong, and with which setting of the object; `label` is `sites.blog`."""
+    found = _SAID.fullmatch(said)
+    if found is None:
+        return FieldError("$.settings", said)
+    where, what = found[1], found[2]
+    if label and where.startswith(f"{label}."):
+        return FieldError(f"$.settings.{where[len(label) + 1 :]}", what)
+    return FieldError("$.settings", f"{where}: {what}")
+
+
 @contextmanager
-def refusals() -> Generator[None]:
-    """The directory's refusals as problems."""
+def refusals(label: str = "") -> Generator[None]:
+    """The directory's refusals as problems; `label` is the object in the judge's words.
+
+    Raises Problem.
+    """
     try:
         yield
     except Unknown as error:
@@ -150,5 +169,6 @@ def refusals() -> Generator[None]:
     except TooMany as error:
         raise Problem("conflict", str(error)) from None
     except Unfit as error:
-        errors = tuple(FieldError("$.settings", one) for one in error.problems)
-        raise Problem("invalid", str(error)[:500], errors=errors) from None
+        errors = tuple(_field_error(one, label) for one in error.problems)
+        told = "; ".join(f"{one.path}: {one.message}" for one in errors)
+        raise Problem("invalid", told[:500], errors=errors) from None

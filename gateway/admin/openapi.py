@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.admin import idempotency, problems
-from gateway.admin.operation import JSON, PARAMETERS, Operation
+from gateway.admin.operation import ETAG_PATTERN, JSON, PARAMETERS, Operation
 from gateway.admin.problems import ProblemBody
 
 REF: Final = "#/components/schemas/{name}"
@@ -171,10 +171,7 @@ def _head(one: Operation) -> list[dict[str, Any]]:
                 "in": "header",
                 "required": True,
                 "description": "The ETag of what this is based on, or `*`.",
-                "schema": {
-                    "type": "string",
-                    "pattern": r'^(\*|(W/)?"v[0-9]{1,15}")$',
-                },
+                "schema": {"type": "string", "pattern": ETAG_PATTERN},
             }
         )
     return found

@@ -151,6 +151,12 @@ class Operation:
         return self.versioned and self.method in {"PUT", "PATCH", "DELETE"}
 
     @property
+    def _names_things(self) -> bool:
+        """Whether its query may name what is not there, or not the caller's."""
+        fields: tuple[str, ...] = getattr(self.query, "__struct_fields__", ())
+        return bool({"tenant", "site"} & set(fields))
+
+    @property
     def statuses(self) -> frozenset[int]:
         """Every status that it may answer with, beside its own."""
         found = {503, 500}
@@ -158,7 +164,7 @@ class Operation:
             found |= {401, 403, 429}
         if self.query is not None or self.parameters:
             found.add(400)
-        if self.parameters:
+        if self.parameters or self._names_things:
             found.add(404)
         if self.writes:
             # The Idempotency-Key: malformed; running; another request's.
@@ -178,6 +184,8 @@ def etag(version: int) -> str:
 
 
 _ETAG: Final = re.compile(r'(?:W/)?"v([0-9]{1,15})"')
+ETAG_PATTERN: Final = r'^(\*|(W/)?"[\x21\x23-\x7e]{0,64}")$'
+_ANY_ETAG: Final = re.compile(ETAG_PATTERN)
 
 
 def version_of(if_match: str) -> int | None:
@@ -188,7 +196,8 @@ def version_of(if_match: str) -> int | None:
         return None
     found = _ETAG.fullmatch(if_match.strip())
     if found is None:
-        # No version that ever was: somebody else's ETag, or an old one.
+        if not _ANY_ETAG.fullmatch(if_match.strip()):
+            raise Problem("bad-request", 'If-Match: an ETag like "v7", or *')
         raise Problem("stale", "If-Match is no ETag of this object")
     return int(found[1])
 

@@ -270,7 +270,7 @@ def _operations(office: Office, kind: KindOf) -> tuple[Operation, ...]:
     ) -> Object:
         tenant = office.tenant_in(kind.kind, name, settings)
         await call.record(name, tenant=tenant, kind=kind.kind)
-        with refusals():
+        with refusals(f"{kind.plural}.{name}"):
             made = await directory_of(office).declare(
                 kind.kind, name, settings, by=call.principal.name, expected=expected
             )
