@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import attrs
+import trio
 
 from actors.archivist.ports import Unavailable
 from actors.people import PeopleBook
@@ -25,6 +27,7 @@ from gateway.admin.principal import RANK
 from gateway.admin.problems import Problem
 from gateway.admin.throttle import Throttle
 from gateway.console import guard, render
+from gateway.console.live import Live
 from gateway.console.passwords import Passwords
 from gateway.console.sessions import Sessions
 from gateway.console.visit import FORM_BYTES_MAX, Refused, Shown, Visit, form_of
@@ -86,6 +89,7 @@ class Console:
         self.now = now
         self.throttle = Throttle()
         self.passwords = passwords or Passwords()
+        self.live = Live()
         self._pages = [(_parts(page.path), page) for page in pages(self)]
 
     def __repr__(self) -> str:
@@ -138,18 +142,18 @@ class Console:
                 "console.crashed", request_id=request_id, exc_info=error
             )
             shown = _plain(500, "Something broke. It is in the log, with this request.")
-        await reply(
-            request.send,
-            shown.status,
-            shown.body if request.method != "HEAD" else b"",
-            (
-                *(() if _has_type(shown) else (("content-type", HTML),)),
-                *shown.headers,
-                *guard.HEADERS,
-                *guard.PRIVATE,
-                ("x-request-id", request_id),
-            ),
+        headers = (
+            *(() if _has_type(shown) else (("content-type", HTML),)),
+            *shown.headers,
+            *guard.HEADERS,
+            *guard.PRIVATE,
+            ("x-request-id", request_id),
         )
+        if shown.stream is not None:
+            await _send_stream(request, shown, headers)
+            return
+        body = shown.body if request.method != "HEAD" else b""
+        await reply(request.send, shown.status, body, headers)
 
     async def _static(self, request: Request) -> None:
         found = render.asset_at(request.path[len(STATIC) :])
@@ -265,6 +269,26 @@ DONE: Final = {
     "logged-out": "You are logged out.",
     "sent": "Sent.",
 }
+
+
+async def _send_stream(
+    request: Request, shown: Shown, headers: Sequence[tuple[str, str]]
+) -> None:
+    """Until it ends, or the browser leaves."""
+    assert shown.stream is not None
+    send = request.send
+    fields = [(k.encode("ascii"), v.encode("latin-1")) for k, v in headers]
+    await send(
+        {"type": "http.response.start", "status": shown.status, "headers": fields}
+    )
+    with trio.CancelScope() as scope:
+        request.when_gone(scope.cancel)
+        async with aclosing(shown.stream) as pieces:
+            async for piece in pieces:
+                await send(
+                    {"type": "http.response.body", "body": piece, "more_body": True}
+                )
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _plain(status: int, text: str) -> Shown:

@@ -5,7 +5,7 @@ Owns: asking the admin API as whoever is logged in, forms, and the words of refu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -26,11 +26,12 @@ FORM_BYTES_MAX: Final = 256 * 1024  # A policy or a sealed key; files go to the 
 
 @attrs.frozen
 class Shown:
-    """An answer: a page, or a way to another one."""
+    """An answer: a page, a way to another one, or something that goes on."""
 
     status: int
     body: bytes = attrs.field(repr=False)
     headers: tuple[tuple[str, str], ...] = ()
+    stream: AsyncGenerator[bytes] | None = attrs.field(default=None, repr=False)
 
 
 class Refused(Exception):
