@@ -101,6 +101,7 @@ class App:
         self.under_path = under_path
         self.below = dict(below or {})
         self.sockets = sockets
+        self.redeem: Handler | None = None
         self.scopes: dict[str, KeyScope] = dict(scopes or {})
         self.methods: dict[str, list[str]] = {path: ["POST"] for path in endpoints}
         for method, path in (*open_routes, *key_routes):

@@ -73,9 +73,10 @@ class Translation:
         if not data.isascii():
             data = data.decode("utf-8", "replace").encode()
         name = self.last = frame.event or CHUNK
-        if self.dialect == "chat" and data.startswith(b'{"error"'):
-            self.last = "error"
-            return Message(error_message(502, data, (), self._lane), "error")
+        if data.startswith(b'{"error"'):  # Chat's errors have no event's name.
+            name = self.last = "error"
+            if self.dialect == "chat":
+                return Message(error_message(502, data, (), self._lane), name)
         if data == b"{}":
             return Message(self._head[:-1] + b"}", name)
         return Message(self._head + data[1:], name)

@@ -64,6 +64,7 @@ def client_app(
         scopes={GRANTS: "grants"},
     )
     grants.endpoint_at = app.endpoint_of
+    app.redeem = grants.redeem
     return app
 
 

@@ -14,7 +14,13 @@ from msgspec import Struct
 
 KEY_PROTOCOLS: Final = ("openai-insecure-api-key.", "stagedoor-key.")
 # What says who somebody is, or what they ask us to be at somebody else's: never chosen.
-UNSPOKEN: Final = (*KEY_PROTOCOLS, "openai-organization.", "openai-project.")
+GRANT_PROTOCOL: Final = "stagedoor-grant."
+UNSPOKEN: Final = (
+    *KEY_PROTOCOLS,
+    GRANT_PROTOCOL,
+    "openai-organization.",
+    "openai-project.",
+)
 NO_PROTOCOL: Final = (
     "Offer a subprotocol beside the one that holds the key, such as `realtime`: a "
     "browser closes a socket whose server chose none."
@@ -43,11 +49,13 @@ class Login(Struct, frozen=True):
             browser have it.
         subprotocol: the one to speak; None where none was offered.
         refused: why this cannot go on, "" where it can.
+        grant: the token of a stream grant, which is redeemed by this socket.
     """
 
     headers: list[tuple[bytes, bytes]]
     subprotocol: str | None = None
     refused: str = ""
+    grant: str = ""
 
     def __repr__(self) -> str:
         """Without the fields: they hold a key."""
@@ -67,7 +75,8 @@ def login(headers: Iterable[tuple[bytes, bytes]], offered: Sequence[str]) -> Log
         kept.append((b"authorization", b"Bearer " + key.encode("latin-1", "replace")))
     chosen = next((one for one in offered if not one.startswith(UNSPOKEN)), None)
     refused = NO_PROTOCOL if offered and chosen is None else ""
-    return Login(kept, chosen, refused)
+    grant = next((told for told in map(_grant, offered) if told), "")
+    return Login(kept, chosen, refused, grant)
 
 
 def _key(protocol: str) -> str:
@@ -75,6 +84,11 @@ def _key(protocol: str) -> str:
         if protocol.startswith(prefix):
             return protocol[len(prefix) :]
     return ""
+
+
+def _grant(protocol: str) -> str:
+    found = protocol.startswith(GRANT_PROTOCOL)
+    return protocol[len(GRANT_PROTOCOL) :] if found else ""
 
 
 def same_origin(origin: bytes, host: bytes) -> bool:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.gate import Gate
 from gateway.http import realtime
+from gateway.http.granted_socket import serve_grant
+from gateway.http.grants import UNDER as GRANTS_PATH
 from gateway.http.inquiries import Endpoint, fault_of
 from gateway.http.lanes import LaneSocket
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
 from gateway.http.socket import Handshake
-from gateway.http.socket_login import FOREIGN, login, same_origin
+from gateway.http.socket_login import FOREIGN, Login, login, same_origin
 from gateway.http11_exchange import Receive, Scope, Send
 from gateway.http11_transport import ClientGone
 from gateway.logs import new_request_id
@@ -84,7 +86,7 @@ class Sockets:
             passed_on = {**scope, "headers": found.headers, "subprotocols": []}
             handshake = Handshake(passed_on, receive, send, found.subprotocol)
             try:
-                await found.handler(handshake, found.caller)
+                await found.run(handshake)
             finally:
                 if handshake.socket is not None:
                     # Where its handler has said so already, this is nothing.
@@ -102,6 +104,8 @@ class Sockets:
         read = login(scope["headers"], scope["subprotocols"])
         if read.refused:
             return _Refusal(400, "no_subprotocol", read.refused)
+        if read.grant:
+            return self._granted(app, read)
         request = Request(
             {**scope, "type": "http", "method": "GET", "headers": read.headers},
             _nothing,
@@ -114,7 +118,22 @@ class Sockets:
             return _Refusal(caller.status, caller.code, caller.why)
         if not _may_open(request, caller):
             return _Refusal(403, "origin_not_allowed", FOREIGN, caller.site)
-        return _Admitted(handler, caller, read.subprotocol, read.headers)
+
+        async def run(handshake: Handshake) -> None:
+            await handler(handshake, caller)
+
+        return _Admitted(run, read.subprotocol, read.headers)
+
+    def _granted(self, app: App, read: Login) -> _Admitted | _Refusal:
+        """Whoever has a grant needs no key; its own rules are those of its URL."""
+        redeem, path = app.redeem, f"{GRANTS_PATH}{read.grant}"
+        if redeem is None:
+            return _Refusal(404, "unknown_url", "There are no stream grants here.")
+
+        async def run(handshake: Handshake) -> None:
+            await serve_grant(handshake, redeem, path, self.gate.body_bytes_max)
+
+        return _Admitted(run, read.subprotocol, read.headers)
 
     async def _refuse(self, handshake: Handshake, refusal: _Refusal) -> None:
         request_id = new_request_id()
@@ -134,13 +153,11 @@ class _Admitted:
 
     def __init__(
         self,
-        handler: Handler,
-        caller: Caller,
+        run: Callable[[Handshake], Awaitable[None]],
         subprotocol: str | None,
         headers: list[tuple[bytes, bytes]],
     ) -> None:
-        self.handler = handler
-        self.caller = caller
+        self.run = run
         self.subprotocol = subprotocol
         self.headers = headers
 
