@@ -13,7 +13,6 @@ from typing import Final
 
 import trio
 
-from actors.auditor.messages import AuditUnavailable
 from actors.directory.messages import DirectoryDown
 from actors.directory.ports import Directory
 from gateway.admin_events import ACTOR as FILE
@@ -21,7 +20,6 @@ from gateway.core import Gateway
 from gateway.roster import Moved, Roster
 from gateway.settings.config import Config
 from gateway.settings.errors import ConfigError
-from runtime import AskError
 
 Wait = Callable[[], Awaitable[None]]
 
@@ -58,17 +56,20 @@ class Following:
         """Raises DirectoryDown."""
         log = self.gateway.gate.logs.log
         while True:
+            again_s = float("inf")
             try:
                 await self.catch_up()
+            except DirectoryDown:
+                raise
             except ConfigError as error:
                 # Another file than the one it was judged beside; the next change, of
                 # either, may make it fit.
                 for problem in error.problems:
                     log.error("directory.refused", setting=problem.where)  # noqa: TRY400
-            except (AskError, AuditUnavailable) as error:
+            except Exception as error:  # noqa: BLE001 - a bug in one change must not end all that is served
                 log.error("directory.failed", error_class=type(error).__name__)  # noqa: TRY400
-            # Cut short where something is owed.
-            with trio.move_on_after(AGAIN_S if self._owed else float("inf")):
+                again_s = AGAIN_S
+            with trio.move_on_after(again_s):
                 await changed()
 
     async def catch_up(self) -> Moved:

@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -50,6 +51,15 @@ def _user() -> str | None:
         except KeyError:
             continue
     raise RuntimeError("no unprivileged user to run PostgreSQL as")
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is more than a name that nobody has taken note of."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 class PostgresServer:
@@ -119,10 +129,21 @@ class PostgresServer:
                 return
 
     def kill(self) -> None:
-        """As kill -9 and the kernel would: at once, and its backends notice."""
+        """All of it at once, as when a machine is lost.
+
+        Its backends would finish what they have in hand after the first process died.
+        """
         assert self._process is not None
+        backends = self._children()
         self._process.send_signal(signal.SIGKILL)
+        for backend in backends:
+            with suppress(ProcessLookupError):
+                os.kill(backend, signal.SIGKILL)
         self._process.wait(START_S)
+        # Gone, too, and no longer attached to its memory: else it cannot start again.
+        give_up = time.monotonic() + START_S
+        while any(map(_runs, backends)) and time.monotonic() < give_up:
+            time.sleep(0.01)
 
     def down(self) -> None:
         """Stop at once, with its backends told (SIGQUIT)."""
@@ -135,6 +156,16 @@ class PostgresServer:
         if self._process is not None and self._process.poll() is None:
             self.down()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its first process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def _children(self) -> list[int]:
+        """Of the server's first process: they are in sessions of their own."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(child) for child in path.read_text().split()]
 
     def _run(self, program: str, *args: str) -> None:
         subprocess.run(

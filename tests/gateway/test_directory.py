@@ -22,6 +22,7 @@ from gateway.embed_providers import FakeProvider, PausesAfter, Says
 from gateway.settings.config import Config
 from gateway.settings.errors import ConfigError
 from gateway.settings.sites import SiteConfig
+from storage.directory import SqlDirectory
 from storage.sql.memory import MemoryDatabase, open_memory
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
 
@@ -370,6 +371,27 @@ async def test_a_start_is_refused_where_file_and_directory_share_a_name(
     with pytest.raises(ConfigError, match=r"sites\.shop: is also in the file"):
         async with serving(made=taken, database=store):
             pass
+
+
+async def test_what_fits_only_another_machines_file_changes_nothing_here(
+    autojump_clock: MockClock,
+) -> None:
+    """It was judged beside that file. Keys are obeyed all the same; a fix is taken."""
+    store = await open_memory()
+    async with serving(database=store) as (gateway, directory):
+        key = await added(directory)
+        elsewhere = SqlDirectory(store, lambda: EPOCH_S)
+        await elsewhere.declare("model", "new", {"route": ["theirs/m"]}, by="ops")
+        await elsewhere.revoke_key(key, by="ops")
+        await trio.sleep(60)
+        assert (await ask(gateway, key)).status == 401
+        assert (await ask(gateway, KEY)).status == 200
+        await elsewhere.declare("model", "new", {"route": ["main/m"]}, by="ops")
+        await settled()
+
+        assert (await ask(gateway, KEY, model="new")).status == 200
+        # Once a generation at most, not once a second.
+        assert gateway.logged().count(b"directory.refused") in {1, 2}
 
 
 async def test_a_change_that_could_not_be_applied_is_tried_again(

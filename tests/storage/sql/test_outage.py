@@ -30,6 +30,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 async def database(server: PostgresServer) -> AsyncIterator[Database]:
+    if not server.is_up:
+        server.up()  # The test before failed halfway.
     opened = await open_postgres(server.database())
     try:
         await migrate(opened, [])
