@@ -61,7 +61,7 @@ def open_books(
     )
     books.tokens = SqlTokens(database)
     books.repeats = SqlRepeats(database)
-    books.records = records
+    books.records = gate.records = records
     books.alerts = SqlAlerts(database)
     books.webhook_secrets = secrets
     archivist = ArchivistCell(

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from actors.archivist.messages import Appended
+from actors.archivist.ports import RecordBook
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
 from actors.directory.ports import Directory
@@ -86,6 +87,7 @@ class Gate:
         self.wall = wall
         self.counter: Counter | None = None
         self.book: AuditBook | None = None
+        self.records: RecordBook | None = None  # None: no database has them.
         self.sharing: Sharing | None = None
         self.directory: Directory | None = None  # None: there is only the file.
         self.sites = Sites(config, wall)

@@ -37,7 +37,7 @@ def table() -> Iterator[str]:
             "|---|---|---|---|",
         )
         for one in ours:
-            role = "none" if one.anyone else one.role
+            role: str = "none" if one.anyone else one.role
             if one.reach == "operator" and not one.anyone:
                 role += ", operator"
             act = f"`{one.act}`" if one.act else ""

@@ -16,6 +16,8 @@ from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
 from gateway.http.sockets import Sockets
 from gateway.http.taped import Streams
+from gateway.http.usage import PATH as USAGE
+from gateway.http.usage import UsageOfSite
 from gateway.signed import BASE, PATHS, SignedVault
 from wire.anthropic import MESSAGES
 from wire.gemini import GeminiClient, parse_path
@@ -42,7 +44,10 @@ def client_app(
     app = App(
         gate,
         open_routes=_operations(Ops(gate)) if with_operations else {},
-        key_routes={("POST", GRANTS): grants.issue},
+        key_routes={
+            ("POST", GRANTS): grants.issue,
+            ("GET", USAGE): UsageOfSite(gate).answer,
+        },
         endpoints={
             "/v1/chat/completions": Endpoint(gate, CHAT),
             "/v1/completions": Endpoint(gate, COMPLETIONS),
@@ -61,7 +66,7 @@ def client_app(
         ),
         below=_below(admin, console) if with_operations else {},
         sockets=Sockets(gate).serve,
-        scopes={GRANTS: "grants"},
+        scopes={GRANTS: "grants", USAGE: "usage"},
     )
     grants.endpoint_at = app.endpoint_of
     app.redeem = grants.redeem
