@@ -35,6 +35,7 @@ from actors.router.catalogue import files as catalogue_files
 from actors.router.catalogue.lookup import Lookup
 from actors.tree import LedgerSpec
 from actors.vault.locked import harden_process
+from actors.vault.ports import WentBack
 from actors.vault.safe import Safe
 from gateway import assembly, collector
 from gateway.admin.building import build as build_admin
@@ -71,6 +72,7 @@ from gateway.workers.peers import Peers, peers_of
 from gateway.workers.shelf import shelf_of
 from gateway.workers.siblings import note_siblings
 from runtime import System
+from storage import vault_marks
 from storage.audit_files import AuditFiles, open_log, origin_of
 from storage.audit_records import cover_rest
 from storage.audit_siblings import anchors_beside
@@ -236,8 +238,10 @@ async def open_gateway(
         config = await _with_directory(roster, directory, gate)
         books.people = SqlPeople(database)
         ledger = await _ledger(database, config, audit.book.log.origin)
+        store = VaultFiles(state_dir)
+        await trio.to_thread.run_sync(_check_store, config, audit.book, store)
         safe = await trio.to_thread.run_sync(
-            _safe, config, state_dir, environ, keys_transport
+            _safe, config, store, environ, keys_transport
         )
         kept = open_books(
             books,
@@ -331,9 +335,18 @@ async def _with_directory(roster: Roster, directory: Directory, gate: Gate) -> C
     return config
 
 
+def _check_store(config: Config, book: AuditBook, store: VaultFiles) -> None:
+    """Raise ConfigError when the vault's rows are older than the log knows."""
+    accepted = config.vault.accept_commits
+    try:
+        vault_marks.check(book, store, int(time.time() * 1000), accepted=accepted)
+    except WentBack as error:
+        raise ConfigError((Problem("", "vault", str(error)),)) from None
+
+
 def _safe(
     config: Config,
-    state_dir: Path,
+    store: VaultFiles,
     environ: Mapping[str, str],
     transport: httpx.AsyncBaseTransport,
 ) -> Safe:
@@ -342,8 +355,8 @@ def _safe(
         harden_process()
     return open_safe(
         config.vault,
-        store=VaultFiles(state_dir),
-        state_dir=state_dir,
+        store=store,
+        state_dir=config.server.state_dir,
         environ=environ,
         wall=time.time,
         transport=lambda: transport,

@@ -11,13 +11,15 @@ import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+from threading import RLock
 from typing import Final
 
 import msgspec
 import trio
 
-from actors.vault.ports import Drop, Put, Row, StaleRow
+from actors.vault.ports import Drop, Mark, Put, Row, StaleRow, WentBack
 
 FOLDER: Final = "vault"
 FILE: Final = "rows.msgpack"
@@ -29,6 +31,7 @@ FILE_BYTES_MAX: Final = 64 * 2**20  # A hundred thousand keys; then use the data
 class _Stored(msgspec.Struct, frozen=True):
     format: int
     rows: tuple[Row, ...]
+    commits: int = 0  # Stores that were made before it was counted have none.
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -41,6 +44,9 @@ class VaultFiles:
     def __init__(self, state_dir: Path) -> None:
         self.folder = state_dir / FOLDER
         self._path = self.folder / FILE
+        self._mark = Mark()
+        # Within this process, so that no look from before a commit comes after it.
+        self._turn = RLock()
 
     def __repr__(self) -> str:
         return f"<VaultFiles {self.folder}>"
@@ -50,9 +56,14 @@ class VaultFiles:
         """See VaultStore."""
         return True
 
+    @property
+    def mark(self) -> Mark:
+        """See VaultStore."""
+        return self._mark
+
     async def load(self) -> tuple[Row, ...]:
         """See VaultStore."""
-        return await trio.to_thread.run_sync(self._load)
+        return await trio.to_thread.run_sync(self.read)
 
     async def commit(self, *changes: Put | Drop) -> None:
         """See VaultStore."""
@@ -66,10 +77,16 @@ class VaultFiles:
             return 0
         return hash((found.st_ino, found.st_mtime_ns, found.st_size))
 
-    def _load(self) -> tuple[Row, ...]:
+    def read(self) -> tuple[Row, ...]:
+        """The rows as they are now; blocks. Raises OSError, WentBack."""
+        with self._turn:
+            return self._read()
+
+    def _read(self) -> tuple[Row, ...]:
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
+            self._see(Mark())
             return ()
         try:
             stored = _decoder.decode(data)
@@ -79,16 +96,26 @@ class VaultFiles:
             ) from None
         if stored.format != FORMAT:
             raise OSError(f"{self._path} has format {stored.format}, not {FORMAT}")
+        self._see(Mark(stored.commits, _digest(data)))
         return stored.rows
+
+    def _see(self, found: Mark) -> None:
+        """Remember the newest state. Raises WentBack: this one is older, or another."""
+        problem = went_back(self._mark, found)
+        if problem:
+            raise WentBack(f"{self._path} {problem}")
+        self._mark = found
 
     def _commit(self, changes: tuple[Put | Drop, ...]) -> None:
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        with self._locked():
-            rows = applied({row.key: row for row in self._load()}, changes)
-            data = _encode(_Stored(FORMAT, tuple(rows.values())))
+        with self._turn, self._locked():
+            rows = applied({row.key: row for row in self.read()}, changes)
+            commits = self._mark.commits + 1
+            data = _encode(_Stored(FORMAT, tuple(rows.values()), commits))
             if len(data) > FILE_BYTES_MAX:
                 raise OSError(f"{self._path} would exceed {FILE_BYTES_MAX} bytes")
             self._replace(data)
+            self._mark = Mark(commits, _digest(data))
 
     def _replace(self, data: bytes) -> None:
         draft = self.folder / f".{FILE}.new"
@@ -118,6 +145,25 @@ class VaultFiles:
             yield
         finally:
             os.close(fd)
+
+
+def went_back(seen: Mark, found: Mark) -> str:
+    """What is wrong with a store after which another state was seen, if anything."""
+    if found.commits < seen.commits:
+        return (
+            f"went back: it has {found.commits} commits, and {seen.commits} have been "
+            "seen. An older copy is in its place"
+        )
+    if found.commits == seen.commits and found.digest != seen.digest:
+        return (
+            f"is another store than the one that was seen: both have {found.commits} "
+            "commits, and they differ"
+        )
+    return ""
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
 
 
 class RotationTurn:
@@ -161,6 +207,11 @@ class VaultMemory:
     def shared(self) -> bool:
         """See VaultStore."""
         return False
+
+    @property
+    def mark(self) -> Mark:
+        """See VaultStore. Nobody can put memory back."""
+        return Mark(self._commits)
 
     async def load(self) -> tuple[Row, ...]:
         """See VaultStore."""

@@ -42,7 +42,7 @@ from actors.vault.messages import (
     VaultReport,
     VerifySigned,
 )
-from actors.vault.ports import KmsError
+from actors.vault.ports import KmsError, Mark, WentBack
 from actors.vault.rotations import Rotations
 from actors.vault.signatures import MemoryNonces, Ratchet
 from actors.vault.verifier import Verifier
@@ -69,6 +69,7 @@ R = TypeVar("R")
 ASKS_QUEUED_MAX = 64  # A lease is worth waiting for, within the asker's deadline.
 LEASES_WAITING_MAX = 4096  # For a grant or a KEK: beyond it, the KMS or the disk hangs.
 CHANGES_WAITING_MAX = 64  # Operators' commands under way.
+MARK_S = 600.0  # So that a start finds the last mark near the log's end.
 FOLLOW_S = 0.5  # What another worker changed is known here then; one look is a stat.
 
 
@@ -142,6 +143,10 @@ class Vault(Actor):
         )
         self.rotations: Rotations | None = None
         self.turning = False
+        self.marked: Mark | None = None
+        self.marked_out = ""
+        self.marked_at = 0.0
+        self.safe.on_mark = self._mark
 
     def __repr__(self) -> str:
         """As an operator wants it."""
@@ -358,6 +363,9 @@ class Vault(Actor):
         """See what other workers did to the rows."""
         if self.safe.outdated:
             self.ctx.start_soon(self._reload, name="reload")
+        elif self.ctx.now() >= self.marked_at + MARK_S:
+            self.marked = None
+            self._mark(self.safe.mark)
         self.ctx.tell_at(self.ctx.now() + FOLLOW_S, FollowDue())
 
     @answers(Follow)
@@ -370,12 +378,24 @@ class Vault(Actor):
         before = dict(self.safe.holdings.live)
         try:
             await self.safe.load()
+        except WentBack:
+            # The rows in memory are newer: they serve on, and nothing is written.
+            self._mark(self.safe.mark, out="went_back")
+            return False
         except OSError:
             return False  # The next turn tries again; until then the old rows serve.
         for scope in before:
             if self.safe.holdings.active(scope) is None:
                 self.revoke(Revoke(scope, revoke_open))
         return True
+
+    def _mark(self, mark: Mark, out: str = "ok") -> None:
+        """Write down which state the store is in: a start compares it."""
+        if not mark.digest or (mark == self.marked and out == self.marked_out):
+            return
+        self.marked, self.marked_out, self.marked_at = mark, out, self.ctx.now()
+        detail = (("commits", mark.commits), ("sha256", mark.digest))
+        self._note(AuditEvent("vault.store", out=out, detail=detail))
 
     async def _attest(self, fact: AuditEvent) -> None:
         await self._auditor().ask(Attest(fact))

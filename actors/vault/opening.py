@@ -28,6 +28,7 @@ from actors.vault.ports import (
     KekRow,
     Kms,
     KmsUnavailable,
+    Mark,
     Put,
     SecretRow,
     VaultStore,
@@ -103,6 +104,8 @@ class Opener:
         self._scratch = memory.take(SCRATCH_BYTES)
         self._parsed: dict[bytes, tuple[Record, SealedFacts | None]] = {}
         self._generation = -1
+        # Whoever wants to write down which state the store is in.
+        self.on_mark: Callable[[Mark], None] = lambda _: None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.holdings!r} {self.keks!r}>"
@@ -125,6 +128,11 @@ class Opener:
         return self._store.shared
 
     @property
+    def mark(self) -> Mark:
+        """Which state of the store this is."""
+        return self._store.mark
+
+    @property
     def outdated(self) -> bool:
         """Whether another worker has changed the rows."""
         return self._store.generation() != self._generation
@@ -134,6 +142,7 @@ class Opener:
         generation = self._store.generation()
         self.holdings = Holdings.of(await self._store.load())
         self._generation = generation
+        self.on_mark(self._store.mark)
         for place, kek in self.holdings.keks.items():
             if kek.state == "destroyed":  # By another worker: nothing opens any more.
                 self.keks.drop(*place)
@@ -231,6 +240,7 @@ class Opener:
     async def commit(self, *changes: Put | Drop) -> None:
         """Change rows, in the store and here. Raises StaleRow, OSError."""
         await self._store.commit(*changes)
+        self.on_mark(self._store.mark)
         # Others may have committed before us: then these rows are not all there is.
         self.holdings.apply(changes)
 

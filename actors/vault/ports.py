@@ -165,11 +165,26 @@ class Minter(Protocol):
         ...
 
 
+@attrs.frozen
+class Mark:
+    """Which state of a store this is: how many commits made it, and its hash.
+
+    Noted in the audit log, so that a store which went back is told from the newest.
+    """
+
+    commits: int = 0
+    digest: str = ""  # Empty where there is no file to be put back.
+
+
+class WentBack(OSError):
+    """The store is older than one that was seen: a copy was put in its place."""
+
+
 class VaultStore(Protocol):
     """Keeps rows, durable and atomic."""
 
     async def load(self) -> tuple[Row, ...]:
-        """Everything there is. Raises OSError."""
+        """Everything there is. Raises OSError, WentBack."""
         ...
 
     async def commit(self, *changes: Put | Drop) -> None:
@@ -179,6 +194,11 @@ class VaultStore(Protocol):
     @property
     def shared(self) -> bool:
         """Whether other processes write to it too."""
+        ...
+
+    @property
+    def mark(self) -> Mark:
+        """The state that was last read or written here."""
         ...
 
     def generation(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Generator
@@ -96,6 +97,38 @@ def test_reading_the_log_out_is_in_the_log(stage: Stage) -> None:
 
     exported("--to", "0")
     stage.until("it is published", lambda: '"act":"audit.export"' in exported())
+
+
+def test_an_older_copy_of_the_vault_is_refused(tmp_path: Path) -> None:
+    """Unless the operator says that this very copy is meant."""
+    with staged(tmp_path) as made:
+        file = made.state_dir / "vault" / "rows.msgpack"
+        assert vault(made, "add", "mock", given=f"{SECRET}\n").returncode == 0
+        copy = file.read_bytes()
+        assert vault(made, "revoke", "mock").returncode == 0
+        assert made.stop() == 0
+        file.write_bytes(copy)
+
+        def start(*words: str) -> subprocess.Popen[str]:
+            command = [sys.executable, "-m", "gateway.cli", "serve"]
+            return subprocess.Popen(
+                [*command, "--config", str(made.config), *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "E2E_UPSTREAM_KEY": "sk-made-up"},
+            )
+
+        _, refused = start().communicate(timeout=60)
+        assert "went back: it has" in refused
+        [number] = re.findall(r"accept_commits = (\d+)", refused)
+        for words in (("--set", f"vault.accept_commits={number}"), ()):
+            with start(*words) as again:
+                assert again.stdout is not None
+                assert "serves on" in again.stdout.readline()
+                again.terminate()
+                assert again.wait(60) == 0
+        assert b'"out":"accepted"' in everything_under(made.state_dir / "audit")
 
 
 def test_the_state_is_for_its_owner_alone(stage: Stage) -> None:
