@@ -77,7 +77,9 @@ class Translation:
             name = self.last = "error"
             if self.dialect == "chat":
                 return Message(error_message(502, data, (), self._lane), name)
-        if data == b"{}":
+        if self._head == b"{":
+            return Message(data, name)
+        if data[1:2] != b'"' and data[1:].lstrip().startswith(b"}"):  # Empty: no comma.
             return Message(self._head[:-1] + b"}", name)
         return Message(self._head + data[1:], name)
 
