@@ -12,7 +12,7 @@ COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-e
 FUZZ_S ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: wordpress wp-plugin coverage help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
+.PHONY: wordpress wp-plugin wp-plugin-pot coverage help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,11 @@ coverage: $(VENV)/.dev verifiers ## The tests in one process, with branch covera
 wordpress: $(VENV)/.dev ## The WordPress plugin on real sites, servers and browsers
 	@tests/wordpress/setup.sh
 	$(BIN)/python -m pytest -q -m wordpress tests/wordpress
+
+wp-plugin-pot: ## Collect the plugin's strings for translators anew (after `make wordpress`)
+	@php -d memory_limit=512M -d error_reporting=8191 "$${STAGEDOOR_WORDPRESS_DIR:-$$HOME/.cache/stagedoor-wordpress}/studio/wp-cli/wp-cli.phar" \
+	  --allow-root i18n make-pot wp-plugin/stagedoor wp-plugin/stagedoor/languages/stagedoor.pot --domain=stagedoor --skip-theme-json --skip-block-json \
+	  --headers='{"Report-Msgid-Bugs-To":"","POT-Creation-Date":"","Last-Translator":"","Language-Team":""}'
 
 wp-plugin: $(VENV)/.runtime ## Build the WordPress plugin's zip into dist/
 	@$(BIN)/python -m tools.wp_plugin dist

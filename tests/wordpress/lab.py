@@ -337,8 +337,8 @@ def lay_out(folder: Path, version: str, port: int) -> Site:
     if subprocess.run(["cp", "-al", source, str(site.path)], check=False).returncode:
         shutil.rmtree(site.path, ignore_errors=True)
         shutil.copytree(source, site.path)  # Another file system.
-    for sub in ("wp-content/plugins", "wp-content/db.php", "wp-content/mu-plugins"):
-        target = site.path / sub
+    for sub in ("plugins", "mu-plugins", "database", "db.php"):
+        target = site.path / "wp-content" / sub
         if target.is_dir():
             shutil.rmtree(target)
         else:
@@ -379,6 +379,8 @@ define( 'FS_METHOD', 'direct' );
         "--skip-email",
     )
     site.wp("rewrite", "structure", "/%postname%/")
+    # No screen between the login and the dashboard that asks whether it is still valid.
+    site.wp("option", "update", "admin_email_lifespan", str(2**31 - 1))
     return site
 
 

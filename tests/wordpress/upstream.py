@@ -24,6 +24,13 @@ GAP_MS = 40
 MODELS = ("model-a", "model-b")
 
 
+def words(content: str | list[dict[str, str]]) -> str:
+    """A message's text, however it was written."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)
+
+
 @attrs.define
 class Asked:
     """One request, and how far its answer came."""
@@ -35,14 +42,13 @@ class Asked:
     @property
     def last(self) -> str:
         """The last thing that was said to the model."""
-        content: str = self.body["messages"][-1]["content"]
-        return content
+        return words(self.body["messages"][-1]["content"])
 
     @property
     def system(self) -> str:
         """The system prompt; '' where there was none."""
         first = self.body["messages"][0]
-        return first["content"] if first["role"] == "system" else ""
+        return words(first["content"]) if first["role"] == "system" else ""
 
 
 @attrs.define

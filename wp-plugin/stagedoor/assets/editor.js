@@ -171,26 +171,32 @@
 			this.ids = replaces ? [ clientId ] : [];
 			this.after = clientId;
 			this.added = [];
+			this.begun = false;
 		}
 
-		write( text, isLast ) {
+		/** The first change is a step of the editor's own undo; those after it belong to it. */
+		step() {
+			if ( this.begun ) {
+				this.dispatch.__unstableMarkNextChangeAsNotPersistent();
+			}
+			this.begun = true;
+		}
+
+		put( text ) {
 			const parts = text.replace( /^\s+/, '' ).split( /\n{2,}/ );
 			const kept = parts.filter( ( part, index ) => index === 0 || part.trim() );
 			kept.forEach( ( part, index ) => {
 				if ( ! this.ids[ index ] ) {
 					const block = createBlock( 'core/paragraph' );
 					const last = this.ids[ index - 1 ] || this.after;
-					this.dispatch.__unstableMarkNextChangeAsNotPersistent();
+					this.step();
 					this.dispatch.insertBlocks( [ block ], this.editor.getBlockIndex( last ) + 1, this.root, false );
 					this.ids.push( block.clientId );
 					this.added.push( block.clientId );
 				}
-				this.dispatch.__unstableMarkNextChangeAsNotPersistent();
+				this.step();
 				this.dispatch.updateBlockAttributes( this.ids[ index ], { content: toContent( part.trimEnd() ) } );
 			} );
-			if ( isLast && this.dispatch.__unstableMarkLastChangeAsPersistent ) {
-				this.dispatch.__unstableMarkLastChangeAsPersistent(); // One step of the editor's own undo.
-			}
 		}
 
 		undo() {
@@ -225,7 +231,7 @@
 			let timer = null;
 			const paint = () => {
 				timer = null;
-				writer.write( answer, false );
+				writer.put( answer );
 			};
 			const say = ( kind, message, actions ) => notices.createNotice( kind, message, { type: 'snackbar', id: 'stagedoor-generate', actions, explicitDismiss: kind === 'error' } );
 			const undo = [ { label: __( 'Undo', 'stagedoor' ), onClick: () => writer.undo() } ];
@@ -245,13 +251,13 @@
 				);
 				clearTimeout( timer );
 				if ( answer ) {
-					writer.write( answer, true );
+					writer.put( answer );
 					say( 'success', result.status === 'aborted' ? __( 'Stopped. What was written stays.', 'stagedoor' ) : __( 'Done.', 'stagedoor' ), undo );
 				}
 			} catch ( failure ) {
 				clearTimeout( timer );
 				if ( answer ) {
-					writer.write( answer, true );
+					writer.put( answer );
 				}
 				say( 'error', failure.reason ? failure.message + ' (' + failure.reason + ')' : failure.message, answer ? undo : [] );
 			} finally {

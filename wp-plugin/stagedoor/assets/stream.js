@@ -56,7 +56,9 @@
 		}
 
 		end() {
-			this.feed( '\n' );
+			if ( this.rest.endsWith( '\r' ) ) {
+				this.line( this.rest.slice( 0, -1 ) ); // No half of a CRLF after all.
+			}
 			this.rest = '';
 			this.data = []; // An unfinished frame is no event.
 		}

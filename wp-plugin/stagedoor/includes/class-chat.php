@@ -31,6 +31,9 @@ final class Chat {
 		register_block_type(
 			dirname( MAIN_FILE ) . '/block',
 			array(
+				// As in block.json, where the tool that collects strings does not look offline.
+				'title'                 => __( 'Stagedoor chat', 'stagedoor' ),
+				'description'           => __( 'A chat with a language model, through your Stagedoor gateway.', 'stagedoor' ),
 				'render_callback'       => array( __CLASS__, 'render_block' ),
 				'view_script_handles'   => array( 'stagedoor-view' ),
 				'style_handles'         => array( 'stagedoor-view' ),
@@ -162,7 +165,7 @@ final class Chat {
 			'format'    => $chat['format'],
 			'charsMax'  => (int) Settings::get( 'question_chars' ),
 			'turnsMax'  => (int) Settings::get( 'history_max' ),
-			'sentences' => array_intersect_key( Failure::sentences(), array_flip( array( 'cap', 'busy', 'limit', 'started', 'expired', 'cut', 'offline', 'unreachable', 'too_long', 'filtered' ) ) ),
+			'sentences' => Failure::sentences_of_browsers(),
 		);
 		$title       = '' !== $chat['title'] ? $chat['title'] : __( 'Assistant', 'stagedoor' );
 		$placeholder = '' !== $chat['placeholder'] ? $chat['placeholder'] : __( 'Ask a question …', 'stagedoor' );

@@ -23,14 +23,15 @@ final class Editor {
 	public static function enqueue() {
 		$models = get_transient( Client::MODELS_TRANSIENT );
 		$config = array(
-			'rest'     => esc_url_raw( rest_url( 'stagedoor/v1/' ) ),
-			'order'    => Verdict::order(),
-			'probe'    => Settings::public_url() . '/healthz',
-			'generate' => Settings::is_ready() && Settings::get( 'editor' ) && current_user_can( 'stagedoor_generate' ),
-			'ready'    => Settings::is_ready(),
-			'settings' => current_user_can( 'stagedoor_manage' ) ? admin_url( 'options-general.php?page=stagedoor' ) : '',
-			'models'   => is_array( $models ) ? $models : array(),
-			'charsMax' => (int) Settings::get( 'question_chars' ),
+			'rest'      => esc_url_raw( rest_url( 'stagedoor/v1/' ) ),
+			'order'     => Verdict::order(),
+			'probe'     => Settings::public_url() . '/healthz',
+			'sentences' => Failure::sentences_of_browsers(),
+			'generate'  => Settings::is_ready() && Settings::get( 'editor' ) && current_user_can( 'stagedoor_generate' ),
+			'ready'     => Settings::is_ready(),
+			'settings'  => current_user_can( 'stagedoor_manage' ) ? admin_url( 'options-general.php?page=stagedoor' ) : '',
+			'models'    => is_array( $models ) ? $models : array(),
+			'charsMax'  => (int) Settings::get( 'question_chars' ),
 		);
 		wp_enqueue_script( 'stagedoor-editor' );
 		wp_enqueue_style( 'stagedoor-editor' );

@@ -68,6 +68,15 @@ final class Failure {
 	}
 
 	/**
+	 * What a browser may have to say by itself, where the gateway answers it directly.
+	 *
+	 * @return array<string, string>
+	 */
+	public static function sentences_of_browsers() {
+		return array_intersect_key( self::sentences(), array_flip( array( 'cap', 'busy', 'limit', 'started', 'expired', 'cut', 'offline', 'unreachable', 'too_long', 'filtered' ) ) );
+	}
+
+	/**
 	 * A failure of a kind.
 	 *
 	 * @param string               $kind   One of `sentences()`.

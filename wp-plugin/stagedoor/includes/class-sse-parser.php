@@ -110,7 +110,9 @@ final class Sse_Parser {
 	 * @return void
 	 */
 	public function end() {
-		$this->feed( "\n" );
+		if ( "\r" === substr( $this->rest, -1 ) ) {
+			$this->line( substr( $this->rest, 0, -1 ) ); // No half of a CRLF after all.
+		}
 		$this->rest = '';
 		$this->data = array();
 	}

@@ -1,0 +1,6 @@
+<?php
+/**
+ * What all tests share.
+ */
+
+require_once __DIR__ . '/TestCase.php';

@@ -1,0 +1,101 @@
+<?php
+
+namespace Stagedoor\Tests\Integration;
+
+use Stagedoor\Chat;
+use Stagedoor\Tests\TestCase;
+
+final class ChatTest extends TestCase {
+
+	private function held( $html ) {
+		preg_match( '/data-stagedoor="([^"]*)"/', $html, $match );
+		return json_decode( html_entity_decode( $match[1], ENT_QUOTES ), true );
+	}
+
+	public function test_block_and_shortcode_give_a_chat_whose_prompt_is_sealed() {
+		$block     = do_blocks( '<!-- wp:stagedoor/chat {"systemPrompt":"House rules","greeting":"<b>Hi</b> & hello"} /-->' );
+		$shortcode = do_shortcode( '[stagedoor_chat title="Ask" id="here"]House rules[/stagedoor_chat]' );
+		foreach ( array( $block, $shortcode ) as $html ) {
+			$this->assertStringNotContainsString( 'House', $html );
+			$opened = Chat::open( $this->held( $html )['chat'] );
+			$this->assertSame( 'House rules', $opened['system_prompt'] );
+			$this->assertStringContainsString( 'role="log"', $html );
+		}
+		$this->assertStringContainsString( '&lt;b&gt;Hi&lt;/b&gt; &amp; hello', $block );
+		$this->assertStringContainsString( 'id="here"', $shortcode );
+	}
+
+	public function test_hostile_attributes_are_text() {
+		$html = do_shortcode( '[stagedoor_chat title=\'"><script>x</script>\' theme=\'" onload="x\' placeholder=\'"><img src=x>\']' );
+		$this->assertStringNotContainsString( '<script', $html );
+		$this->assertStringNotContainsString( '<img', $html );
+		$this->assertStringNotContainsString( 'onload="x', $html );
+	}
+
+	public function test_a_reference_ends_with_the_chat_it_stands_for() {
+		$post = wp_insert_post( array( 'post_status' => 'publish', 'post_title' => 'x', 'post_content' => '<!-- wp:group --><div><!-- wp:stagedoor/chat {"model":"model-b"} /--></div><!-- /wp:group -->' ) );
+		$this->go_to( $post );
+		$chat = $this->held( apply_filters( 'the_content', get_post( $post )->post_content ) )['chat'];
+		$this->assertSame( 'model-b', Chat::open( $chat )['model'] );
+
+		wp_update_post( array( 'ID' => $post, 'post_content' => '<!-- wp:stagedoor/chat {"model":"model-a"} /-->' ) );
+		$this->assertSame( 410, Chat::open( $chat )->get_error_data()['status'] );
+		wp_update_post( array( 'ID' => $post, 'post_content' => '[stagedoor_chat model="model-b"]' ) );
+		$this->assertSame( 'model-b', Chat::open( $chat )['model'], 'the same chat, written otherwise' );
+		wp_update_post( array( 'ID' => $post, 'post_status' => 'private' ) );
+		$this->assertSame( 410, Chat::open( $chat )->get_error_data()['status'] );
+		wp_delete_post( $post, true );
+		$this->assertSame( 410, Chat::open( $chat )->get_error_data()['status'] );
+	}
+
+	public function test_a_chat_of_a_template_or_a_widget_needs_no_post() {
+		$chat = $this->held( do_blocks( '<!-- wp:stagedoor/chat {"model":"model-b"} /-->' ) )['chat'];
+		$this->assertSame( 'model-b', Chat::open( $chat )['model'] );
+	}
+
+	public function test_nothing_is_shown_before_the_gateway_is_known_but_to_who_can_change_that() {
+		delete_option( \Stagedoor\Settings::KEY_OPTION );
+		$this->assertSame( '', do_shortcode( '[stagedoor_chat]' ) );
+		wp_set_current_user( $this->user( 'administrator' ) );
+		$this->assertStringContainsString( 'options-general.php?page=stagedoor', do_shortcode( '[stagedoor_chat]' ) );
+	}
+
+	public function test_the_html_can_be_filtered() {
+		add_filter(
+			'stagedoor_chat_html',
+			static function ( $html ) {
+				return "<aside>{$html}</aside>";
+			}
+		);
+		$this->assertStringStartsWith( '<aside><div', do_shortcode( '[stagedoor_chat]' ) );
+	}
+
+	public function test_the_order_of_transports_follows_the_owner_then_the_test_then_a_hook() {
+		$this->assertSame( array( 'direct', 'relay', 'buffered' ), \Stagedoor\Verdict::order() );
+		\Stagedoor\Verdict::keep( array( 'relay' => 'buffered' ) );
+		$this->assertSame( array( 'direct', 'buffered' ), \Stagedoor\Verdict::order() );
+		\Stagedoor\Verdict::keep( array( 'direct' => 'failed', 'relay' => 'ok' ) );
+		$this->assertSame( array( 'relay', 'buffered' ), \Stagedoor\Verdict::order() );
+		$this->settings( array( 'transport' => 'direct' ) );
+		$this->assertSame( array( 'direct', 'buffered' ), \Stagedoor\Verdict::order() );
+		add_filter(
+			'stagedoor_transport',
+			static function () {
+				return array( 'relay', 'pigeon' );
+			}
+		);
+		$this->assertSame( array( 'relay' ), \Stagedoor\Verdict::order() );
+	}
+
+	private function go_to( $post_id ) {
+		global $post;
+		$post = get_post( $post_id );
+		setup_postdata( $post );
+	}
+
+	protected function tearDown(): void {
+		global $post;
+		$post = null;
+		parent::tearDown();
+	}
+}

@@ -1,0 +1,88 @@
+<?php
+
+namespace Stagedoor\Tests\Unit;
+
+use Stagedoor\Settings;
+use Stagedoor\Tests\TestCase;
+
+final class SettingsTest extends TestCase {
+
+	/**
+	 * @dataProvider addresses
+	 */
+	public function test_addresses_are_tidied_or_refused( $typed, $kept ) {
+		$saved = Settings::sanitize( array( 'base_url' => $typed ) );
+		$this->assertSame( $kept, $saved['base_url'] );
+	}
+
+	public static function addresses() {
+		return array(
+			array( 'https://ai.example.com/', 'https://ai.example.com' ),
+			array( ' https://ai.example.com/v1/ ', 'https://ai.example.com' ),
+			array( 'http://10.0.0.5:8080', 'http://10.0.0.5:8080' ),
+			array( 'https://ai.example.com/llm/v1', 'https://ai.example.com/llm' ),
+			array( '', '' ),
+			array( 'javascript:alert(1)', self::GATEWAY ),
+			array( 'ftp://x', self::GATEWAY ),
+			array( 'https://user:pass@x', self::GATEWAY ),
+			array( 'https://x?a=b', self::GATEWAY ),
+			array( 'not an address', self::GATEWAY ),
+		);
+	}
+
+	public function test_the_key_goes_to_its_own_option_and_never_into_the_settings() {
+		$saved = Settings::sanitize( array( 'api_key' => 'sd-another-key-0002', 'form' => '1' ) );
+		$this->assertSame( 'sd-another-key-0002', Settings::api_key() );
+		$this->assertStringNotContainsString( 'another-key', wp_json_encode( $saved ) );
+	}
+
+	public function test_an_empty_or_masked_key_changes_nothing() {
+		Settings::sanitize( array( 'api_key' => '' ) );
+		Settings::sanitize( array( 'api_key' => Settings::masked_key() ) );
+		$this->assertSame( self::KEY, Settings::api_key() );
+		$this->assertStringEndsWith( substr( self::KEY, -4 ), Settings::masked_key() );
+		$this->assertStringNotContainsString( substr( self::KEY, 0, 8 ), Settings::masked_key() );
+	}
+
+	public function test_a_key_can_be_forgotten() {
+		Settings::sanitize( array( 'forget_key' => '1' ) );
+		$this->assertSame( '', Settings::api_key() );
+		$this->assertFalse( Settings::is_ready() );
+	}
+
+	public function test_numbers_stay_within_their_bounds_and_words_among_their_choices() {
+		$saved = Settings::sanitize( array( 'max_tokens' => '-5', 'limit_guest' => '99999999', 'relay_max' => 'many', 'transport' => 'pigeon', 'who' => 'roles', 'roles' => array( 'editor', 'nobody', array() ) ) );
+		$this->assertSame( 1, $saved['max_tokens'] );
+		$this->assertSame( 100000, $saved['limit_guest'] );
+		$this->assertSame( 2, $saved['relay_max'] );
+		$this->assertSame( 'auto', $saved['transport'] );
+		$this->assertSame( array( 'editor' ), $saved['roles'] );
+	}
+
+	public function test_boxes_that_are_not_ticked_are_off_in_a_form_and_unchanged_elsewhere() {
+		$this->assertFalse( Settings::sanitize( array( 'form' => '1' ) )['editor'] );
+		$this->assertTrue( Settings::sanitize( array( 'model' => 'b' ) )['editor'] );
+	}
+
+	public function test_prompts_keep_their_lines_and_tags() {
+		$saved = Settings::sanitize( array( 'system_prompt' => "Be <b>brief</b>.\r\nAnswer in \"JSON\".\x00" ) );
+		$this->assertSame( "Be <b>brief</b>.\nAnswer in \"JSON\".", $saved['system_prompt'] );
+	}
+
+	public function test_neither_option_is_loaded_on_every_page() {
+		global $wpdb;
+		$loaded = $wpdb->get_col( "SELECT option_name FROM {$wpdb->options} WHERE option_name IN ('stagedoor_settings', 'connectors_ai_stagedoor_api_key') AND autoload IN ('yes', 'on', 'auto', 'auto-on')" );
+		$this->assertSame( array(), $loaded );
+	}
+
+	/**
+	 */
+	public function test_the_screen_shows_no_key() {
+		wp_set_current_user( $this->user( 'administrator' ) );
+		ob_start();
+		\Stagedoor\Settings_Page::render();
+		$html = ob_get_clean();
+		$this->assertStringContainsString( 'stagedoor-api_key', $html );
+		$this->assertStringNotContainsString( self::KEY, $html );
+	}
+}
