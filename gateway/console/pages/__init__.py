@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.console.app import Console, Page
-from gateway.console.pages import access, actors, overview, providers, requests
+from gateway.console.pages import (
+    access,
+    actors,
+    overview,
+    playground,
+    providers,
+    requests,
+)
 
 
 def every(console: Console) -> Sequence[Page]:
@@ -13,6 +20,7 @@ def every(console: Console) -> Sequence[Page]:
     return (
         *overview.pages(console),
         *providers.pages(console),
+        *playground.pages(console),
         *requests.pages(console),
         *actors.pages(console),
         *access.pages(console),
