@@ -5,7 +5,14 @@ import tomllib
 from pathlib import Path
 
 STATIC = Path(__file__).parents[2] / "gateway" / "console" / "static"
-OWN = {"console.js", "overview.js", "playground.js", "console.css", "theme.js", "passkey.js"}
+OWN = {
+    "console.js",
+    "overview.js",
+    "playground.js",
+    "console.css",
+    "theme.js",
+    "passkey.js",
+}
 
 
 def test_what_is_vendored_is_what_it_is_said_to_be() -> None:
