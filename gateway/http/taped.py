@@ -173,10 +173,16 @@ async def follow(request: Request, tape: Tape, place: int, *, again: bool) -> No
             await _follow(request, tape, place, again=again)
             return
         # HTTP/2: nobody calls back, so somebody has to wait for it.
+        failed: ClientError | ClientGone | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, request, gone)
-            await _follow(request, tape, place, again=again)
+            try:
+                await _follow(request, tape, place, again=again)
+            except (ClientError, ClientGone) as error:
+                failed = error  # A nursery would wrap it.
             nursery.cancel_scope.cancel(reason="shown to its end")
+        if failed is not None:
+            raise failed
 
 
 async def _follow(request: Request, tape: Tape, place: int, *, again: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -643,3 +644,59 @@ async def test_every_dialect_can_be_picked_up(
         assert seen + rest.body == whole.body
         assert b"six" in rest.body
         assert len(main.requests) == 1
+
+
+async def plain_asgi(
+    gateway: Embedded, method: str, path: str, body: bytes, **headers: str
+) -> tuple[int, bytes]:
+    """As over HTTP/2, where nobody calls back when a client leaves."""
+    fields = {"authorization": f"Bearer {KEY}", **headers}
+    messages = [{"type": "http.request", "body": body}]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            await trio.sleep_forever()
+        return messages.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    name, _, query = path.partition("?")
+    await gateway.app(
+        {
+            "type": "http",
+            "method": method,
+            "path": name,
+            "raw_path": name.encode(),
+            "query_string": query.encode(),
+            "headers": [
+                (k.replace("_", "-").encode(), v.encode()) for k, v in fields.items()
+            ],
+        },
+        receive,
+        send,
+    )
+    return sent[0]["status"], b"".join(one.get("body", b"") for one in sent[1:])
+
+
+async def test_it_is_the_same_over_http_2(autojump_clock: MockClock) -> None:
+    async with gateway_with([Says(TEXT)]) as (gateway, main):
+        raw = msgspec.json.encode(chat())
+        first = await plain_asgi(gateway, "POST", CHAT, raw, idempotency_key="k")
+        again = await plain_asgi(gateway, "POST", CHAT, raw, idempotency_key="k")
+        other = await plain_asgi(gateway, "POST", CHAT, b"{}", idempotency_key="k")
+        name, _, number = ids_of(first[1])[2].partition(".")
+        path = f"/v1/streams/{name}?starting_after={number}"
+        rest = await plain_asgi(gateway, "GET", path, b"")
+        none = await plain_asgi(gateway, "GET", f"/v1/streams/req_{'0' * 24}", b"")
+
+        assert first[0] == 200
+        assert again == first
+        assert other[0] in {400, 422}
+        assert first[1].endswith(rest[1])
+        assert none[0] == 404
+        assert len(main.requests) == 1
+        gone = next(iter(tapes_of(gateway).cell.whole.values()))
+        gone.forget()
+        assert (await plain_asgi(gateway, "GET", path, b""))[0] == 410
