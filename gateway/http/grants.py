@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+import attrs
 import msgspec
 
 from actors.granter.messages import (
@@ -290,7 +291,11 @@ class Grants:
             return None
         return self.redeem
 
-    async def redeem(self, request: Request) -> None:
+    async def redeem_by_socket(self, request: Request) -> None:
+        """The same for a WebSocket, whose answer cannot be picked up elsewhere."""
+        await self.redeem(request, resumable=False)
+
+    async def redeem(self, request: Request, *, resumable: bool = True) -> None:
         """GET or POST by a page: the answer, once; or the rest of it; or its end."""
         token, _, rest = request.path.removeprefix(UNDER).partition("/")
         origin = origin_of(request)
@@ -332,7 +337,7 @@ class Grants:
             request_id = found.request_id or new_request_id()
             await self._refuse(request, request_id, None, fault)
             return
-        await self._serve(request, found, came_from)
+        await self._serve(request, found, came_from, resumable=resumable)
 
     async def _again(self, request: Request, found: Checked, rest: str) -> None:
         """A page that had the answer's beginning wants the rest, or wants no more.
@@ -356,7 +361,9 @@ class Grants:
         scheme, _, rest = self._base(request).partition("://")
         return normal(f"{scheme}://{rest.partition('/')[0]}") or ""
 
-    async def _serve(self, request: Request, found: Waiting, origin: str) -> None:
+    async def _serve(
+        self, request: Request, found: Waiting, origin: str, *, resumable: bool
+    ) -> None:
         caller = self.gate.sites.named(found.key_id)
         if caller is None or not caller.access.origins.allow(origin):
             fault = fault_of(
@@ -367,6 +374,9 @@ class Grants:
             )
             await self._refuse(request, found.request_id, caller, fault)
             return
+        if not resumable:
+            access = attrs.evolve(caller.access, resume="off", buffered=False)
+            caller = attrs.evolve(caller, access=access)
         posted = request.at(found.path, found.headers)
         posted.send = request.send
         endpoint = self.endpoint_at(posted)

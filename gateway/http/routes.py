@@ -69,7 +69,7 @@ def client_app(
         scopes={GRANTS: "grants", USAGE: "usage"},
     )
     grants.endpoint_at = app.endpoint_of
-    app.redeem = grants.redeem
+    app.redeem = grants.redeem_by_socket
     return app
 
 

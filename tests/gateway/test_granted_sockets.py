@@ -107,3 +107,31 @@ async def test_an_answer_that_breaks_ends_the_socket_with_1011(
             assert "error" in events[-1]
             assert client.code == 1011
         await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_a_sites_resume_changes_nothing_here(autojump_clock: MockClock) -> None:
+    """Events have no ids, and who stops or leaves ends the call: nobody comes back."""
+    says = [Says("Hello there you"), PausesAfter(), PausesAfter()]
+    main = FakeProvider(says)
+    made = config(allowed_origins=(ORIGIN,), resume="detach")
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+        for how in ("reads", "stops", "leaves"):
+            granted = await issue(gateway)
+            async with socket(
+                gateway,
+                subprotocols=offered(granted["path"]),
+                headers={"origin": ORIGIN},
+            ) as client:
+                if how == "reads":
+                    assert await text(client) == "Hello there you"
+                    assert client.code == 1000
+                    continue
+                await client.receive()
+                if how == "stops":
+                    await client.send({"type": "response.cancel"})
+                    assert await client.closed() == 1000
+                else:
+                    client.leave()
+            await trio.sleep(1)
+            assert main.open == 0
+        await assert_nothing_held(gateway)
