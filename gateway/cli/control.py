@@ -27,16 +27,18 @@ class ControlError(Exception):
     """Nobody answered, or not sensibly; the message is for the operator."""
 
 
-class _Connection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     """An HTTP connection whose address is a path."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_S)
+    def __init__(self, path: Path, timeout_s: float = ANSWER_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
+        self._timeout_s = timeout_s
 
     def connect(self) -> None:
+        """See HTTPConnection."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(ANSWER_S)
+        self.sock.settimeout(self._timeout_s)
         self.sock.connect(os.fspath(self._path))
 
 
@@ -63,7 +65,7 @@ def post(path: Path, target: str, value: Any) -> Any:
 
 
 def _exchange(path: Path, method: str, target: str, given: bytes | None) -> Any:
-    connection = _Connection(path)
+    connection = UnixConnection(path)
     try:
         connection.request(
             method, target, body=given, headers={"Accept": "application/json"}

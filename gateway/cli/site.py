@@ -1,0 +1,9 @@
+"""`stagedoor site`: see declared.py."""
+
+from __future__ import annotations
+
+from gateway.cli.declared import Commands
+
+_commands = Commands("sites", "site")
+arguments = _commands.arguments
+run = _commands.run
