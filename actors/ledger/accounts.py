@@ -203,7 +203,7 @@ class Accounts:
             margin = self._margins.of(ask.provider, ask.model)
             worst = self._worst(price, ask, output_tokens or 0)
             held = with_margin(worst, margin)
-            short = _too_small(books, held)
+            short = self._too_small(books, held, now_s)
             if short:
                 wait = self._wait(short, held, since=since, last=last)
                 if wait is not None:
@@ -214,7 +214,7 @@ class Accounts:
                 output_tokens = fits
                 worst = self._worst(price, ask, fits)
                 held = with_margin(worst, margin)
-                short = _too_small(books, held)
+                short = self._too_small(books, held, now_s)
                 if short:
                     wait = self._wait(short, held, since=since, last=last)
                     if wait is not None:
@@ -414,6 +414,20 @@ class Accounts:
         )
         return None if fits is None or fits < least else min(fits, most)
 
+    def _too_small(
+        self, books: tuple[Book, ...], nanousd: int, now_s: float
+    ) -> list[Book]:
+        """The hard caps that have no room at hand for this much."""
+        escrow = self.escrow
+        fenced = escrow is not None and now_s > escrow.fenced_from_s
+        return [
+            book
+            for book in books
+            if book.cap.kind == "hard"
+            and nanousd
+            and (fenced or nanousd > book.at_hand_nanousd)
+        ]
+
     @staticmethod
     def _room(short: list[Book], *, last: bool) -> int:
         """What a hold may take: of what is at hand when nothing is waited for."""
@@ -477,15 +491,6 @@ class Accounts:
             audio=ask.audio,
             cache_1h=ask.cache_1h,
         )
-
-
-def _too_small(books: tuple[Book, ...], nanousd: int) -> list[Book]:
-    """The hard caps that have no room for this much."""
-    return [
-        book
-        for book in books
-        if book.cap.kind == "hard" and nanousd and nanousd > book.at_hand_nanousd
-    ]
 
 
 def _own_cap(limits: SiteLimits) -> Cap:

@@ -41,6 +41,9 @@ FLUSH_S: Final = 0.25  # A settle is durable so long after its call, as a rule.
 FRESH_S: Final = 1.0  # How old the sums of others may be while requests come.
 IDLE_S: Final = 5.0  # Without a request for so long, a slice is not asked about.
 LEASE_S: Final = 10.0  # A replica that is silent for so long is dead.
+# Who has not heard the store for so long spends nothing without asking: what the dead
+# had may be given away after twice that time.
+FENCE_S: Final = 1_800.0
 WATCH_S: Final = 3.0  # A few looks in that time, so that a death is seen.
 SLICES_A_SYNC_MAX: Final = 500  # Some 20 ms of the database; the rest comes next.
 LINES_A_SYNC_MAX: Final = 2_000  # As above.
@@ -212,6 +215,7 @@ class Escrow:
         self.instance = instance
         self.plans = 0
         self.is_whole = True  # The last sync left no line to the next.
+        self.fenced_from_s = -inf  # By the calendar's clock: it goes on in a pause.
         self.starved = False  # Somebody was refused because the store is gone.
         self.stirred = False  # There may be something to say sooner than it seemed.
         self.trouble_since: float | None = None
@@ -320,6 +324,10 @@ class Escrow:
         one.settled, one.adjusted = one.sending, one.adjusting
         self.touch(one)
 
+    def hurry(self) -> None:
+        """Tell the store soon."""
+        self._hurry = self.stirred = True
+
     def close_places(self, who: str) -> None:
         """Nothing limits requests in flight here any more."""
         found = self._slices.get(places_key(who))
@@ -407,6 +415,7 @@ class Escrow:
         self._batch += 1
         self._met = True
         self._left = sync.leave
+        self.fenced_from_s = sync.now_s + FENCE_S
         self.trouble_since = None
         self.starved = False
         self._failures = 0

@@ -18,6 +18,7 @@ from actors.ledger.sites import Places, Site
 
 # A wait that is longer than what others may give back meanwhile is told at once.
 SURE_WAIT_S: Final = 0.25
+SCARCE_PARTS: Final = 4  # With a quarter of all places left, each that is free counts.
 
 
 class Short(Struct, frozen=True):
@@ -82,8 +83,11 @@ def leave(escrow: Escrow, places: Iterable[Places]) -> None:
     """It is over."""
     for one in places:
         found = _places(escrow, one)
-        if found is not None and not found.active:
-            escrow.touch(found)
+        if found is not None:
+            if not found.active:
+                escrow.touch(found)
+            if not escrow.alone and found.room * SCARCE_PARTS <= found.most:
+                escrow.hurry()  # Others may wait for it.
 
 
 def answered(escrow: Escrow, places: Iterable[Places], output_tokens: int) -> None:
