@@ -455,6 +455,11 @@ class Escrow:
         return tuple(self._slices.values())
 
     @property
+    def rates(self) -> tuple[RateSlice, ...]:
+        """All allowances, for whoever looks."""
+        return tuple(self._rates.values())
+
+    @property
     def is_planned(self) -> bool:
         """Whether a sync waits for its answer."""
         return self._unsure is not None

@@ -557,6 +557,8 @@ class Shared(RuleBasedStateMachine):
                 cap, key = one.cap, one.key
                 if cap is None or not one.hard or cap.name in self.late:
                     continue
+                if key.slot != slot_of(cap, self.now_s):
+                    continue  # A window that is over; nobody has called since.
                 mine = self.under_way(replica, cap, key, self.now_s)
                 rows = self.database.rows(
                     "SELECT granted FROM ledger_slice WHERE replica = ? "
