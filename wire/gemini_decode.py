@@ -48,6 +48,7 @@ from wire.gemini_schema import (
     Modality,
     finish_word,
 )
+from wire.gemini_search import searches_of
 from wire.jsontext import JSON_ERRORS
 from wire.sse import SseDecoder, SseError
 
@@ -114,6 +115,8 @@ class ChunkEvents:
         self._started = False
         self._id = ""
         self._choices: dict[int, _Choice] = {}
+        self._model = ""
+        self._searches: dict[int, int] = {}
 
     def __repr__(self) -> str:
         ended = sum(bool(choice.finish) for choice in self._choices.values())
@@ -150,6 +153,7 @@ class ChunkEvents:
             tier = None if counts is None else counts.serviceTier
             model = chunk.modelVersion or ""
             events.append(Start(self._id, model, service_tier=tier))
+        self._model = chunk.modelVersion or self._model
         for candidate in chunk.candidates or ():
             events += self._candidate(candidate)
         feedback = chunk.promptFeedback
@@ -159,6 +163,9 @@ class ChunkEvents:
             blocked.details = msgspec.json.encode(feedback)
         usage = usage_of(chunk.usageMetadata) if chunk.usageMetadata else None
         if usage is not None:
+            if self._searches:
+                searches = sum(self._searches.values())
+                usage = msgspec.structs.replace(usage, searches=searches)
             events.append(usage)
         return events
 
@@ -171,6 +178,9 @@ class ChunkEvents:
         if candidate.content is not None:
             for part in candidate.content.parts or ():
                 events += self._part(part, index, choice)
+        if candidate.groundingMetadata:
+            count = searches_of(candidate.groundingMetadata, self._model)
+            self._searches[index] = max(self._searches.get(index, 0), count)
         if candidate.groundingMetadata or candidate.citationMetadata:
             text = "".join(choice.text)
             events += citations(candidate, text)

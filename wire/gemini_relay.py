@@ -39,6 +39,7 @@ from wire.gemini_schema import (
     finish_word,
     wants_signatures,
 )
+from wire.gemini_search import searches_of
 from wire.jsontext import JSON_ERRORS
 from wire.relay import SseRelay
 from wire.sse import parse_event, split_events
@@ -67,12 +68,14 @@ class _Candidate(Struct, gc=False):
     content: _Content | None = None
     finishReason: str | int | None = None  # noqa: N815
     index: int = 0
+    groundingMetadata: Raw = Raw(b"")  # noqa: N815
 
 
 class _Chunk(Struct):
     """As much of a chunk as a relay must know."""
 
     candidates: list[_Candidate] | None = None
+    modelVersion: str | None = None  # noqa: N815
     usageMetadata: Counts | None = None  # noqa: N815
     promptFeedback: Feedback | None = None  # noqa: N815
     error: Raw = Raw(b"")
@@ -88,6 +91,7 @@ class _Seen:
     def __init__(self, flavour: str) -> None:
         self.flavour = flavour
         self.usage: Usage | None = None
+        self.searches: dict[int, int] = {}
         self.called = False
         self.open: set[int] = set()
         self.closed: set[int] = set()
@@ -109,6 +113,12 @@ class _Seen:
             return False
         for candidate in chunk.candidates or ():
             self._candidate(candidate, reading)
+            if candidate.groundingMetadata:
+                count = searches_of(
+                    candidate.groundingMetadata, chunk.modelVersion or ""
+                )
+                before = self.searches.get(candidate.index, 0)
+                self.searches[candidate.index] = max(before, count)
         feedback = chunk.promptFeedback
         if feedback is not None and feedback.blockReason and not chunk.candidates:
             self.closed.add(0)
@@ -117,8 +127,18 @@ class _Seen:
         usage = usage_of(counts) if counts else None
         reading.service = counts.serviceTier if counts else None
         if usage is not None:
+            if self.searches:
+                usage = msgspec.structs.replace(
+                    usage, searches=sum(self.searches.values())
+                )
             self.usage = reading.usage = usage
         return True
+
+    def _searched(self, candidate: _Candidate, model: str) -> None:
+        """Streams tell it again and again: the most of it counts."""
+        count = searches_of(candidate.groundingMetadata, model)
+        before = self.searches.get(candidate.index, 0)
+        self.searches[candidate.index] = max(before, count)
 
     def _candidate(self, candidate: _Candidate, reading: Reading) -> None:
         for part in (candidate.content and candidate.content.parts) or ():

@@ -6,7 +6,7 @@ that put other types in these fields are read by `lenient`, slower.
 Pure. Never raises on bytes from outside but `jsontext.JSON_ERRORS`.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, ValidationError
@@ -18,6 +18,7 @@ from wire.jsontext import (
     count,
     decode_any,
     encode,
+    listing,
     mapping,
     text_or_none,
 )
@@ -149,12 +150,36 @@ def finish_of(snapshot: Snapshot, calls: int) -> tuple[FinishReason, str]:
     return ("tool_calls" if calls and reason == "stop" else reason), raw
 
 
+SEARCH_CALL: Final = b"web_search_call"
+
+
 def usage_of(snapshot: Snapshot) -> Usage | None:
     """Usage of a snapshot; None where it holds none yet."""
     if snapshot.usage == NULL:
         return None
     raw = mapping(decode_any(snapshot.usage))
-    return usage_from(raw) if raw else None
+    if not raw:
+        return None
+    usage = usage_from(raw)
+    if SEARCH_CALL in bytes(snapshot.output):
+        searches = _searches(listing(decode_any(snapshot.output)))
+        return msgspec.structs.replace(usage, searches=searches)
+    return usage
+
+
+def _searches(output: list[Any]) -> int:
+    """The searches among the items of an output: each is billed, whatever it found.
+
+    Opening a page that was found, or looking for words in it, is not; older items do
+    not say what they did, and were searches all.
+    """
+    count_ = 0
+    for one in output:
+        item = mapping(one)
+        if item.get("type") == "web_search_call" and item.get("status") != "failed":
+            action = mapping(item.get("action")).get("type")
+            count_ += action in {None, "search"}
+    return count_
 
 
 def usage_from(raw: Any) -> Usage:
