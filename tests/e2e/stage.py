@@ -157,6 +157,7 @@ def config_text(
     *,
     server: str = "",
     site: str = "",
+    deadlines: str = "",
 ) -> str:
     """One site, one provider, one model."""
     return f"""
@@ -168,6 +169,7 @@ state_dir = "{state_dir}"
 write_s = 1.0
 drain_s = 3.0
 request_head_s = 1.0
+{deadlines}
 [[sites]]
 name = "acme"
 keys = ["{KEY}"]
@@ -187,9 +189,14 @@ route = ["mock/gpt-mock"]
 
 @contextmanager
 def staged(
-    folder: Path, extra: str = "", *, server: str = "", site: str = ""
+    folder: Path,
+    extra: str = "",
+    *,
+    server: str = "",
+    site: str = "",
+    deadlines: str = "",
 ) -> Generator[Stage, None, None]:
-    """Start both; end both. `server` and `site` hold further lines of their tables."""
+    """Start both; end both. The last three hold further lines of their tables."""
     upstream = [sys.executable, "-m", "bench.lib.upstream"]
     with procs.started("mock", upstream, core=None, pipe_stdout=True) as mock:
         assert mock.popen.stdout is not None
@@ -198,7 +205,15 @@ def staged(
         state_dir = folder / "state"
         config = folder / "stagedoor.toml"
         config.write_text(
-            config_text(port, state_dir, upstream_port, extra, server=server, site=site)
+            config_text(
+                port,
+                state_dir,
+                upstream_port,
+                extra,
+                server=server,
+                site=site,
+                deadlines=deadlines,
+            )
         )
         log = folder / "log"
         with log.open("wb") as sink:
