@@ -22,7 +22,7 @@ from gateway.sites import Caller
 from gateway.workers.forwarding import SITE, forward
 from runtime import AskError
 from wire import openai_responses_stored as stored
-from wire.dialect import HEARTBEAT_S, STREAM_HEADERS, ClientError
+from wire.dialect import STREAM_HEADERS, ClientError
 from wire.openai_responses import RESPONSES
 
 PREFIX: Final = "/v1/responses/"
@@ -107,7 +107,7 @@ class Answers:
             )
         number = _number(query.get("starting_after"))
         if isinstance(found, Recording):
-            await follow(request, found, number, ())
+            await follow(self.gate, request, found, number, ())
             return
         events = stored.after(events_of(found.events), number)
         await reply(request.send, 200, events, STREAM_HEADERS)
@@ -149,7 +149,7 @@ class Answers:
 
 
 async def follow(
-    request: Request, recording: Recording, number: int, headers: Fields
+    gate: Gate, request: Request, recording: Recording, number: int, headers: Fields
 ) -> None:
     """Show a running answer's events behind `number` until it ends or nobody looks."""
     while not recording.begun:
@@ -163,6 +163,7 @@ async def follow(
     await request.send(
         {"type": "http.response.start", "status": 200, "headers": fields}
     )
+    silence_s = gate.config.server.deadlines.heartbeat_s
     with trio.CancelScope() as scope:
 
         def gone() -> None:
@@ -170,21 +171,21 @@ async def follow(
 
         try:
             if request.when_gone(gone):
-                await _send(request, recording.follow(number))
+                await _send(request, recording.follow(number), silence_s)
                 return
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch, request, gone)
-                await _send(request, recording.follow(number))
+                await _send(request, recording.follow(number), silence_s)
                 nursery.cancel_scope.cancel(reason="shown to its end")
         except ClientGone:
             return  # The answer goes on; it can be fetched again.
 
 
-async def _send(request: Request, events: Follower) -> None:
+async def _send(request: Request, events: Follower, silence_s: float) -> None:
     while True:
         run: bytes | None = RESPONSES.heartbeat
         # A wait that is cut short loses nothing: what is followed lies in a list.
-        with trio.move_on_after(HEARTBEAT_S):
+        with trio.move_on_after(silence_s):
             run = await events.next()
         await request.send(
             {

@@ -166,7 +166,7 @@ class ResponsesEndpoint(Endpoint):
         """A background answer's first sign: the object at once, or its events."""
         ids = (("x-request-id", inquiry.request_id), *self.ids(inquiry.request_id))
         if recording.streamed:
-            await follow(request, recording, -1, ids)
+            await follow(self.gate, request, recording, -1, ids)
             return
         await reply(request.send, 200, recording.answer, (("content-type", JSON), *ids))
 

@@ -35,7 +35,7 @@ from gateway.http.request import Request
 from gateway.http11_transport import ClientGone
 from gateway.sites import Caller
 from runtime import AskError
-from wire.dialect import HEARTBEAT_S, ClientError
+from wire.dialect import ClientError
 from wire.events import Fault
 from wire.openai_chat import CHAT
 
@@ -142,7 +142,7 @@ async def answer_taped(
             code="idempotency_key_reused",
             status=422,
         )
-    await follow(request, started.tape, 0, again=isinstance(started, Known))
+    await follow(gate, request, started.tape, 0, again=isinstance(started, Known))
 
 
 async def resume(gate: Gate, request: Request, site: str | None, place: Place) -> None:
@@ -156,28 +156,31 @@ async def resume(gate: Gate, request: Request, site: str | None, place: Place) -
             code="stream_not_found",
             status=404,
         )
-    await follow(request, tape, place.number + 1, again=True)
+    await follow(gate, request, tape, place.number + 1, again=True)
 
 
-async def follow(request: Request, tape: Tape, place: int, *, again: bool) -> None:
+async def follow(
+    gate: Gate, request: Request, tape: Tape, place: int, *, again: bool
+) -> None:
     """Show an answer from a place on, until it ends or its reader leaves.
 
     Raises ClientError before the first byte.
     """
+    silence_s = gate.config.server.deadlines.heartbeat_s
     with trio.CancelScope() as scope:
 
         def gone() -> None:
             scope.cancel(reason="the client left")
 
         if request.when_gone(gone):
-            await _follow(request, tape, place, again=again)
+            await _follow(request, tape, place, silence_s, again=again)
             return
         # HTTP/2: nobody calls back, so somebody has to wait for it.
         failed: ClientError | ClientGone | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, request, gone)
             try:
-                await _follow(request, tape, place, again=again)
+                await _follow(request, tape, place, silence_s, again=again)
             except (ClientError, ClientGone) as error:
                 failed = error  # A nursery would wrap it.
             nursery.cancel_scope.cancel(reason="shown to its end")
@@ -185,7 +188,9 @@ async def follow(request: Request, tape: Tape, place: int, *, again: bool) -> No
             raise failed
 
 
-async def _follow(request: Request, tape: Tape, place: int, *, again: bool) -> None:
+async def _follow(
+    request: Request, tape: Tape, place: int, silence_s: float, *, again: bool
+) -> None:
     with tape.read_from(place) as reader:
         while not tape.status and not tape.done:
             await tape.moved()
@@ -211,14 +216,15 @@ async def _follow(request: Request, tape: Tape, place: int, *, again: bool) -> N
             {"type": "http.response.start", "status": tape.status, "headers": fields}
         )
         try:
-            await _show(request, tape, reader)
+            await _show(request, tape, reader, silence_s)
         except TapeGone:
             raise ClientGone("what it reads is not kept any more") from None
 
 
-async def _show(request: Request, tape: Tape, reader: Reader) -> None:
+async def _show(request: Request, tape: Tape, reader: Reader, silence_s: float) -> None:
     send = request.send
-    silence_s = HEARTBEAT_S if tape.streamed and tape.heartbeat else inf
+    if not (tape.streamed and tape.heartbeat):
+        silence_s = inf
     while True:
         run = tape.heartbeat
         with trio.move_on_after(silence_s):

@@ -24,6 +24,16 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage, None, No
         yield made
 
 
+@pytest.fixture(scope="module")
+def resumable(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[Stage, None, None]:
+    folder = tmp_path_factory.mktemp("ids")
+    beats = "heartbeat_s = 0.06"
+    with staged(folder, deadlines=beats, site='resume = "cancel"') as made:
+        yield made
+
+
 def test_heartbeats_are_there_and_never_end_an_event(stage: Stage) -> None:
     body = {"model": "bench", "stream": True, "messages": MESSAGES}
     status, headers, answer = stage.ask("POST", "/v1/chat/completions", body)
@@ -34,8 +44,12 @@ def test_heartbeats_are_there_and_never_end_an_event(stage: Stage) -> None:
     assert b": hb\n\n" not in answer
 
 
-def test_openais_client_reads_chat_through_heartbeats_and_ids(stage: Stage) -> None:
+@pytest.mark.parametrize("site", ["stage", "resumable"])
+def test_openais_client_reads_chat_through_heartbeats_and_ids(
+    site: str, request: pytest.FixtureRequest
+) -> None:
     """A comment with a blank line after an `id:` would be its JSONDecodeError."""
+    stage: Stage = request.getfixturevalue(site)
     with openai.OpenAI(base_url=stage.base_url, api_key=KEY) as client:
         stream = client.chat.completions.create(
             model="bench",
