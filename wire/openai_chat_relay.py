@@ -32,7 +32,7 @@ from wire.openai_chat_encoder import DONE
 from wire.openai_chat_schema import ChunkChoice, Delta, read_chunk
 from wire.relay import SseRelay
 from wire.sse import encode_data, parse_event
-from wire.usage import from_openai
+from wire.usage import read_openai
 
 
 class ChatRelay(SseRelay):
@@ -95,9 +95,9 @@ class ChatRelay(SseRelay):
                 return b""
             self._last = data
         if chunk.usage != NULL or chunk.x_groq is not None:
-            counts = decode_object(chunk.usage_anywhere())
-            if counts:
-                reading.usage = from_openai(counts)
+            usage = read_openai(chunk.usage_anywhere())
+            if usage is not None:
+                reading.usage = usage
                 if self._swallow_usage and not choices:
                     return b""
         if self._model is not None and chunk.model is not None:
@@ -245,9 +245,7 @@ def relay_chat_response(
         reading.done = False
         return reading
     reading.service = chunk.service_tier
-    counts = decode_object(chunk.usage_anywhere())
-    if counts:
-        reading.usage = from_openai(counts)
+    reading.usage = read_openai(chunk.usage_anywhere())
     if model is not None and chunk.model not in {None, model}:
         fields = decode_fields(body)
         fields["model"] = Raw(encode(model))

@@ -5,13 +5,74 @@ says whose it is. Pure.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Raw, Struct
 
 from wire.events import Usage
-from wire.jsontext import count, mapping
+from wire.jsontext import JSON_ERRORS, NULL, count, decode_object, mapping
 
 MICROUSD_PER_USD = 1_000_000
+_Count = Annotated[int, Meta(ge=0, lt=2**53)]
 TICKS_PER_MICROUSD = 10_000  # xAI's cost_in_usd_ticks: 10^10 to the dollar.
+
+
+class _Details(Struct, forbid_unknown_fields=True, gc=False):
+    """OpenAI's own, of a prompt or of an answer."""
+
+    cached_tokens: _Count = 0
+    audio_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+    accepted_prediction_tokens: _Count = 0
+    rejected_prediction_tokens: _Count = 0
+
+
+class _Plain(Struct, forbid_unknown_fields=True, gc=False):
+    """Usage as OpenAI itself writes it; whoever has another field is no such server."""
+
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
+    total_tokens: _Count = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+_plain: Final = msgspec.json.Decoder(_Plain)
+_NONE: Final = _Details()
+
+
+def read_openai(raw: Raw) -> Usage | None:
+    """Usage in an answer's bytes; None where there is none. Never raises.
+
+    Most servers write just what OpenAI does: those fields are read without making a
+    mapping of them. All else goes the long way.
+    """
+    if raw == NULL:
+        return None
+    try:
+        plain = _plain.decode(raw)
+    except JSON_ERRORS:
+        return _read_any(raw)
+    prompt, completion = plain.prompt_tokens, plain.completion_tokens
+    if not plain.total_tokens or plain.total_tokens != prompt + completion:
+        return _read_any(raw)  # Somebody counts otherwise, or not at all.
+    of_prompt = plain.prompt_tokens_details or _NONE
+    of_answer = plain.completion_tokens_details or _NONE
+    return Usage(
+        prompt=prompt,
+        completion=completion,
+        cached=min(of_prompt.cached_tokens, prompt),
+        reasoning=min(of_answer.reasoning_tokens, completion),
+        audio_in=of_prompt.audio_tokens,
+        audio_out=of_answer.audio_tokens,
+        total_reported=plain.total_tokens,
+    )
+
+
+def _read_any(raw: Raw) -> Usage | None:
+    counts = decode_object(raw)
+    return from_openai(counts) if counts else None
 
 
 def from_openai(raw: Mapping[str, Any]) -> Usage:
