@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 from urllib.parse import unquote
 
 from gateway.http11_exchange import Conn, Receive, Scope, Send
 from gateway.http11_transport import ClientGone
+
+T = TypeVar("T")
 
 # What of a header may change how any request is answered, whatever its dialect.
 MARKS: Final = frozenset(
@@ -37,6 +39,26 @@ class Headers(Mapping[str, str]):
             if key == wanted:
                 return value.decode("latin-1")
         raise KeyError(name)
+
+    # As Mapping's own, without an exception for each field that is not there.
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str, /) -> str: ...
+    @overload
+    def get(self, name: str, default: T, /) -> str | T: ...
+    def get(self, name: str, default: object = None, /) -> object:
+        """The first field of this name, if there is one."""
+        wanted = name.encode("latin-1")
+        for key, value in self._raw:
+            if key == wanted:
+                return value.decode("latin-1")
+        return default
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a field of this name."""
+        return isinstance(name, str) and self.get(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         """Names, each once."""
