@@ -23,9 +23,9 @@ DONE = b'{"type":"chat.completion.done"}'
 _END = bytes((0x81, len(DONE))) + DONE
 
 
-def socket_burst(target: Target, deltas: int) -> float | None:
+def socket_burst(target: Target, deltas: int, *, gap_us: int = 0) -> float | None:
     """Deltas a second, or None where the gateway has no such sockets."""
-    directive = shape.Directive("burst", stream=True, deltas=deltas)
+    directive = shape.Directive("burst", stream=True, deltas=deltas, gap_us=gap_us)
     with socket.create_connection((target.host, target.port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(SILENCE_MAX_S)
