@@ -372,7 +372,7 @@ define( 'FS_METHOD', 'direct' );
         "core",
         "install",
         f"--url={site.url}",
-        "--title=Stagedoor lab",
+        "--title=The Lab",
         f"--admin_user={ADMIN[0]}",
         f"--admin_password={ADMIN[1]}",
         "--admin_email=admin@example.com",

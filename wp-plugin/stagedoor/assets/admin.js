@@ -121,6 +121,17 @@
 		} )
 	);
 
+	/** The roles only matter where roles are asked for. */
+	const who = document.getElementById( 'stagedoor-who' );
+	const roles = document.getElementById( 'stagedoor-roles' );
+	if ( who && roles ) {
+		const show = () => {
+			roles.closest( 'tr' ).hidden = who.value !== 'roles';
+		};
+		who.addEventListener( 'change', show );
+		show();
+	}
+
 	/* ---- the dashboard's widget ---------------------------------------------------- */
 
 	const money = ( amount ) => new Intl.NumberFormat( document.documentElement.lang || undefined, { style: 'currency', currency: 'USD', maximumFractionDigits: amount < 1 ? 4 : 2 } ).format( amount );
@@ -167,7 +178,7 @@
 		if ( usage.cap !== null ) {
 			const share = usage.cap > 0 ? usage.spent / usage.cap : 1;
 			box.append( bar( share ) );
-			if ( share >= 1 ) {
+			if ( usage.reached ) {
 				box.append( node( 'p', __( 'The cap is reached: visitors get no answers until it begins anew.', 'stagedoor' ), 'is-not' ) );
 			}
 		}
@@ -176,7 +187,7 @@
 			box.append( node( 'p', sprintf( __( 'Begins anew on %s.', 'stagedoor' ), new Date( usage.resets_at * 1000 ).toLocaleString( document.documentElement.lang || undefined, { dateStyle: 'long', timeStyle: 'short' } ) ) ) );
 		}
 		if ( usage.features && usage.features.length ) {
-			box.append( table( __( 'Spent on', 'stagedoor' ), usage.features ) );
+			box.append( table( __( 'Last 30 days', 'stagedoor' ), usage.features ) );
 		}
 	}
 

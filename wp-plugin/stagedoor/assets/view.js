@@ -186,7 +186,7 @@
 				result = await ask( this.session, body, {
 					signal: this.abort.signal,
 					onStart: ( transport ) => {
-						this.say( __( 'Answering …', 'stagedoor' ) );
+						this.say( __( 'Answering …', 'stagedoor' ), true );
 						this.tell( 'streamStart', { chat: this.root, element: textEl, transport } );
 					},
 					onWait: () => this.say( __( 'Waiting for the answer …', 'stagedoor' ) ),
@@ -217,12 +217,12 @@
 				this.fail( turn, failure, question, text );
 			} else if ( result.status === 'aborted' ) {
 				this.mark( turn, __( 'Stopped', 'stagedoor' ) );
-				this.say( __( 'Stopped.', 'stagedoor' ) );
+				this.say( __( 'Stopped.', 'stagedoor' ), true );
 			} else {
 				if ( result.finish === 'length' ) {
 					this.mark( turn, __( 'The answer ended at its longest length.', 'stagedoor' ) );
 				}
-				this.say( text ? __( 'The answer is complete.', 'stagedoor' ) : __( 'There was no answer.', 'stagedoor' ) );
+				this.say( text ? __( 'The answer is complete.', 'stagedoor' ) : __( 'There was no answer.', 'stagedoor' ), text !== '' );
 			}
 			if ( ! text && ! failure ) {
 				turn.remove();
@@ -281,7 +281,7 @@
 			if ( ! text ) {
 				this.turns = this.turns.filter( ( one ) => one !== question );
 			}
-			this.say( '' );
+			this.say( '', true );
 		}
 
 		/** A new question clears what failed before it, which is no part of the conversation. */
@@ -316,7 +316,7 @@
 			}
 			this.newEl.hidden = true;
 			this.keep();
-			this.say( '' );
+			this.say( '', true );
 			this.inputEl.focus();
 		}
 
@@ -333,8 +333,10 @@
 			this.newEl.hidden = is || this.turns.length === 0;
 		}
 
-		say( text ) {
+		/** What goes on, in words. What can be seen anyway is for screen readers alone. */
+		say( text, isSeen = false ) {
 			this.statusEl.textContent = text;
+			this.statusEl.classList.toggle( 'screen-reader-text', isSeen );
 		}
 
 		isNearEnd() {

@@ -183,7 +183,7 @@ final class Chat {
 			. ( '' !== $chat['greeting'] ? '<div class="stagedoor-chat__turn is-assistant is-greeting"><div class="stagedoor-chat__text">' . nl2br( esc_html( $chat['greeting'] ) ) . '</div></div>' : '' )
 			. '</div>'
 			. ( '' !== $suggestions ? '<div class="stagedoor-chat__suggestions">' . $suggestions . '</div>' : '' )
-			. '<p class="stagedoor-chat__status" role="status"></p>'
+			. '<p class="stagedoor-chat__status screen-reader-text" role="status"></p>'
 			. '<form class="stagedoor-chat__form"><label class="screen-reader-text" for="' . esc_attr( $id ) . '-input">' . esc_html__( 'Your question', 'stagedoor' ) . '</label>'
 			. '<textarea id="' . esc_attr( $id ) . '-input" class="stagedoor-chat__input" rows="1" maxlength="' . esc_attr( (string) Settings::get( 'question_chars' ) ) . '" placeholder="' . esc_attr( $placeholder ) . '" required></textarea>'
 			. '<button type="submit" class="stagedoor-chat__send"><span>' . esc_html__( 'Send', 'stagedoor' ) . '</span></button>'

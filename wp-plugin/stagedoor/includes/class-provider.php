@@ -15,6 +15,7 @@ use WordPress\AiClient\AiClient;
  */
 final class Provider {
 
+	const FEATURE    = 'ai-client:'; // And which plugin asks.
 	const FRAMES_MAX = 40; // Of the call stack; a plugin is nearer than that to core's client.
 
 	/**
@@ -49,7 +50,7 @@ final class Provider {
 				return $arguments; // Our own client has said it all.
 			}
 		}
-		$arguments['headers'] = array_merge( $arguments['headers'], Client::identity(), array( 'X-Stagedoor-Feature' => 'ai-client:' . self::caller() ) );
+		$arguments['headers'] = array_merge( $arguments['headers'], Client::identity(), array( 'X-Stagedoor-Feature' => self::FEATURE . self::caller() ) );
 		return $arguments;
 	}
 

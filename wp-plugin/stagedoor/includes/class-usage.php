@@ -17,7 +17,8 @@ final class Usage {
 	const REFRESHED = 'stagedoor_refreshed';
 	const CAP       = 'stagedoor_cap';
 
-	const KEPT_S = 5 * MINUTE_IN_SECONDS;
+	const KEPT_S       = 5 * MINUTE_IN_SECONDS;
+	const FEATURES_MAX = 10; // What a widget has room for.
 
 	/**
 	 * Usage as the widget shows it.
@@ -40,13 +41,26 @@ final class Usage {
 			);
 		}
 		$view = self::read( $answer );
-		if ( null !== $view['cap'] && $view['spent'] < $view['cap'] ) {
-			delete_option( self::CAP );
-		} elseif ( null !== $view['cap'] && null !== $view['resets_at'] ) {
-			self::remember_cap( __( 'The spending cap is reached.', 'stagedoor' ), (int) $view['resets_at'] );
-		}
+		self::follow( $view );
 		set_transient( self::TRANSIENT, $view, self::KEPT_S );
 		return $view;
+	}
+
+	/**
+	 * Keep the notice in step with what the gateway says.
+	 *
+	 * @param array<string, mixed> $view Usage.
+	 * @return void
+	 */
+	private static function follow( array $view ) {
+		$known = get_option( self::CAP );
+		if ( $view['reached'] ) {
+			self::remember_cap( is_array( $known ) ? $known['reason'] : __( 'The spending cap is reached.', 'stagedoor' ), (int) $view['resets_at'] );
+		} elseif ( is_array( $known ) && $known['at'] < time() - self::KEPT_S ) {
+			delete_option( self::CAP ); // Money is back. A refusal of just now may be newer than the sums.
+		} elseif ( is_array( $known ) && null !== $view['resets_at'] ) {
+			update_option( self::CAP, array_merge( $known, array( 'resets_at' => (int) $view['resets_at'] ) ), false );
+		}
 	}
 
 	/**
@@ -114,20 +128,100 @@ final class Usage {
 	}
 
 	/**
-	 * The gateway's answer, as far as we know it.
+	 * What of the gateway's answer is shown: the tightest hard cap of this site, and the
+	 * last 30 days by what they were spent on.
 	 *
 	 * @param array<string, mixed> $answer Decoded.
 	 * @return array<string, mixed>
 	 */
 	private static function read( array $answer ) {
+		$cap      = isset( $answer['cap'] ) && is_array( $answer['cap'] ) ? $answer['cap'] : array();
+		$total    = isset( $answer['total'] ) && is_array( $answer['total'] ) ? $answer['total'] : array();
+		$features = array();
+		foreach ( isset( $answer['features'] ) && is_array( $answer['features'] ) ? $answer['features'] : array() as $row ) {
+			if ( is_array( $row ) && count( $features ) < self::FEATURES_MAX ) {
+				$features[] = array(
+					'label'    => self::label( isset( $row['feature'] ) && is_string( $row['feature'] ) ? $row['feature'] : '' ),
+					'requests' => self::whole( $row, 'requests' ),
+					'spent'    => self::usd( $row, 'cost_nanousd' ),
+				);
+			}
+		}
+		$resets_at = self::whole( $cap, 'resets_at' );
 		return array(
 			'ok'         => true,
-			'spent'      => 0.0,
-			'cap'        => null,
-			'resets_at'  => null,
-			'requests'   => 0,
-			'features'   => array(),
+			'spent'      => $cap ? self::usd( $cap, 'spent_nanousd' ) : self::usd( $total, 'cost_nanousd' ),
+			'cap'        => $cap ? self::usd( $cap, 'max_nanousd' ) : null,
+			// What is left may be less than any answer costs: then the cap is reached, too.
+			'reached'    => $cap && 0 === self::whole( $cap, 'left_nanousd' ),
+			'resets_at'  => $resets_at > 0 ? $resets_at : null,
+			'requests'   => self::whole( $total, 'requests' ),
+			'features'   => $features,
 			'checked_at' => time(),
 		);
+	}
+
+	/**
+	 * A whole number of the answer.
+	 *
+	 * @param array<string, mixed> $row  Where.
+	 * @param string               $name Which.
+	 * @return int
+	 */
+	private static function whole( array $row, $name ) {
+		return isset( $row[ $name ] ) && is_numeric( $row[ $name ] ) ? (int) $row[ $name ] : 0;
+	}
+
+	/**
+	 * Nano-dollars of the answer, as dollars.
+	 *
+	 * @param array<string, mixed> $row  Where.
+	 * @param string               $name Which.
+	 * @return float
+	 */
+	private static function usd( array $row, $name ) {
+		return self::whole( $row, $name ) / 1000000000;
+	}
+
+	/**
+	 * What a feature is called here.
+	 *
+	 * @param string $feature As it was sent.
+	 * @return string
+	 */
+	private static function label( $feature ) {
+		$labels = array(
+			'chat'   => __( 'Chat', 'stagedoor' ),
+			'editor' => __( 'Writing help', 'stagedoor' ),
+			'cli'    => __( 'Command line', 'stagedoor' ),
+			''       => __( 'Other', 'stagedoor' ),
+		);
+		if ( isset( $labels[ $feature ] ) ) {
+			return $labels[ $feature ];
+		}
+		if ( 0 !== strpos( $feature, Provider::FEATURE ) ) {
+			return $feature;
+		}
+		$slug = substr( $feature, strlen( Provider::FEATURE ) );
+		/* translators: %s: name of a plugin. */
+		return sprintf( __( 'Plugin: %s', 'stagedoor' ), self::plugin_name( $slug ) );
+	}
+
+	/**
+	 * The name of a plugin by its folder.
+	 *
+	 * @param string $slug The folder.
+	 * @return string
+	 */
+	private static function plugin_name( $slug ) {
+		if ( ! function_exists( 'get_plugins' ) ) {
+			require_once ABSPATH . 'wp-admin/includes/plugin.php';
+		}
+		foreach ( get_plugins() as $file => $plugin ) {
+			if ( strtok( $file, '/' ) === $slug || $file === "{$slug}.php" ) {
+				return $plugin['Name'];
+			}
+		}
+		return $slug;
 	}
 }
