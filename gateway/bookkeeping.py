@@ -22,10 +22,12 @@ from actors.vault.safe import Safe
 from gateway.admin.office import Books
 from gateway.alerting import Watcher
 from gateway.gate import Gate
+from gateway.pausing import Pausing
 from gateway.settings.config import Config
 from gateway.webhook_post import Poster
 from storage.sql.admin_books import SqlRepeats, SqlTokens
 from storage.sql.alerts import SqlAlerts
+from storage.sql.pauses import SqlPauses
 from storage.sql.port import Database
 from storage.sql.records import SqlRecords
 from storage.webhook_secrets import KmsSecrets
@@ -37,6 +39,7 @@ class Bookkeeping:
 
     archivist: ArchivistCell | None
     herald: HeraldCell
+    pausing: Pausing
 
 
 def open_books(
@@ -64,6 +67,7 @@ def open_books(
     books.records = gate.records = records
     books.alerts = SqlAlerts(database)
     books.webhook_secrets = secrets
+    books.pauses = SqlPauses(database)
     archivist = ArchivistCell(
         journal,
         records,
@@ -82,7 +86,11 @@ def open_books(
         wall=wall,
         rng=rng or Random(),  # noqa: S311 - jitter, not secrets
     )
-    return Bookkeeping(archivist if config.records.store else None, herald)
+    return Bookkeeping(
+        archivist if config.records.store else None,
+        herald,
+        Pausing(gate, books.pauses),
+    )
 
 
 def keep_days(config: Config) -> KeepDays:

@@ -46,6 +46,7 @@ from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
 from gateway.hooks import placed
 from gateway.keysafe import rules_of
+from gateway.pausing import Pausing
 from gateway.settings.changes import diff
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
@@ -67,6 +68,7 @@ class Gateway:
     catalogue: Lookup = NO_CATALOGUE
     console_link: str = attrs.field(default="", repr=False)  # For its first owner.
     database: Database | None = None
+    pausing: Pausing | None = None
     _turn: trio.Lock = attrs.field(factory=trio.Lock, repr=False)
 
     async def drain(self) -> None:

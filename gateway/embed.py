@@ -398,6 +398,8 @@ async def embedded(
             following = made.following = Following(gateway, directory, roster)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(following.run)
+                assert kept_books is not None
+                nursery.start_soon(kept_books.pausing.run)
                 yield made
                 nursery.cancel_scope.cancel(reason="closing")
     finally:

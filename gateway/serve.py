@@ -166,6 +166,8 @@ async def serve(
                     async with trio.open_nursery() as nursery:
                         wanted, reloads = trio.open_memory_channel[None](1)
                         nursery.start_soon(following.run)
+                        if gateway.pausing is not None:
+                            nursery.start_soon(gateway.pausing.run)
                         if source is not None:
                             nursery.start_soon(follow, source, wanted)
                             nursery.start_soon(reloading, following, source, reloads)
@@ -291,6 +293,7 @@ async def open_gateway(
             if config.console.enabled and (worker is None or worker.is_first):
                 now_ms = int(time.time() * 1000)
                 gateway.console_link = await first_link(books.people, now_ms) or ""
+            gateway.pausing = kept.pausing
             yield Following(gateway, directory, roster)
     finally:
         for cell in cells:

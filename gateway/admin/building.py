@@ -22,6 +22,7 @@ from gateway.admin.office import Books, Office
 from gateway.admin.operation import Operation
 from gateway.admin.resources import (
     alerts,
+    configuration,
     declared,
     keys,
     models,
@@ -94,6 +95,7 @@ def every(office: Office) -> tuple[Operation, ...]:
         *system.operations(office, document),
         *declared.operations(office),
         *keys.operations(office),
+        *configuration.operations(office),
         *models.operations(office),
         *providers.operations(office),
         *usage.operations(office),

@@ -27,6 +27,7 @@ from actors.directory.messages import (
 from actors.directory.ports import Directory
 from actors.herald.ports import AlertBook, Secrets
 from actors.people import PeopleBook
+from actors.provider.pauses import Pause, PauseBook
 from gateway.admin.operation import Call
 from gateway.admin.problems import FieldError, Problem
 from gateway.gate import Gate
@@ -51,6 +52,7 @@ class Books:
     records: RecordBook | None = None
     people: PeopleBook | None = None
     alerts: AlertBook | None = None
+    pauses: PauseBook | None = None
     webhook_secrets: Secrets | None = None
     directory: Directory | None = None
     base: Callable[[], Config] | None = None
@@ -87,8 +89,16 @@ class Office:
         return str(settings.get("tenant") or self.config.vault.tenant)
 
     async def pause(self, provider: str, reason: str, by: str) -> None:
-        """Take a provider out of use (with a reason) or put it back (without)."""
-        del by
+        """Take a provider out of use (with a reason) or put it back (without).
+
+        At once here and in the workers beside; the others, and those that start later,
+        learn it from the database.
+        """
+        book = self.books.pauses
+        if book is not None and reason:
+            await book.pause(Pause(provider, reason, by, self.now_ms()))
+        elif book is not None:
+            await book.resume(provider)
         self.gate.pause(provider, reason)
         if self.gate.peers is not None:
             body = msgspec.json.encode((provider, reason))

@@ -15,6 +15,7 @@ from gateway.admin import paging
 from gateway.admin.principal import Principal
 from gateway.admin.problems import TABLE, Problem
 from gateway.admin.throttle import FAILURES_MAX, REFILL_S, Throttle
+from gateway.pausing import LOOK_S
 from storage.audit_memory import entries_of
 from tests.gateway.admin.support_admin import a_site, desk, header
 
@@ -389,3 +390,22 @@ async def test_no_database_is_a_clear_answer(autojump_clock: MockClock) -> None:
         assert (await at.ask("GET", "/sites")).status == 200
         made = await at.ask("POST", "/sites", {"name": "x", "settings": {}})
         assert made.status == 503
+
+
+async def test_a_pause_holds_in_processes_that_start_later(
+    autojump_clock: MockClock,
+) -> None:
+    """It is in the database, and a provider that is made anew is told again."""
+    async with desk() as at:
+        await at.ask("POST", "/providers/main/pause", {"reason": "key leaked"})
+        gate = at.gateway.gateway.gate
+        gate.pause("main", "")  # As a process that knows nothing of it.
+        state = (await at.ask("GET", "/providers/main/state")).json()
+        assert state["state"] == "closed"
+        await trio.sleep(LOOK_S + 1)
+        state = (await at.ask("GET", "/providers/main/state")).json()
+        assert (state["state"], state["paused_for"]) == ("paused", "key leaked")
+        await at.ask("POST", "/providers/main/resume")
+        await trio.sleep(LOOK_S + 1)
+        state = (await at.ask("GET", "/providers/main/state")).json()
+        assert state["state"] == "closed"

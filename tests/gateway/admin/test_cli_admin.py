@@ -163,6 +163,39 @@ def test_a_token_opens_a_gateway_by_its_address(
     assert main(["site", "list", "--url", "http://127.0.0.1:1"]) == UNREACHABLE
 
 
+def test_what_is_exported_can_be_compared_and_brought_in_again(
+    shell: Shell, gateway: Served
+) -> None:
+    """Configuration as code: the same twice, and nothing is different after it."""
+    shell("tenant", "add", "code", "title=As Code")
+    shell("site", "add", "coded", "tenant=code", "spend_usd_max=1.25")
+    assert shell("export") == OK
+    first = shell.told
+    assert shell("export") == OK
+    assert shell.told == first
+    file = gateway.folder / "export.toml"
+    file.write_text(first)
+    assert shell("diff", str(file)) == 0, shell.told
+    shell("site", "set", "coded", "spend_usd_max=2")
+    assert shell("diff", str(file)) == 1
+    assert "~ site coded: spend_usd_max" in shell.told
+    shell("site", "remove", "coded")
+    shell("cap", "add", "extra", "spend_usd_max=1")
+    assert shell("diff", str(file), "--prune") == 1
+    assert "+ site coded" in shell.told
+    assert "- cap extra" in shell.told
+    assert shell("import", str(file), "--prune") == OK
+    assert shell("diff", str(file), "--prune") == 0
+    assert shell("export") == OK
+    assert shell.told == first
+    file.write_text('[[sites]]\nname = "acme"\n')
+    assert shell("import", str(file)) == REFUSED
+    assert shell("diff", str(file)) == USAGE
+    file.write_text("[server]\nbind = 1\n")
+    assert shell("import", str(file)) == USAGE
+    assert "is not imported" in shell.told
+
+
 def test_no_gateway_is_said_so(tmp_path: Any, capsys: Output) -> None:
     assert main(["site", "list", "--state-dir", str(tmp_path)]) == UNREACHABLE
     assert "no gateway" in capsys.readouterr().err

@@ -26,6 +26,7 @@ BODIES: dict[str, Any] = {
     "KeyWanted": {"terms": {}},
     "KeyChange": {"terms": {"label": "mine now"}},
     "Rotate": {"overlap_s": 0},
+    "Import": {"sites": [{"name": f"{MARK}-shop", "settings": {}}], "prune": True},
     "Pause": {"reason": "mine"},
     "Try": {"site": f"{MARK}-shop"},
     "TokenWanted": {"name": "x", "role": "owner", "tenants": ["t2"]},

@@ -1,0 +1,17 @@
+"""`stagedoor import`: see configuration.py."""
+
+from __future__ import annotations
+
+import argparse
+
+from gateway.cli.configuration import arguments_of, run_of
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Its flags."""
+    arguments_of("import", parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it."""
+    return run_of("import", args)
