@@ -32,6 +32,7 @@ from runtime.spec import ChildSpec, MailboxSpec
 from runtime.tracer import GuardedTracer, Tracer
 
 if TYPE_CHECKING:
+    from runtime._mortal import Mortal
     from runtime.actor import Actor
 
 A = TypeVar("A", bound="Actor")
@@ -161,7 +162,7 @@ class System:
         """Stop a cell without waiting for it."""
         self.start(_stop_shielded, cell, reason, name=f"stop {cell.id}")
 
-    def abandon(self, cell: Cell) -> None:
+    def abandon(self, cell: Mortal) -> None:
         """Take a cell that ended out of the registry."""
         self._registry.pop(cell.id, None)
         for key in cell.keys or ():
@@ -186,7 +187,7 @@ class System:
         self._crashes.append(made)
         log.error("%s", made, extra={"trace": made.trace, "report": made})
 
-    def note_trip(self, cell: Cell, ended: Tripped) -> None:
+    def note_trip(self, cell: Mortal, ended: Tripped) -> None:
         """Log it: somebody has to know why an actor is away."""
         extra = {"actor": cell.id, "tripped": ended}
         log.warning("%s #%d %s", cell.id, cell.incarnation, ended, extra=extra)
