@@ -65,6 +65,7 @@ from actors.vault.actor import Vault
 from actors.vault.cell import VaultCell
 from actors.vault.federation import Federated
 from actors.vault.messages import Federation, KeyScope, KeySource
+from actors.vault.peppers import PepperBox
 from actors.vault.policy import Rule
 from actors.vault.rotation import Timing
 from actors.vault.rotations import MakeMinter, MintSpec
@@ -130,6 +131,7 @@ class TreeSpec:
     rules: tuple[Rule, ...]
     strict_sites: frozenset[str]
     homes: Mapping[str, tuple[str, str]]
+    peppers: PepperBox
     mints: Mapping[KeyScope, MintSpec]
     make_minter: MakeMinter | None
     rotation: Timing
@@ -250,6 +252,7 @@ class _Growing:
             spec.make_federated,
             spec.nonces,
             spec.homes,
+            spec.peppers,
         )
         self.ledger = self._ledger()
         self.router = RouterCell(spec.routes)

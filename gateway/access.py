@@ -23,11 +23,13 @@ class Access:
         resume: whether its streams can be picked up again, and whether they go on
             meanwhile.
         buffered: whether its streams are given as one body.
+        people: which of its users' identifiers records may name, as hashes.
     """
 
     origins: Origins = NOBODY
     resume: Resume = "off"
     buffered: bool = False
+    people: frozenset[str] = frozenset()
 
 
 SERVERS_ONLY = Access()
@@ -39,4 +41,5 @@ def access_of(site: SiteConfig) -> Access:
         origins=Origins.of(site.allowed_origins),
         resume=site.resume,
         buffered=site.buffered,
+        people=frozenset(site.pseudonyms),
     )

@@ -213,6 +213,8 @@ def _federation(given: FederationConfig) -> Federation | None:
     )
 
 
+Home = tuple[str, str]  # Tenant and environment.
+
 MINTS: Final[dict[str, Literal["openai", "openrouter", "aws"]]] = {
     "openai": "openai",
     "openrouter": "openrouter",
@@ -234,6 +236,11 @@ def mints_of(config: Config) -> dict[KeyScope, MintSpec]:
             kind, with_key, provider.rotation_account, provider.rotation_url.rstrip("/")
         )
     return found
+
+
+def pepper_homes(config: Config) -> frozenset[Home]:
+    """The tenants, and environments, with sites whose records name people."""
+    return frozenset(config.home_of(site) for site in config.sites if site.pseudonyms)
 
 
 def strict_sites(config: Config) -> frozenset[str]:

@@ -11,14 +11,16 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Final
 
 import attrs
 import httpx
 import trio
 
 from actors.archivist.cell import ArchivistCell
-from actors.auditor.messages import Attest
+from actors.auditor.messages import Attest, AuditUnavailable
 from actors.auditor.ports import AuditBook, Journal, Place
+from actors.auditor.privacy import epoch_of
 from actors.granter.memory import MemoryGrants, MemoryKeys
 from actors.granter.ports import EpochKeys, GrantStore
 from actors.herald.cell import HeraldCell
@@ -35,7 +37,8 @@ from actors.tapes.ports import TapeStore
 from actors.tokens.messages import SetAccounts
 from actors.tree import LedgerSpec, Tree, TreeSpec, open_tree, provider_child
 from actors.vault.federation import Federated
-from actors.vault.messages import Federation, SetKeys
+from actors.vault.messages import Federation, KeepPeppers, SetKeys, VaultRefused
+from actors.vault.peppers import PEPPER, PepperBox
 from actors.vault.rotation import DAY_S, Timing
 from actors.vault.rotations import MakeMinter
 from actors.vault.safe import Safe
@@ -47,12 +50,16 @@ from gateway.gate import Gate
 from gateway.hooks import placed
 from gateway.keysafe import rules_of
 from gateway.pausing import Pausing
+from gateway.people import People
 from gateway.settings.changes import diff
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
 from gateway.sites import Ended
-from runtime import Actor, Spawn, StopChild
+from gateway.workers.peers import FIRST
+from runtime import Actor, AskError, Spawn, StopChild
 from storage.sql.port import Database
+
+PEPPERS_WAIT_S: Final = 10.0  # A slow KMS; records name nobody until it answers.
 
 
 @attrs.define
@@ -69,6 +76,7 @@ class Gateway:
     console_link: str = attrs.field(default="", repr=False)  # For its first owner.
     database: Database | None = None
     pausing: Pausing | None = None
+    _peppers: tuple[int, frozenset[assembly.Home]] = (0, frozenset())
     _turn: trio.Lock = attrs.field(factory=trio.Lock, repr=False)
 
     async def drain(self) -> None:
@@ -89,8 +97,37 @@ class Gateway:
         async with self._turn:
             await self._reload(config, actor)
 
+    async def keep_peppers(self) -> None:
+        """Have at hand what people are named under, for the sites that want it.
+
+        Until it is, records name nobody. The first worker makes what is missing.
+        """
+        homes = assembly.pepper_homes(self.config)
+        epoch = epoch_of(int(self.gate.wall() * 1000))
+        wanted = (epoch, homes)
+        rows = self.tree.spec.safe.holdings.live
+        if wanted == self._peppers or not (
+            homes or any(scope.provider == PEPPER for scope in rows)
+        ):
+            return
+        peers = self.gate.peers
+        message = KeepPeppers(
+            homes,
+            epoch,
+            epoch - self.config.vault.pepper_epochs,
+            make=peers is None or peers.worker.number == FIRST,
+        )
+        try:
+            if await self.tree.vault.ask(message, timeout_s=PEPPERS_WAIT_S):
+                self._peppers = wanted
+        except (VaultRefused, AuditUnavailable, AskError) as error:
+            self.gate.logs.log.warning(
+                "privacy.no_pepper", error_class=type(error).__name__
+            )
+
     async def sweep(self) -> None:
         """Close the replaced pools whose last call has been sent, and dead sockets."""
+        await self.keep_peppers()
         now = trio.current_time()
         due = [retired for retired in self._retiring if retired.at <= now]
         for retired in due:
@@ -143,6 +180,7 @@ class Gateway:
             self._retire(gone)
         self.gate.config = config
         self.config = config
+        await self.keep_peppers()
         log.info("reload.applied", count=len(changed.live))
 
     def end(self, ended: Ended) -> None:
@@ -251,6 +289,8 @@ async def open_core(
     gate.hooks.replace(placed(config))
     if archivist is not None:
         journal = TappedJournal(journal, gate.appended)
+    peppers = PepperBox(safe)
+    gate.people = People(peppers, wall)
     gate.counter = counter
     gate.book = book
     transports = {p.name: make_transport(p) for p in config.providers}
@@ -285,6 +325,7 @@ async def open_core(
         ),
         strict_sites=assembly.strict_sites(config),
         homes=assembly.homes_of(config),
+        peppers=peppers,
         shelf=shelf
         or MemoryShelf(config.server.limits.kept_bytes_max, trio.current_time),
         keep_s=config.server.limits.keep_s,
@@ -314,9 +355,11 @@ async def open_core(
         async with open_tree(spec) as tree:
             gate.sharing = tree.sharing
             gate.attach(tree.system.lookup)
-            yield Gateway(
+            gateway = Gateway(
                 config, tree, gate, transports, make_transport, retiring, catalogue
             )
+            await gateway.keep_peppers()
+            yield gateway
     finally:
         with trio.CancelScope(shield=True):
             for transport in (*transports.values(), *(r.transport for r in retiring)):

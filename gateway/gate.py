@@ -27,6 +27,7 @@ from actors.router.tokens.counter import Counter
 from actors.stream.hooks.placed import Hooks
 from actors.vault.messages import CountVault
 from gateway.alerting import of_money
+from gateway.http.request import Request
 from gateway.logs import Logs
 from gateway.metrics import (
     AuditGauges,
@@ -37,8 +38,9 @@ from gateway.metrics import (
     ProviderGauges,
     VaultGauges,
 )
+from gateway.people import NOBODY, Names, People, client_address
 from gateway.settings.config import Config
-from gateway.sites import Sites
+from gateway.sites import Caller, Sites
 from gateway.workers.peers import Peers
 from runtime import AskError, Ref
 
@@ -94,6 +96,7 @@ class Gate:
         self.peers = peers  # The other workers of this gateway, if there are any.
         self.shelf: Shelf | None = None  # What this process keeps itself.
         self.hooks = Hooks()
+        self.people: People | None = None
         self.logs = logs
         self.metrics = metrics
         self.stopping = trio.Event()
@@ -158,6 +161,22 @@ class Gate:
         while self._bound < count:
             self._bound_more = trio.Event()
             await self._bound_more.wait()
+
+    def people_of(self, request: Request, caller: Caller, user: str | None) -> Names:
+        """Whom a request is from, as its record may name them."""
+        kinds = caller.access.people
+        if not kinds or self.people is None:
+            return NOBODY
+        peer = request.scope.get("client")
+        address = ""
+        if peer is not None:
+            address = client_address(
+                peer[0],
+                request.headers.get("x-forwarded-for", ""),
+                self.config.server.trusted_proxies,
+            )
+        tenant = self.sites.home_of(caller.site)[0]
+        return self.people.names(kinds, tenant, user, address)
 
     # -- what is said of requests ----------------------------------------------
 

@@ -86,6 +86,8 @@ class RequestRecord(Struct, frozen=True, omit_defaults=True):
     overrun_nanousd: int = 0
     finish: str = ""
     code: str = ""
+    user: str = ""  # The end user and the network, as keyed hashes, where the site
+    ip: str = ""  # wants them (privacy.py).
     degraded: str = ""  # The rung of the site's ladder that was in force.
     attempts: tuple[AttemptRecord, ...] = ()
     tenant: str = ""

@@ -8,7 +8,7 @@ a person's entries of two epochs cannot be joined. Addresses are shortened first
 to /24, IPv6 to /48): nobody needs a household to see an attack. No prompt comes here.
 
 The peppers are the vault's to keep (one a tenant and epoch, under the tenant's KEK) and
-to destroy: `Peppers` is what it implements, `shredded` what remains after.
+to destroy (`actors/vault/peppers.py`); `shredded` is what remains after.
 """
 
 from __future__ import annotations
@@ -30,14 +30,10 @@ _UNREADABLE: Final = "unreadable"
 
 
 class Peppers(Protocol):
-    """Where peppers come from, and end."""
+    """Where peppers come from."""
 
-    def pepper(self, tenant: str, epoch: int) -> bytes | None:
+    def pepper(self, tenant: str, epoch: int) -> bytes | memoryview | None:
         """The secret of a tenant's epoch; None once it has been destroyed."""
-        ...
-
-    def shred(self, tenant: str, epoch: int | None = None) -> None:
-        """Destroy one epoch's pepper, or all of a tenant's: the hashes lose meaning."""
         ...
 
 

@@ -566,6 +566,8 @@ class Stream(Actor):
             tenant=self.home[0],
             env=self.home[1],
             feature=inquiry.feature,
+            user=inquiry.people[0],
+            ip=inquiry.people[1],
             planned_ms=(
                 round((self.planned_at - self.opened) * 1000) if self.planned_at else 0
             ),

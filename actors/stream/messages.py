@@ -50,6 +50,7 @@ class Inquiry(Struct, frozen=True):
     stored_body: bytes = b""
     feature: str = ""
     only: Deployment | None = None
+    people: tuple[str, str] = ("", "")  # Its user and address, as records name them.
 
     def body_for(self, provider: str) -> bytes:
         """What this provider is asked."""

@@ -18,12 +18,14 @@ from actors.stream.messages import EndStream
 from actors.vault.cell import VaultCell
 from actors.vault.desk import Desk
 from actors.vault.lending import Lender
+from actors.vault.locked import LockedMemoryFull
 from actors.vault.messages import (
     Acquire,
     CountVault,
     Deliver,
     DeliveryKey,
     Follow,
+    KeepPeppers,
     KeyRefused,
     KeyScope,
     Lease,
@@ -42,7 +44,9 @@ from actors.vault.messages import (
     VaultReport,
     VerifySigned,
 )
-from actors.vault.ports import KmsError, Mark, WentBack
+from actors.vault.peppers import PEPPER
+from actors.vault.peppers import PRINCIPAL as PEPPERS
+from actors.vault.ports import KmsError, Mark, StaleRow, WentBack
 from actors.vault.rotations import Rotations
 from actors.vault.signatures import MemoryNonces, Ratchet
 from actors.vault.verifier import Verifier
@@ -107,6 +111,7 @@ class Vault(Actor):
         RotationDue,
         Shred,
         VerifySigned,
+        KeepPeppers,
         Follow,
         ReportVault,
         CountVault,
@@ -285,6 +290,39 @@ class Vault(Actor):
         """Destroy a tenant's KEKs."""
         scope = KeyScope("*", "*", msg.tenant, msg.environment)
         return self._later(scope, lambda: self.desk.shred(msg))
+
+    @answers(KeepPeppers)
+    def keep_peppers(self, msg: KeepPeppers) -> Deferred[bool]:
+        """What people are named under, for as long as it is."""
+        return self._later(KeyScope(PEPPER), lambda: self._keep_peppers(msg))
+
+    async def _keep_peppers(self, msg: KeepPeppers) -> bool:
+        box = self.cell.peppers
+        assert box is not None, "who asks for peppers has a box for them"
+        scope = KeyScope(PEPPER)
+        try:
+            made, ended = await box.keep(
+                msg.homes,
+                epoch=msg.epoch,
+                oldest=msg.oldest,
+                make=msg.make,
+                now=self.ctx.now,
+            )
+        except (KmsError, StaleRow, OSError, LockedMemoryFull) as error:
+            raise VaultRefused(scope, str(error)) from None
+        for out, scopes in (("made", made), ("destroyed", ended)):
+            for one in scopes:
+                await self._attest(
+                    AuditEvent(
+                        "privacy.pepper",
+                        actor=PEPPERS,
+                        out=out,
+                        tenant=one.tenant,
+                        env=one.environment,
+                        name=one.name,
+                    )
+                )
+        return all(box.pepper(home[0], msg.epoch) is not None for home in msg.homes)
 
     @answers(VerifySigned)
     def verify_signed(self, msg: VerifySigned) -> Deferred[Signer]:

@@ -9,6 +9,7 @@ import attrs
 from actors.vault.federation import Federated
 from actors.vault.locked import LockedMemory
 from actors.vault.messages import Federation, KeyScope, KeySource
+from actors.vault.peppers import PepperBox
 from actors.vault.policy import Rule
 from actors.vault.rotation import Timing
 from actors.vault.rotations import MakeMinter, MintSpec
@@ -33,6 +34,7 @@ class VaultCell:
     homes: Mapping[str, tuple[str, str]] = attrs.field(
         factory=dict[str, tuple[str, str]]
     )
+    peppers: PepperBox | None = None
     leases_granted: int = 0
     leases_refused: int = 0
     _own: dict[KeyScope, KeySource] = attrs.field(

@@ -27,6 +27,7 @@ from actors.vault.messages import (
     Shred,
     VaultRefused,
 )
+from actors.vault.peppers import PEPPER
 from actors.vault.policy import Action, Rule, Wish, decide
 from actors.vault.ports import KmsError, RotationRow, SecretRow, StaleRow
 from actors.vault.rotation import ENDS, Timing, is_overdue
@@ -187,8 +188,11 @@ class Desk:
             if rotation.failures:
                 return f"{rotation.state}, failing: {rotation.note}"
             return rotation.state
-        overdue = row.state == "active" and is_overdue(
-            row.created_s, self._safe.wall(), self._timing
+        ages = row.provider != PEPPER  # Those end with their epoch.
+        overdue = (
+            ages
+            and row.state == "active"
+            and is_overdue(row.created_s, self._safe.wall(), self._timing)
         )
         return "overdue" if overdue else ""
 

@@ -221,6 +221,19 @@ class Follow(Request["Vault", bool], frozen=True):
     revoke_open: bool = False  # The streams that used a revoked key end as well.
 
 
+class KeepPeppers(Request["Vault", bool], frozen=True):
+    """Have this epoch's peppers at hand, and destroy those before the `oldest`.
+
+    The reply says whether all are there: another process may be about to make one.
+    Raises VaultRefused.
+    """
+
+    homes: frozenset[tuple[str, str]]
+    epoch: int
+    oldest: int
+    make: bool  # One process of a gateway makes those that are missing.
+
+
 class ReportVault(Request["Vault", "VaultReport"], frozen=True):
     """How the vault stands, for `doctor` and the Console."""
 

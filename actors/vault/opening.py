@@ -147,6 +147,15 @@ class Opener:
             if kek.state == "destroyed":  # By another worker: nothing opens any more.
                 self.keks.drop(*place)
 
+    def opens(self, scope: KeyScope) -> bool:
+        """Whether it is there, and neither revoked nor shredded."""
+        row = self.holdings.active(scope)
+        if row is None:
+            return False
+        record, _ = self._parse(row)
+        kek = self.holdings.keks.get((record.kek_id, record.kek_ver))
+        return kek is not None and kek.state != "destroyed"
+
     # -- opening -----------------------------------------------------------------
 
     def open(self, scope: KeyScope, now: float) -> Opened | KekMissing:

@@ -404,6 +404,8 @@ class Grants:
                 headers=posted.headers,
                 terms=caller.terms,
                 feature=feature,
+                # Of the page's own visitor, not of the server that made the grant.
+                people=self.gate.people_of(request, caller, head.user),
             ),
         )
 

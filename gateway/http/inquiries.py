@@ -104,6 +104,7 @@ class Endpoint:
                 headers=request.headers,
                 feature=feature,
                 terms=caller.terms,
+                people=self.gate.people_of(request, caller, head.user),
             ),
         )
 

@@ -25,6 +25,7 @@ from gateway.settings.words import (
     NAME,
     NAME_OR_NONE,
     PATTERN,
+    PERSON,
     RESUME,
     TOKENS,
     CountTokens,
@@ -164,6 +165,13 @@ class SiteConfig:
         doc="How count_tokens and its like are answered: `exact` asks the provider "
         "where it counts, as a call of its own; `estimate` answers at once. What "
         "cannot be counted exactly is estimated, never refused.",
+    )
+    pseudonyms: tuple[str, ...] = setting(
+        values.many(PERSON),
+        default=(),
+        doc="Whom its records name, as keyed hashes that mean nothing without their 90 "
+        "days' secret: `user` (what its clients send as user) and `ip` (the "
+        "client's network: /24, or /48). See docs/security.md.",
     )
     strict_audit: bool = setting(
         values.BOOLEAN,

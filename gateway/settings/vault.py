@@ -122,6 +122,13 @@ class VaultConfig:
         doc="After state_dir/vault was put back to an older copy on purpose: how many "
         "commits the refused start said it has. See docs/security.md.",
     )
+    pepper_epochs: int = setting(
+        values.integer(0, 400),
+        default=4,
+        unit="epochs of 90 days",
+        doc="For how long the secret is kept under which records name people; once it "
+        "is destroyed, nobody can tell any more whom they mean.",
+    )
     rotate_days: int = setting(
         values.integer(1, 3650),
         default=30,

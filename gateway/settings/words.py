@@ -35,6 +35,7 @@ VARIABLE_OR_NONE: Final = values.text(
 )
 PLACE: Final = values.text("region or location", r"[a-z0-9-]{0,32}")
 # OpenAI's projects are proj_…, AWS's users may hold any of these.
+PERSON: Final = values.choice("user", "ip")
 ACCOUNT: Final = values.text("project or user", r"([A-Za-z0-9_+=,.@-]{1,128})?")
 PROJECT: Final = values.text(
     "name of letters, digits and . : -", r"[A-Za-z0-9.:-]{0,64}"
