@@ -26,6 +26,7 @@ from gateway.admin.resources import (
     declared,
     keys,
     models,
+    people,
     providers,
     records,
     system,
@@ -102,6 +103,7 @@ def every(office: Office) -> tuple[Operation, ...]:
         *records.operations(office),
         *alerts.operations(office),
         *tokens.operations(office),
+        *people.operations(office),
     )
     return found
 

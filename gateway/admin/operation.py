@@ -49,6 +49,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "provider": Parameter("A provider's name."),
     "cap": Parameter("A cap's name."),
     "token": Parameter("An admin token's id."),
+    "person": Parameter("A person's id."),
     "webhook": Parameter("A webhook's id."),
     "delivery": Parameter("A delivery's id."),
     "request": Parameter("A request's id, as in `x-request-id`."),

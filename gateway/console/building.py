@@ -13,13 +13,10 @@ import trio
 
 from actors.people import Invitation, NameTaken, PeopleBook, Person
 from gateway.admin.building import Admin
-from gateway.console.app import BASE, Console
+from gateway.console.app import Console
+from gateway.console.links import LINK_MS, SECRET_BYTES, digest_of, link_of
 from gateway.console.pages import every
-from gateway.console.sessions import SECRET_BYTES, digest_of
 
-LINK_MS: Final = (
-    24 * 3600 * 1000
-)  # A day: long enough to be told, too short to be lost.
 FIRST: Final = "owner"
 ID_BYTES: Final = 8
 
@@ -38,11 +35,10 @@ def new_id() -> str:
 
 
 async def invite(people: PeopleBook, person_id: str, now_ms: int) -> str:
-    """A link for somebody, below the gateway's address; earlier ones end."""
+    """A link for somebody; earlier ones end."""
     secret = secrets.token_bytes(SECRET_BYTES)
     await people.invite(Invitation(digest_of(secret), person_id, now_ms + LINK_MS))
-    # Behind the #: browsers send it to nobody, so no log and no proxy has it.
-    return f"{BASE}/welcome#{secret.hex()}"
+    return link_of(secret)
 
 
 async def first_link(people: PeopleBook, now_ms: int) -> str | None:

@@ -6,7 +6,6 @@ login is a new session, never an old one raised; logging out ends it in the data
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
@@ -17,9 +16,9 @@ import attrs
 
 from actors.people import PeopleBook, Person, Session
 from gateway.admin.principal import Principal
+from gateway.console.links import SECRET_BYTES, digest_of
 
 COOKIE: Final = "stagedoor_console"
-SECRET_BYTES: Final = 32
 IDLE_MS: Final = 12 * 3600 * 1000  # A working day with its lunch.
 LIFE_MS: Final = 7 * 24 * 3600 * 1000
 SURE_MS: Final = 15 * 60 * 1000  # What is dangerous asks for the password again.
@@ -100,11 +99,6 @@ class Sessions:
     async def close(self, visitor: Visitor) -> None:
         """They log out."""
         await self._people.close(visitor.session.digest)
-
-
-def digest_of(secret: bytes) -> bytes:
-    """What is stored of a session's or an invitation's secret."""
-    return hashlib.sha256(secret).digest()
 
 
 def cookie(secret: bytes | None, *, secure: bool) -> str:

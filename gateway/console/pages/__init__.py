@@ -12,6 +12,7 @@ from gateway.console.pages import (
     playground,
     providers,
     requests,
+    settings,
 )
 
 
@@ -22,6 +23,7 @@ def every(console: Console) -> Sequence[Page]:
         *providers.pages(console),
         *playground.pages(console),
         *requests.pages(console),
+        *settings.pages(console),
         *actors.pages(console),
         *access.pages(console),
     )

@@ -19,9 +19,10 @@ from actors.auditor.messages import AuditEvent, Noted
 from actors.people import Changed, NameTaken, Passkey, Person
 from gateway.console import passkeys
 from gateway.console.app import BASE, Console, Page
+from gateway.console.links import digest_of
 from gateway.console.passkeys import BadPasskey
 from gateway.console.passwords import Weak, check
-from gateway.console.sessions import cookie, digest_of
+from gateway.console.sessions import cookie
 from gateway.console.visit import Shown, Visit
 
 LOGIN: Final = f"{BASE}/login"
@@ -85,12 +86,12 @@ async def log_in(visit: Visit) -> Shown:
 async def passkey_options(visit: Visit) -> Shown:
     """What the browser's authenticators are asked."""
     secret = secrets.token_bytes(HINT_BYTES)
-    place = passkeys.place_of(visit.request.headers, _scheme(visit))
+    place = passkeys.place_of(visit.request.headers, scheme_of(visit))
     asked = passkeys.question((), place, secret, visit.now_ms)
     hint = (
         f"{HINT}={secret.hex()}; Path={LOGIN}; HttpOnly; SameSite=Strict; Max-Age=600"
     )
-    hint += "; Secure" if _scheme(visit) == "https" else ""
+    hint += "; Secure" if scheme_of(visit) == "https" else ""
     return Shown(200, asked.encode(), (*JSON, ("set-cookie", hint)))
 
 
@@ -213,7 +214,7 @@ async def _proven(visit: Visit, answer: str) -> tuple[Person, Passkey, int]:
     person = None if passkey is None else await people.get(passkey.person)
     if passkey is None or person is None or person.disabled_ms is not None:
         raise BadPasskey("this passkey opens nothing here")
-    place = passkeys.place_of(visit.request.headers, _scheme(visit))
+    place = passkeys.place_of(visit.request.headers, scheme_of(visit))
     secret = bytes.fromhex(hint[1])
     used = passkeys.verify(answer, passkey, place, secret, visit.now_ms)
     return person, passkey, used
@@ -271,7 +272,8 @@ def _next(path: str) -> str:
     return path if inside and plain and not path.startswith(LOGIN) else BASE
 
 
-def _scheme(visit: Visit) -> str:
+def scheme_of(visit: Visit) -> str:
+    """The scheme that the browser sees, also behind a proxy that ends TLS."""
     origin = visit.request.headers.get("origin", "")
     if origin.startswith("https://"):
         return "https"
@@ -279,7 +281,7 @@ def _scheme(visit: Visit) -> str:
 
 
 def _cookie(visit: Visit, secret: bytes | None) -> str:
-    return cookie(secret, secure=_scheme(visit) == "https")
+    return cookie(secret, secure=scheme_of(visit) == "https")
 
 
 def _json(status: int, value: dict[str, str]) -> Shown:
