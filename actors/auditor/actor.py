@@ -51,8 +51,7 @@ RECORDS_WAITING_MAX = 65_536  # 30 MB: a disk that is gone a minute at 1,000 a s
 BATCH_BYTES_MAX = 4 * 2**20  # One write's size; the rest goes with the next.
 
 
-@attrs.frozen
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """A place for one record."""
 
     opened: OpenRecord

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from msgspec import Struct
 
 from actors.herald.messages import AlertKind, Raise
 from actors.provider import admission, breaker
@@ -55,8 +56,7 @@ ADMITS_QUEUED_MAX = 4096
 PAUSED = "is paused by an operator"  # Clients read it: the reason is not theirs.
 
 
-@attrs.frozen
-class Grant:
+class Grant(Struct, frozen=True):
     """A permit that is out."""
 
     stream: str

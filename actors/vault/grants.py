@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 import attrs
+from msgspec import Struct
 
 from actors.auditor.messages import AuditEvent
 from actors.vault.messages import KeyScope
@@ -23,8 +24,7 @@ TALLY_S: Final = 0.1  # Uses are in the log this long after they happened.
 ENDS: Final = ("spent", "expired", "revoked", "abandoned")
 
 
-@attrs.frozen
-class GrantKey:
+class GrantKey(Struct, frozen=True):
     """What a grant is for."""
 
     site: str

@@ -5,7 +5,7 @@ Owns: the lease's deadline. Talks to nobody.
 
 from __future__ import annotations
 
-import attrs
+from msgspec import Struct
 
 from actors.vault.messages import KeyScope
 from actors.vault.secret import LeasedKey
@@ -38,7 +38,8 @@ class LeaseActor(Actor):
 
     def on_stop(self, why: Exit) -> None:
         """Whatever the end, the key goes with it."""
-        self.key.wipe(str(why))
+        if not self.key.ended:
+            self.key.wipe(str(why))
 
     @handles(LeaseEnded)
     def ended(self, msg: LeaseEnded) -> None:
@@ -47,8 +48,7 @@ class LeaseActor(Actor):
         self.ctx.stop_self()
 
 
-@attrs.frozen
-class Loan:
+class Loan(Struct, frozen=True):
     """A lease that is out, or was spent on a stream that still runs."""
 
     scope: KeyScope

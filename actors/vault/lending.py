@@ -319,12 +319,12 @@ class Lender:
 
     def _lend(self, msg: Acquire, grant: Grant, found: Opened) -> Lease:
         """Make the lease; what was opened is its own from here."""
-        cell = self.cell
+        cell, ctx = self.cell, self.ctx
         source = cell.source_of(msg.scope)
         assert source is not None, "it was found just now"
         cell.leases_granted += 1
         name = f"lease-{cell.leases_granted}"
-        expires_at = self.ctx.now() + min(msg.ttl_s, grant.ttl_s)
+        expires_at = ctx.now() + min(msg.ttl_s, grant.ttl_s)
         lease: Ref[LeaseActor]
 
         def on_end(why: str) -> None:
@@ -340,21 +340,21 @@ class Lender:
             hosts=source.hosts.intersection(hosts) if hosts else source.hosts,
             plain_allowed=source.plain_allowed,
             expires_at=expires_at,
-            now=self.ctx.now,
+            now=ctx.now,
             on_end=on_end,
             uses=grant.uses,
             access_key_id=found.facts.access_key_id,
             session_token=found.session_token
             or self._from_environ(source.session_token_env),
         )
-        lease = self.ctx.spawn(
+        lease = ctx.spawn(
             ChildSpec(name, lambda: LeaseActor(key, expires_at), restart="temporary")
         )
         loan = Loan(msg.scope, key, lease)
         loans = self.loans.get(msg.stream.id)
         if loans is None:
             self.loans[msg.stream.id] = [loan]
-            self.ctx.monitor(msg.stream)
+            ctx.monitor(msg.stream)
         else:
             loans.append(loan)
         grant.lent(name, found.version)

@@ -62,8 +62,7 @@ class KekMissing:
     row: KekRow
 
 
-@attrs.frozen(repr=False)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A secret in locked memory; whoever takes it wipes it."""
 
     memory: LockedBytes
