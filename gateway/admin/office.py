@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
-import msgspec
 
 from actors.adminbooks import IdempotencyBook, TokenBook
 from actors.archivist.ports import RecordBook
@@ -32,7 +31,6 @@ from gateway.admin.operation import Call
 from gateway.admin.problems import FieldError, Problem
 from gateway.gate import Gate
 from gateway.settings.config import Config
-from gateway.workers.peers import OWN
 
 if TYPE_CHECKING:
     from runtime import System
@@ -100,9 +98,6 @@ class Office:
         elif book is not None:
             await book.resume(provider)
         self.gate.pause(provider, reason)
-        if self.gate.peers is not None:
-            body = msgspec.json.encode((provider, reason))
-            await self.gate.peers.ask_all("POST", f"{OWN}/pause", body=body)
 
     def tenant_of(self, site: str) -> str:
         """The tenant of a site that is served here. Raises Problem."""

@@ -5,7 +5,6 @@
     any  /own/v1/responses/…                        a request of another's client
     POST /own/vault/…                               for the first worker's desk
     POST /own/follow                                the vault's rows have changed
-    POST /own/pause                                 a provider is taken out of use
 
 Owns: nothing. Whoever can open the socket is the gateway's own user.
 """
@@ -75,10 +74,6 @@ class Own:
                 await self._response(scope, receive, send)
             case "GET", "/vault/counts":
                 await self._counts(send)
-            case "POST", "/pause":
-                body = await _body(scope, receive, send)
-                self.gate.pause(*msgspec.json.decode(body, type=tuple[str, str]))
-                await reply_json(send, 200, {"heard": True})
             case "POST", "/follow":
                 await self._follow(await _body(scope, receive, send), send)
             case "POST", _ if path.startswith(OF_VAULT):
