@@ -43,7 +43,7 @@ def test_aes_gcm_opens_into_a_buffer_and_refuses_the_rest() -> None:
             assert cipher.encrypt(nonce, plain, aad) == sealed
         else:
             with pytest.raises(InvalidTag):
-                # What is in the buffer now is nobody's: sealing.py and delivery.py wipe.
+                # What is in the buffer now is nobody's: our callers wipe it.
                 cipher.decrypt_into(nonce, sealed, aad, out)
 
 
