@@ -54,6 +54,13 @@ def frames(buffer: bytearray) -> list[bytes]:
     return found
 
 
+def bare(frame: bytes, heartbeat: bytes) -> bytes:
+    """The frame without heartbeats in front: silence is each reader's own."""
+    while heartbeat and frame.startswith(heartbeat):
+        frame = frame.removeprefix(heartbeat)
+    return frame
+
+
 def with_id(frame: bytes, request_id: str, number: int) -> bytes:
     """The frame with its place in front.
 

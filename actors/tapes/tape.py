@@ -137,6 +137,7 @@ class Tape:
         self.status = 0
         self.fields: Fields = ()
         self.end: End | None = None
+        self.failed = False  # It is an error that came too late for a status.
         self.forgotten = False  # Its items are gone; that it was is still known.
         self.bytes_held = 0
         self.budget = Budget(TAPE_BYTES_MAX)  # Its owner's, once it has one.
@@ -181,7 +182,8 @@ class Tape:
         """A part of the body; waits for readers that are far behind."""
         if self.streamed:
             self._rest += data
-            items = policy.frames(self._rest)
+            found = policy.frames(self._rest)
+            items = [i for i in (policy.bare(f, self.heartbeat) for f in found) if i]
         else:
             items = [data] if data else []
         await self.add(items)
@@ -251,7 +253,9 @@ class Tape:
     @property
     def worth_keeping(self) -> bool:
         """Whether anybody may want it again: an error can simply be asked for anew."""
-        return 200 <= self.status < 300 and (self.end == "complete" or self.number > 0)
+        if self.failed or not 200 <= self.status < 300:
+            return False
+        return self.end == "complete" or self.number > 0
 
     @property
     def number(self) -> int:

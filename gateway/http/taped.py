@@ -43,6 +43,7 @@ KEY_HEADER: Final = b"idempotency-key"
 PLACE_HEADER: Final = b"last-event-id"
 REPLAYED: Final = (b"x-stagedoor-replayed", b"true")
 PREFIX: Final = "/v1/streams/"
+SOON_S: Final = 1.0
 
 INTERRUPTED: Final = Fault(
     kind="ours",
@@ -223,12 +224,14 @@ async def _follow(
 
 async def _show(request: Request, tape: Tape, reader: Reader, silence_s: float) -> None:
     send = request.send
-    if not (tape.streamed and tape.heartbeat):
-        silence_s = inf
+    beats = tape.streamed and bool(tape.heartbeat)
+    # One that began without a word has been silent for long already.
+    wait_s = SOON_S if tape.number == 0 else silence_s
     while True:
         run = tape.heartbeat
-        with trio.move_on_after(silence_s):
+        with trio.move_on_after(wait_s if beats else inf):
             run = await reader.next()
+        wait_s = silence_s
         more = bool(run) and not reader.has_all
         if not run and tape.end != "complete":
             # Never an end that looks like a good one.
@@ -250,6 +253,11 @@ async def _watch(request: Request, gone: Callable[[], None]) -> None:
     gone()
 
 
+def _is_error(body: bytes) -> bool:
+    """Whether a stream says that it failed. In a text, a quote would be escaped."""
+    return b'"error":{' in body or b"event: error" in body
+
+
 def _digest(request: Request, inquiry: Inquiry) -> bytes:
     """Of what was asked, and in which dialect."""
     path, query = request.target
@@ -260,11 +268,11 @@ def _digest(request: Request, inquiry: Inquiry) -> bytes:
 class _Deck:
     """A client that is a tape: ASGI's send and receive, and `Conn`."""
 
-    heartbeats = False  # Silence is each reader's own.
+    heartbeats = True  # They begin a silent stream's answer, and are not recorded.
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self._head: tuple[int, Fields] | None = None
+        self._early = False  # It began for its heartbeats, not for an answer.
 
     def __repr__(self) -> str:
         """What it fills."""
@@ -280,10 +288,15 @@ class _Deck:
             tape.begin(message["status"], fields, streamed=streamed)
             return
         body: bytes = message.get("body", b"")
+        last = not message.get("more_body", False)
+        if body and body == tape.heartbeat and tape.number == 0:
+            self._early = True
+        elif last and self._early and tape.number == 0 and _is_error(body):
+            tape.failed = True  # Before any content: whoever asks again is served.
         # Silence is each reader's own.
         if body and body != tape.heartbeat:
             await tape.write(body)
-        if not message.get("more_body", False):
+        if last:
             tape.finish(complete=True)
 
     async def receive(self) -> MutableMapping[str, Any]:

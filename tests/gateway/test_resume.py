@@ -21,6 +21,7 @@ from gateway.embed_providers import (
     Floods,
     PausesAfter,
     Says,
+    Silent,
 )
 from gateway.settings.config import Config
 from gateway.settings.definition import evolve
@@ -700,3 +701,36 @@ async def test_it_is_the_same_over_http_2(autojump_clock: MockClock) -> None:
         gone = next(iter(tapes_of(gateway).cell.whole.values()))
         gone.forget()
         assert (await plain_asgi(gateway, "GET", path, b""))[0] == 410
+
+
+async def test_a_long_silence_before_the_first_word_is_no_silence_to_proxies(
+    autojump_clock: MockClock,
+) -> None:
+    patient = evolve(
+        DEADLINES, headers_s=200, first_content_s=300, idle_s=200, total_s=900
+    )
+    for behaviour, good in ((Says("one two", delta_s=100), True), (Silent(), False)):
+        main = FakeProvider([behaviour])
+        one = evolve(made(), providers=(provider("main", deadlines=patient),))
+        async with embedded(one, {"main": main}, environ=ENV) as gateway:
+            headers = {"idempotency-key": "k"}
+            begun_at = trio.current_time()
+            async with gateway.open(
+                "POST", CHAT, chat(), key=KEY, headers=headers
+            ) as call:
+                assert await call.chunk() == b": hb\n"
+                assert trio.current_time() - begun_at < 20
+                answer = await call.read()
+            again = await gateway.request(
+                "GET", f"/v1/streams/{call.headers['x-request-id']}", key=KEY
+            )
+
+            assert call.status == 200
+            if good:
+                assert text_of(plain(answer.body.replace(b": hb\n", b""))) == "one two"
+                assert again.body == answer.body.replace(b": hb\n", b"")
+                assert ids_of(again.body)[0].endswith(".0")
+            else:
+                # An error that came too late for a status is no answer to keep.
+                assert b'"error"' in answer.body
+                assert again.status == 404
