@@ -27,7 +27,8 @@ from actors.herald.cell import HeraldCell
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
 from actors.ledger.messages import SetLimits
-from actors.provider.messages import SetUpstream
+from actors.provider.admission import share_of
+from actors.provider.messages import SetShare, SetUpstream
 from actors.provider.transport import Transport
 from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
@@ -209,12 +210,24 @@ class Gateway:
         ref.offer(
             SetUpstream(
                 spec.cell.upstream,
-                new.in_flight_max,
+                share_of(new.in_flight_max, self._processes),
                 new.queue_max,
                 new.breaker.failures_max,
                 new.breaker.slow_call_s,
             )
         )
+
+    @property
+    def _processes(self) -> int:
+        sharing = self.tree.sharing
+        return 1 if sharing is None else sharing.peers
+
+    def share(self, processes: int) -> None:
+        """Others have come or gone: each has its part of a provider's calls."""
+        for provider in self.config.providers:
+            ref = self.tree.provider(provider.name)
+            if ref is not None:
+                ref.offer(SetShare(share_of(provider.in_flight_max, processes)))
 
     def _retire(self, old: ProviderConfig) -> None:
         """Keep a replaced pool until every call that was given it has been sent.
@@ -359,6 +372,8 @@ async def open_core(
                 config, tree, gate, transports, make_transport, retiring, catalogue
             )
             await gateway.keep_peppers()
+            if tree.sharing is not None:
+                tree.sharing.on_peers = gateway.share
             yield gateway
     finally:
         with trio.CancelScope(shield=True):

@@ -22,6 +22,10 @@ REFRESH_SYNCS_MAX: Final = 20  # 10,000 sums; a report of more is a little old.
 TIDY_S: Final = 3_600.0  # What no window reaches any more is no hurry.
 
 
+def unheard(_peers: int) -> None:
+    """Nobody shares anything else."""
+
+
 class Sharing:
     """The talk of one process with its store."""
 
@@ -40,6 +44,8 @@ class Sharing:
         self._wake = trio.Event()
         self._turn = trio.Lock()
         self._tidied_at = now()
+        self.peers = 1  # Processes that share the store and live, this one included.
+        self.on_peers: Callable[[int], None] = unheard
 
     def __repr__(self) -> str:
         """Who talks."""
@@ -101,6 +107,9 @@ class Sharing:
                 with trio.fail_after(SYNC_S):
                     said = await store.sync(sync)
                 escrow.done(sync, said, self._now())
+                if escrow.peers != self.peers:
+                    self.peers = escrow.peers
+                    self.on_peers(self.peers)
                 if escrow.leads:
                     await self._lead()
             except (LedgerStoreLost, trio.TooSlowError):

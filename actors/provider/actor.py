@@ -26,6 +26,7 @@ from actors.provider.messages import (
     Refused,
     ReportVitals,
     SetPaused,
+    SetShare,
     SetUpstream,
     Upstream,
     Vitals,
@@ -102,7 +103,16 @@ class Provider(Actor):
     """Admission and health of one deployment."""
 
     mailbox = MailboxSpec(ADMITS_QUEUED_MAX, full="shed", down="reject")
-    accepts = (Admit, Outcome, Proven, ReportVitals, SetUpstream, SetPaused, Recount)
+    accepts = (
+        Admit,
+        Outcome,
+        Proven,
+        ReportVitals,
+        SetUpstream,
+        SetShare,
+        SetPaused,
+        Recount,
+    )
 
     def __init__(self, cell: ProviderCell) -> None:
         self.cell = cell
@@ -293,6 +303,14 @@ class Provider(Actor):
         self.cell.failures_max = msg.failures_max
         self.cell.slow_call_s = msg.slow_call_s
         self.cell.load.in_flight_max = msg.in_flight_max
+        self._serve_queue()
+
+    @handles(SetShare)
+    def set_share(self, msg: SetShare) -> None:
+        """Other processes have come or gone; calls under way stay."""
+        cell = self.cell
+        cell.limits = admission.Limits(msg.in_flight_max, cell.limits.queue_max)
+        cell.load.in_flight_max = msg.in_flight_max
         self._serve_queue()
 
     @answers(ReportVitals)

@@ -56,3 +56,12 @@ def admit(
     if in_flight < limits.in_flight_max and not queued:
         return "permit"
     return "queue" if queued < limits.queue_max else "busy"
+
+
+def share_of(in_flight_max: int, processes: int) -> int:
+    """This process's part of the calls that all of them may have at once.
+
+    Nobody is left without any: where there are more processes than calls, as many calls
+    as processes run at the most.
+    """
+    return max(1, in_flight_max // max(1, processes))

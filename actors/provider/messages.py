@@ -249,5 +249,11 @@ class SetUpstream(ControlTell["Provider"], frozen=True):
     slow_call_s: float | None = None
 
 
+class SetShare(ControlTell["Provider"], frozen=True):
+    """So many calls at once are this process's share of what all may have there."""
+
+    in_flight_max: int
+
+
 class ReportVitals(Request["Provider", Vitals], frozen=True):
     """How are you?"""

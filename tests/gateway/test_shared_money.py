@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from actors.ledger.messages import Adjust, ReportAccounts, ResetCap
+from actors.provider.messages import ReportVitals, Vitals
 from gateway.embed import Embedded, embedded
 from gateway.embed_providers import FakeProvider, PausesAfter, Says
 from gateway.settings.config import Config
@@ -202,3 +203,33 @@ async def test_the_next_life_knows_what_was_spent(autojump_clock: MockClock) -> 
     assert spent[1] == 2 * spent[0] > 0
     # An orderly end gives everything back.
     assert await database.read("SELECT SUM(granted) FROM ledger_slice") == [(None,)]
+
+
+async def test_a_providers_calls_are_shared_out_among_those_that_live(
+    autojump_clock: MockClock,
+) -> None:
+    """Half each; and all of them again when the other has gone."""
+    made = config([provider("main", in_flight_max=4)], route=["main"])
+
+    database = await open_memory()
+    store = LedgerSql(database)
+    script = {"main": FakeProvider([Says("hi")])}
+    async with embedded(made, script, environ=ENV, ledger=store, replica="one") as one:
+        async with embedded(
+            made, script, environ=ENV, ledger=store, replica="two"
+        ) as two:
+            for _ in range(3):
+                for gateway in (one, two):
+                    assert (await gateway.post(CHAT, chat(), key=KEY)).status == 200
+                await trio.sleep(1.5)
+            shares = [(await vitals(gateway)).in_flight_max for gateway in (one, two)]
+            assert shares == [2, 2]
+        await trio.sleep(4)
+        assert (await vitals(one)).in_flight_max == 4
+
+
+async def vitals(gateway: Embedded) -> Vitals:
+    """The provider's own word."""
+    ref = gateway.gateway.tree.provider("main")
+    assert ref is not None
+    return await ref.ask(ReportVitals())
