@@ -13,6 +13,7 @@ from actors.ledger.accounts import Accounts, reach_s
 from actors.ledger.actor import open_accounts
 from actors.ledger.messages import Cap, CapAccount, SiteLimits, Spend
 from storage.records import RecordFiles, spends_since
+from tests.actors.ledger.shared_store import now, open_store
 
 NOW_S = 1_800_000_000.0
 LIMITS = (SiteLimits("acme", spend_nanousd_max=10**12, spend_window="day"),)
@@ -81,7 +82,9 @@ async def test_a_restart_forgets_no_money_and_invents_none(
     since_s = reach_s(LIMITS, CAPS, NOW_S)
     assert since_s is not None
     read = spends_since(tmp_path, since_s)
-    again = open_accounts(LIMITS, CAPS, read, NOW_S)
+    again = open_accounts(LIMITS, CAPS, NOW_S)
+    for one in read:
+        again.spend(one, NOW_S)
 
     def named(accounts: Accounts) -> dict[tuple[str, str], CapAccount]:
         return {(a.cap.name, a.subject): a for a in accounts.cap_accounts(NOW_S)}
@@ -94,3 +97,21 @@ async def test_a_restart_forgets_no_money_and_invents_none(
 def test_without_caps_nothing_is_read(tmp_path: Path) -> None:
     assert reach_s([SiteLimits("acme")], [], NOW_S) is None
     assert spends_since(tmp_path, 0.0) == ()
+
+
+def test_a_new_ledger_takes_in_what_the_records_say_once() -> None:
+    """However many processes start at the same time."""
+    store, database = open_store()
+    spends = (
+        Spend("acme", "acme:k", "fast", "a", NOW_S, 5),
+        Spend("acme", "acme:k", "fast", "a", NOW_S + 1, 7),
+        Spend("acme", "acme:k", "fast", "b", NOW_S, 9),
+    )
+
+    assert now(store.is_new())
+    now(store.adopt(spends))
+    now(store.adopt(spends))
+
+    assert not now(store.is_new())
+    rows = database.rows("SELECT provider, nanousd FROM ledger_line ORDER BY provider")
+    assert rows == [("a", 12), ("b", 9)]
