@@ -30,6 +30,7 @@ request and the ratios count, and rates and latencies are too pessimistic for bo
 
 SECTIONS = {
     "bench.unary": "Small JSON",
+    "bench.stages": "Where the microseconds go",
     "bench.stream": "Streams",
     "bench.streams": "Thousands of open streams",
 }
