@@ -34,6 +34,8 @@ from actors.archivist.sums import (
     FIELDS,
     FIRST_CONTENT,
     GRAIN_OF,
+    GRAINS_S,
+    NARROW_GRAINS_S,
     TOTAL,
     Tally,
     quantile,
@@ -43,6 +45,10 @@ from actors.auditor.ports import Place
 from storage.sql.port import Database, DatabaseUnavailable, Row, Transaction, Value
 
 PURGE_ROWS_MAX: Final = 2000  # A transaction of a few milliseconds.
+NARROW: Final = frozenset[Dimension]({"tenant", "site", "model", "provider"})
+MINUTES_MAX_MS: Final = 6 * 3_600_000
+HOURS_MAX_MS: Final = 48 * 3_600_000
+EDGES_MAX_MS: Final = 100 * 86_400_000  # Hours are kept for 120 days, if not said so.
 EXPORT_ROWS: Final = 500  # A page of an export: about 400 kB.
 
 # The columns of `usage_sum` by which it can be grouped.
@@ -170,11 +176,12 @@ class SqlRecords:
                 )
             for table in ("usage_sum", "usage_latency"):
                 for grain_s, since_ms in zip(
-                    (60, 3600, 86_400),
+                    GRAINS_S,
                     (keep.minutes_ms, keep.hours_ms, keep.days_ms),
                     strict=True,
                 ):
                     gone += _forget(tx, table, grain_s, since_ms)
+                    gone += _forget(tx, table, -grain_s, since_ms)
             return gone
 
         with told():
@@ -254,9 +261,11 @@ class SqlRecords:
 
     async def usage(self, asked: UsageAsked) -> list[UsageRow]:
         """See RecordBook."""
-        grain_s = grain_for(asked.step, asked.filter)
-        wanted = _aligned(asked.filter, grain_s)
-        where, args = _where(wanted, "at_ms")
+        wanted = asked.filter
+        narrow = not (wanted.environment or wanted.key or wanted.feature) and all(
+            one in NARROW for one in asked.by
+        )
+        where, args = _where_sums(asked.step, wanted, NARROW_GRAINS_S if narrow else ())
         groups = [COLUMNS[one] for one in asked.by]
         if asked.step != "total":
             groups.insert(0, "at_ms")
@@ -266,8 +275,7 @@ class SqlRecords:
         with told():
             rows = await self._database.read(
                 f"SELECT {', '.join([*groups, sums])} FROM usage_sum "
-                f"WHERE grain_s = ? AND {where}{grouped} LIMIT ?",
-                grain_s,
+                f"WHERE {where}{grouped} LIMIT ?",
                 *args,
                 asked.rows_max,
             )
@@ -284,17 +292,17 @@ class SqlRecords:
 
     async def latency(self, asked: LatencyAsked) -> list[LatencyRow]:
         """See RecordBook."""
-        grain_s = grain_for(asked.step, asked.filter)
-        wanted = _aligned(asked.filter, grain_s)
-        where, args = _where(wanted, "at_ms")
+        wanted = asked.filter
+        everybodys = wanted.tenants is None and not (wanted.tenant or wanted.site)
+        narrow = GRAINS_S if everybodys and asked.by != "site" else ()
+        where, args = _where_sums(asked.step, wanted, narrow)
         at = "at_ms" if asked.step != "total" else "CAST(0 AS BIGINT)"
         by = asked.by or "''"
         with told():
             rows = await self._database.read(
                 f"SELECT {at}, {by}, what, slot, CAST(SUM(requests) AS BIGINT) "
-                f"FROM usage_latency WHERE grain_s = ? AND {where} "
+                f"FROM usage_latency WHERE {where} "
                 "GROUP BY 1, 2, what, slot ORDER BY 1, 2, what, slot",
-                grain_s,
                 *args,
             )
         groups: dict[tuple[int, str], dict[int, list[tuple[int, int]]]] = {}
@@ -321,31 +329,62 @@ class SqlRecords:
         return int(rows[0][0])
 
 
-def grain_for(step: Step, wanted: Filter) -> int:
-    """The rows that a question is answered from.
+def spans(step: Step, since_ms: int, until_ms: int) -> list[tuple[int, int, int]]:
+    """The rows that a question is answered from: (grain, since, until) of each part.
 
-    A total over few hours is summed from minutes, over few months from hours: its ends
-    are cut to these, and it never reads more than some thousand rows.
+    A total over some hours is summed from minutes, over two days from hours, over
+    months from days with hours at both ends. The beginning is cut to a whole row.
     """
     if step != "total":
-        return GRAIN_OF[step]
-    span_ms = wanted.until_ms - wanted.since_ms
-    if span_ms <= 6 * 3_600_000:
-        return GRAIN_OF["minute"]
-    return GRAIN_OF["hour"] if span_ms <= 100 * 86_400_000 else GRAIN_OF["day"]
+        grain_s = GRAIN_OF[step]
+        return [(grain_s, _floor(since_ms, grain_s), until_ms)]
+    span_ms = until_ms - since_ms
+    if span_ms <= MINUTES_MAX_MS:
+        return [(60, _floor(since_ms, 60), until_ms)]
+    if span_ms <= HOURS_MAX_MS:
+        return [(3600, _floor(since_ms, 3600), until_ms)]
+    if span_ms > EDGES_MAX_MS:  # The hours of its beginning may be gone.
+        return [(86_400, _floor(since_ms, 86_400), until_ms)]
+    first = -_floor(-since_ms, 86_400)
+    last = _floor(until_ms, 86_400)
+    return [
+        (3600, _floor(since_ms, 3600), first),
+        (86_400, first, last),
+        (3600, last, until_ms),
+    ]
 
 
-def _aligned(wanted: Filter, grain_s: int) -> Filter:
-    """With its beginning at the beginning of a row."""
-    grain_ms = grain_s * 1000
-    since_ms = wanted.since_ms - wanted.since_ms % grain_ms
-    return msgspec.structs.replace(wanted, since_ms=since_ms, outcome="", code="")
+def _floor(at_ms: int, grain_s: int) -> int:
+    return at_ms - at_ms % (grain_s * 1000)
+
+
+def _where_sums(
+    step: Step, wanted: Filter, narrow: Sequence[int]
+) -> tuple[str, list[Value]]:
+    """A filter over sums: of the narrow rows, at the grains that have them."""
+    times: list[str] = []
+    args: list[Value] = []
+    for grain_s, since_ms, until_ms in spans(step, wanted.since_ms, wanted.until_ms):
+        if since_ms < until_ms:
+            times.append("(grain_s = ? AND at_ms >= ? AND at_ms < ?)")
+            args += [-grain_s if grain_s in narrow else grain_s, since_ms, until_ms]
+    # How a request ended is no dimension of sums.
+    plain = msgspec.structs.replace(wanted, outcome="", code="")
+    parts, more = _parts(plain)
+    return " AND ".join([f"({' OR '.join(times)})", *parts]), [*args, *more]
 
 
 def _where(wanted: Filter, at: str, prefix: str = "") -> tuple[str, list[Value]]:
-    """A filter as SQL. Only what is set is in it, so that an index fits."""
-    parts = [f"{at} >= ?", f"{at} < ?"]
-    args: list[Value] = [wanted.since_ms, wanted.until_ms]
+    """A filter as SQL."""
+    parts, args = _parts(wanted, prefix)
+    times = [f"{at} >= ?", f"{at} < ?"]
+    return " AND ".join([*times, *parts]), [wanted.since_ms, wanted.until_ms, *args]
+
+
+def _parts(wanted: Filter, prefix: str = "") -> tuple[list[str], list[Value]]:
+    """All but the times. Only what is set is in it, so that an index fits."""
+    parts: list[str] = []
+    args: list[Value] = []
     for value, column in (
         (wanted.tenant, "tenant"),
         (wanted.site, "site"),
@@ -365,7 +404,7 @@ def _where(wanted: Filter, at: str, prefix: str = "") -> tuple[str, list[Value]]
         marks = ", ".join("?" * len(names)) or "NULL"
         parts.append(f"{prefix}tenant IN ({marks})")
         args += names
-    return " AND ".join(parts), args
+    return parts, args
 
 
 def _move(tx: Transaction, source: str, after: Place | None, end: Place) -> None:
@@ -401,7 +440,7 @@ def _forget(tx: Transaction, table: str, grain_s: int, since_ms: int) -> int:
     oldest_ms = row[0] if row is not None else None
     if oldest_ms is None or oldest_ms >= since_ms:
         return 0
-    until_ms = min(since_ms, oldest_ms + grain_s * 60_000)  # Sixty steps at once.
+    until_ms = min(since_ms, oldest_ms + abs(grain_s) * 60_000)  # Sixty steps at once.
     return tx.run(
         f"DELETE FROM {table} WHERE grain_s = ? AND at_ms < ?",
         grain_s,

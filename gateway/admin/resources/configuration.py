@@ -8,7 +8,7 @@ import that stops half-way says where, and goes on from there when it is sent ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -140,7 +140,7 @@ def operations(office: Office) -> tuple[Operation, ...]:
                 await take(call, one)
         return Imported(asked.dry_run, tuple(one.step for one in planned))
 
-    async def plan(asked: Import) -> Any:
+    async def plan(asked: Import) -> AsyncIterator[_Planned]:
         """Every step, in order. Raises Problem."""
         removed: list[_Planned] = []
         for kind in sorted(KINDS, key=lambda one: ORDER.index(one.kind)):

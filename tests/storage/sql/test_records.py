@@ -143,7 +143,13 @@ async def test_sums_agree_with_the_records_to_the_last_unit(
     }
 
     for step in ("total", "minute", "hour", "day"):
-        for by in ((), ("site",), ("provider",), ("tenant", "model", "feature")):
+        for by in (
+            (),
+            ("site",),
+            ("provider",),
+            ("tenant", "model", "feature"),
+            ("key",),
+        ):
             rows = await book.usage(UsageAsked(EVER, step, by))
             for field, expected in whole.items():
                 assert sum(getattr(row.sums, field) for row in rows) == expected, (
