@@ -40,7 +40,7 @@ from actors.ledger.messages import (
     TakeHold,
 )
 from actors.ledger.shared import Short
-from actors.ledger.sites import Site
+from actors.ledger.sites import Places, Site
 from wire.events import Usage
 
 ALERTS_MAX: Final = 1_000  # Between two looks of the actor: once a window each.
@@ -124,7 +124,7 @@ class Accounts:
         if not again:
             refused: HoldRefused | Short | None
             refused = sites.refusal(places, ask.prompt_tokens, tick_s)
-            if refused is None and self.escrow is not None:
+            if refused is None and self.escrow is not None and _limited(places):
                 refused = shared.missing(
                     self.escrow,
                     places,
@@ -143,7 +143,7 @@ class Accounts:
             return standing
         if not again:
             sites.enter(places, stream_id, ask.prompt_tokens, tick_s)
-            if self.escrow is not None:
+            if self.escrow is not None and _limited(places):
                 shared.enter(self.escrow, places, ask.prompt_tokens)
             self._entries[stream_id] = Entry(ask.site, ask.key_id)
         return standing
@@ -160,7 +160,7 @@ class Accounts:
         del self._entries[stream_id]
         places = self._sites[entry.site].places(entry.key_id)
         sites.leave(places, stream_id)
-        if self.escrow is not None:
+        if self.escrow is not None and _limited(places):
             shared.leave(self.escrow, places)
         return True
 
@@ -265,7 +265,7 @@ class Accounts:
         if output_tokens:
             places = self._sites[entry.site].places(entry.key_id)
             sites.answered(places, output_tokens, tick_s)
-            if self.escrow is not None:
+            if self.escrow is not None and _limited(places):
                 shared.answered(self.escrow, places, output_tokens)
         return True
 
@@ -519,6 +519,12 @@ def _metered(hold: OpenHold) -> int:
         hold.price,
         Usage(prompt=hold.meter.prompt_tokens, completion=hold.meter.output_tokens),
     )
+
+
+def _limited(places: tuple[Places, Places]) -> bool:
+    """Whether other replicas have to be asked for anything."""
+    site, key = places
+    return site.limited or key.limited
 
 
 def _removed(site: str) -> HoldRefused:

@@ -6,12 +6,16 @@ at none.
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct, field
 
 from actors.directory.messages import KeyTerms
 from actors.ledger import rates, wording
 from actors.ledger.messages import HoldRefused, Rates, SiteLimits
 from actors.ledger.rates import Rate
+
+UNLIMITED: Final = Rates()
 
 
 class Places(Struct):
@@ -24,6 +28,7 @@ class Places(Struct):
     streams: set[str] = field(default_factory=set[str])
     limits: Rates = Rates()
     terms: KeyTerms | None = None  # Of a key that has limits of its own.
+    limited: bool = False  # By any of them: most are by none.
 
     @property
     def is_full(self) -> bool:
@@ -152,6 +157,7 @@ def _places(
         None if shared else rates.rate_of(limits.requests_per_minute_max),
         None if shared else rates.rate_of(limits.tokens_per_minute_max),
         limits=limits,
+        limited=limits != UNLIMITED,
     )
     if old is not None:
         made.streams = old.streams
