@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Response, expect
 from tests.wordpress.lab import ADMIN, Site
 
 TURN = ".stagedoor-chat__turn"
-WAIT_MS = 15_000
+WAIT_MS = 30_000
 
 # Notes each text that the last answer showed, with when it did.
 WATCH = """() => {
@@ -110,7 +110,7 @@ def log_in(page: Page, site: Site, who: tuple[str, str] = ADMIN) -> None:
     page.fill("#user_login", who[0])
     page.fill("#user_pass", who[1])
     page.click("#wp-submit")
-    page.wait_for_url("**/wp-admin/**")
+    page.wait_for_url("**/wp-admin/**", wait_until="commit")
 
 
 def post(page: Page, site: Site, route: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,12 @@ from tests.wordpress import lab
 from tests.wordpress.lab import Gateway, Server, Site
 from tests.wordpress.upstream import Upstream
 
+CHROMIUM = (
+    "/usr/bin/chromium",
+    "--no-sandbox",
+    # Pages of WordPress name other hosts (avatars); nothing here leaves the machine.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
 CHAT = "<!-- wp:stagedoor/chat /-->"
 
 
@@ -102,12 +108,7 @@ def browser(kit: None) -> Generator[Browser, None, None]:
     """A real Chromium."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            # Pages of WordPress name other hosts (avatars); nothing here leaves the machine.
-            args=[
-                "--no-sandbox",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
+            executable_path=CHROMIUM[0], args=CHROMIUM[1:]
         )
         yield chromium
         chromium.close()
@@ -117,7 +118,7 @@ def browser(kit: None) -> Generator[Browser, None, None]:
 def context(browser: Browser) -> Generator[BrowserContext, None, None]:
     """A visitor whom nobody knows."""
     one = browser.new_context(viewport={"width": 1000, "height": 900})
-    one.set_default_timeout(15_000)
+    one.set_default_timeout(30_000)
     yield one
     one.close()
 

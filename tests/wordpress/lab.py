@@ -10,6 +10,7 @@ things out by hand.
 
 from __future__ import annotations
 
+import getpass
 import http.client
 import json
 import os
@@ -50,6 +51,7 @@ Server = Literal["nginx", "apache"]
 def missing() -> list[str]:
     """What setup.sh could not install."""
     commands = ("php", "nginx", "apache2", "chromium", "phpunit", "phpcs", "node")
+    commands += ("mariadbd",)
     lacks = [
         name for name in commands if shutil.which(name) is None and not _sbin(name)
     ]
@@ -329,8 +331,38 @@ WP: Final = [
 ]
 
 
-def lay_out(folder: Path, version: str, port: int) -> Site:
-    """Files and a fresh database, installed; not served yet."""
+@contextmanager
+def mariadb(folder: Path) -> Generator[Path, None, None]:
+    """A database server of our own; its socket."""
+    data, sock = folder / "mariadb", folder / "mariadb.sock"
+    user = [f"--user={getpass.getuser()}"]
+    subprocess.run(
+        [
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            *user,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    command = [
+        "/usr/sbin/mariadbd",
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--socket={sock}",
+        "--skip-networking",
+        *user,
+    ]
+    with running(command, folder / "mariadb.log"):
+        until("MariaDB listens", sock.exists)
+        yield sock
+
+
+def lay_out(folder: Path, version: str, port: int, sock: Path | None = None) -> Site:
+    """Files and a fresh database, installed; not served yet. SQLite, without a socket."""
     site = Site(folder, port, version, "nginx")
     # Links cost nothing; what the tests change is written anew, never in place.
     source = str(KIT / version)
@@ -348,7 +380,8 @@ def lay_out(folder: Path, version: str, port: int) -> Site:
     db = (dropin / "db.copy").read_text()
     db = db.replace("{SQLITE_IMPLEMENTATION_FOLDER_PATH}", str(dropin))
     db = db.replace("{SQLITE_PLUGIN}", "sqlite-database-integration/load.php")
-    (site.path / "wp-content/db.php").write_text(db)
+    if sock is None:
+        (site.path / "wp-content/db.php").write_text(db)
     extra = f"""
 define( 'WP_HOME', '{site.url}' ); define( 'WP_SITEURL', '{site.url}' );
 define( 'WP_DEBUG', true ); define( 'WP_DEBUG_LOG', '{site.log}' );
@@ -362,12 +395,24 @@ define( 'FS_METHOD', 'direct' );
         "config",
         "create",
         "--dbname=wp",
-        "--dbuser=x",
-        "--dbpass=x",
+        "--dbuser=root",
+        "--dbpass=",
+        f"--dbhost=localhost:{sock}",
         "--skip-check",
         "--extra-php",
         stdin=extra,
     )
+    if sock is not None:
+        subprocess.run(
+            [
+                "mariadb",
+                f"--socket={sock}",
+                "--user=root",
+                "-e",
+                "CREATE DATABASE IF NOT EXISTS wp",
+            ],
+            check=True,
+        )
     site.wp(
         "core",
         "install",

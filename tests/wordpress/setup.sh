@@ -3,7 +3,7 @@
 # browser, PHP's linters, WordPress itself. Nothing of it is committed, and a second run
 # returns at once.
 #
-#   Debian's PHP, nginx, Apache, Chromium, PHPUnit and PHP_CodeSniffer, as root or preinstalled
+#   Debian's PHP, nginx, Apache, MariaDB, Chromium, PHPUnit and PHP_CodeSniffer, as root or preinstalled
 #   WordPress 7.1.1, wp-cli and the SQLite drop-in, from npm's wp-studio (GPL)
 #   WordPress 6.5.5, from npm's @wp-playground/wordpress-builds (GPL)
 #   PHP 7.4 and 8.5, from npm's @php-wasm/cli (GPL)
@@ -18,7 +18,7 @@ studio=1.22.0 builds=0.9.19 wasm=3.1.56 eslint=9.39.1
 
 need=()
 for package in php-cli php-fpm php-curl php-sqlite3 php-mbstring php-xml php-intl php-zip php-gd \
-  nginx-light apache2 chromium fonts-dejavu-core unzip phpunit php-codesniffer; do
+  php-mysql mariadb-server-core mariadb-client-core nginx-light apache2 chromium fonts-dejavu-core unzip phpunit php-codesniffer; do
   dpkg -s "$package" >/dev/null 2>&1 || need+=("$package")
 done
 # Another nginx serves as well.

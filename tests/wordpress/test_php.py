@@ -10,6 +10,7 @@ import subprocess
 import zipfile
 from collections.abc import Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -27,16 +28,17 @@ ALL_PASSED = re.compile(r"^OK \(\d+ tests, \d+ assertions\)$", re.MULTILINE)
 @pytest.fixture(scope="module", params=["7.1", "6.5"])
 def site(request: pytest.FixtureRequest) -> Generator[Site, None, None]:
     """A site that is not served; its plugin is ours, not a copy."""
-    folder = Path(lab.tempfile.mkdtemp(prefix="wplab-"))
-    try:
-        there = lab.lay_out(folder, request.param, lab.free_port())
-        plugin = there.path / "wp-content/plugins/stagedoor"
-        shutil.copytree(PLUGIN, plugin)
-        shutil.copytree(TESTS, plugin / "tests")
-        there.wp("plugin", "activate", "stagedoor")
-        yield there
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with TemporaryDirectory(prefix="wplab-") as name:
+        yield add_plugin(lab.lay_out(Path(name), request.param, lab.free_port()))
+
+
+def add_plugin(there: Site) -> Site:
+    """The plugin with its tests, active."""
+    plugin = there.path / "wp-content/plugins/stagedoor"
+    shutil.copytree(PLUGIN, plugin)
+    shutil.copytree(TESTS, plugin / "tests")
+    there.wp("plugin", "activate", "stagedoor")
+    return there
 
 
 def phpunit(site: Site, command: list[str], env: dict[str, str]) -> str:
@@ -80,6 +82,16 @@ def test_phpunit_on_this_machines_php(site: Site) -> None:
 def test_phpunit_on_the_oldest_and_the_newest_php(site: Site, version: str) -> None:
     """Its exit code is lost on the way: what it prints counts."""
     said = phpunit(site, [str(WASM)], {"PHP": version})
+
+    assert ALL_PASSED.search(said), said
+
+
+def test_phpunit_on_mariadb() -> None:
+    """What counts and claims in single statements does so on the database of most sites."""
+    with TemporaryDirectory(prefix="wplab-") as name, lab.mariadb(Path(name)) as sock:
+        site = add_plugin(lab.lay_out(Path(name), "7.1", lab.free_port(), sock))
+
+        said = phpunit(site, ["php"], {})
 
     assert ALL_PASSED.search(said), said
 

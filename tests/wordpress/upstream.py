@@ -112,7 +112,8 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
                     self._stream(asked, body, script, deltas)
                 else:
                     asked.sent = len(deltas)
-                    self._json(200, self._whole("".join(deltas)))
+                    tokens = script.get("tokens", len(deltas))
+                    self._json(200, self._whole("".join(deltas), tokens))
                 asked.ended = "complete"
             except (ConnectionError, TimeoutError):
                 asked.ended = "left"
@@ -140,7 +141,8 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             finish = script.get("finish", "stop")
             self._chunk({"delta": {}, "index": 0, "finish_reason": finish})
             if body.get("stream_options", {}).get("include_usage"):
-                self._event({"choices": [], "usage": self._usage(len(deltas))})
+                usage = self._usage(script.get("tokens", len(deltas)))
+                self._event({"choices": [], "usage": usage})
             self._write(b"data: [DONE]\n\n")
             self.wfile.write(b"0\r\n\r\n")
 
@@ -168,7 +170,7 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
                 "total_tokens": 10 + tokens,
             }
 
-        def _whole(self, text: str) -> dict[str, Any]:
+        def _whole(self, text: str, tokens: int) -> dict[str, Any]:
             message = {"role": "assistant", "content": text}
             return {
                 "id": "chatcmpl-1",
@@ -176,7 +178,7 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
                 "created": 1,
                 "model": "model-a",
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": self._usage(8),
+                "usage": self._usage(tokens),
             }
 
         def _json(self, status: int, value: Any) -> None:

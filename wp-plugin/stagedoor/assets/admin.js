@@ -103,7 +103,7 @@
 		const kept = await post( 'verdict', { direct, relay, gap_ms: gap } );
 		const names = { direct: __( 'from the gateway', 'stagedoor' ), relay: __( 'through this server', 'stagedoor' ), buffered: __( 'in one piece', 'stagedoor' ) };
 		/* translators: %s: list of ways, the first is used first. */
-		line( true, sprintf( __( 'Answers travel: %s.', 'stagedoor' ), kept.order.map( ( name ) => names[ name ] ).join( ', ' ) ) );
+		line( true, sprintf( __( 'Answers travel: %s.', 'stagedoor' ), kept.order.map( ( name ) => names[ name ] ).join( __( ', else ', 'stagedoor' ) ) ) );
 	}
 
 	document.querySelectorAll( '[data-stagedoor-test]' ).forEach( ( button ) =>

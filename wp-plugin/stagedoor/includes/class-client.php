@@ -324,5 +324,6 @@ final class Client {
 		delete_transient( self::MODELS_TRANSIENT );
 		delete_transient( self::NO_GRANTS );
 		delete_transient( Usage::TRANSIENT );
+		Provider::forget();
 	}
 }

@@ -21,6 +21,7 @@ final class Plugin {
 		add_filter( 'map_meta_cap', array( Access::class, 'map_meta_cap' ), 10, 3 );
 		add_action( 'init', array( Install::class, 'maybe_upgrade' ), 4 );
 		add_action( 'init', array( Provider::class, 'register' ), 5 );
+		add_action( 'init', array( Settings::class, 'register' ) );
 		add_action( 'init', array( Chat::class, 'register' ) );
 		add_action( 'rest_api_init', array( Rest::class, 'register' ) );
 		add_filter( 'rest_pre_serve_request', array( Rest::class, 'serve' ), 20, 4 );
@@ -38,7 +39,6 @@ final class Plugin {
 		add_action( 'wp_ajax_health-check-stagedoor-gateway', array( Site_Health::class, 'ajax_gateway' ) );
 		add_action( 'wp_ajax_health-check-stagedoor-stream', array( Site_Health::class, 'ajax_streaming' ) );
 		if ( is_admin() ) {
-			add_action( 'admin_init', array( Settings::class, 'register' ) );
 			add_action( 'admin_menu', array( Settings_Page::class, 'menu' ) );
 			add_action( 'admin_enqueue_scripts', array( Settings_Page::class, 'enqueue' ) );
 			add_action( 'admin_init', array( Privacy::class, 'policy' ) );

@@ -34,6 +34,20 @@ final class Provider {
 	}
 
 	/**
+	 * Forget the models that core has listed: another key or gateway may have others.
+	 *
+	 * @return void
+	 */
+	public static function forget() {
+		if ( class_exists( AiClient::class ) && AiClient::defaultRegistry()->hasProvider( 'stagedoor' ) ) {
+			$models = Ai\Gateway_Provider::modelMetadataDirectory();
+			if ( $models instanceof Ai\Gateway_Models ) {
+				$models->invalidateCaches();
+			}
+		}
+	}
+
+	/**
 	 * Say on core's requests to the gateway which client this is, and which plugin asks:
 	 * the gateway's usage is told apart by that.
 	 *

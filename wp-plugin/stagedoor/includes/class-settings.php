@@ -240,8 +240,9 @@ final class Settings {
 		}
 		$kept['model']         = self::text( isset( $given['model'] ) ? $given['model'] : $old['model'], 200 );
 		$kept['system_prompt'] = self::paragraphs( isset( $given['system_prompt'] ) ? $given['system_prompt'] : $old['system_prompt'], 20000 );
-		$roles                 = isset( $given['roles'] ) && is_array( $given['roles'] ) ? $given['roles'] : array();
-		$kept['roles']         = array_values( array_intersect( array_map( 'sanitize_key', array_filter( $roles, 'is_string' ) ), array_keys( wp_roles()->roles ) ) );
+		$form                  = ! empty( $given['form'] );
+		// A form leaves out the boxes that are not ticked; code leaves out what it does not change.
+		$kept['roles']         = self::roles( isset( $given['roles'] ) ? $given['roles'] : ( $form ? array() : $old['roles'] ) );
 		foreach ( self::NUMBERS as $name => $bounds ) {
 			$number        = isset( $given[ $name ] ) && is_numeric( $given[ $name ] ) ? (int) $given[ $name ] : (int) $old[ $name ];
 			$kept[ $name ] = max( $bounds[1], min( $bounds[2], $number ) );
@@ -250,14 +251,13 @@ final class Settings {
 			$word          = isset( $given[ $name ] ) ? $given[ $name ] : $old[ $name ];
 			$kept[ $name ] = in_array( $word, $words, true ) ? $word : $words[0];
 		}
-		$form = ! empty( $given['form'] );
 		foreach ( self::SWITCHES as $name => $default ) {
-			// A form leaves out the boxes that are not ticked; code leaves out what it does not change.
 			$kept[ $name ] = isset( $given[ $name ] ) ? (bool) $given[ $name ] : ( $form ? false : (bool) $old[ $name ] );
 		}
 		self::take_key( $given );
 		if ( $kept['base_url'] !== $old['base_url'] || $kept['public_url'] !== $old['public_url'] ) {
 			Verdict::forget();
+			Client::forget();
 		}
 		return $kept;
 	}
@@ -282,11 +282,35 @@ final class Settings {
 			return; // An empty or masked field means: as it was.
 		}
 		if ( ! preg_match( '/^[\x21-\x7e]{8,512}$/', $key ) ) {
-			add_settings_error( self::OPTION, 'stagedoor_key', __( 'The key was not saved: it holds spaces or characters that no key has. Copy it again from the gateway.', 'stagedoor' ) );
+			self::complain( 'stagedoor_key', __( 'The key was not saved: it holds spaces or characters that no key has. Copy it again from the gateway.', 'stagedoor' ) );
 			return;
 		}
 		update_option( self::KEY_OPTION, $key, false );
 		Client::forget();
+	}
+
+	/**
+	 * Roles that there are.
+	 *
+	 * @param mixed $given As sent.
+	 * @return string[]
+	 */
+	private static function roles( $given ) {
+		$given = is_array( $given ) ? array_filter( $given, 'is_string' ) : array();
+		return array_values( array_intersect( array_map( 'sanitize_key', $given ), array_keys( wp_roles()->roles ) ) );
+	}
+
+	/**
+	 * Say on the screen what was not saved; a command or a hook has no screen.
+	 *
+	 * @param string $code    Which.
+	 * @param string $message Why.
+	 * @return void
+	 */
+	private static function complain( $code, $message ) {
+		if ( function_exists( 'add_settings_error' ) ) {
+			add_settings_error( self::OPTION, $code, $message );
+		}
 	}
 
 	/**
@@ -306,7 +330,7 @@ final class Settings {
 		$clean = is_array( $parts ) && ! empty( $parts['host'] ) && isset( $parts['scheme'] ) && in_array( strtolower( $parts['scheme'] ), array( 'http', 'https' ), true )
 			&& ! isset( $parts['user'] ) && ! isset( $parts['query'] ) && ! isset( $parts['fragment'] );
 		if ( ! $clean ) {
-			add_settings_error( self::OPTION, 'stagedoor_' . $name, __( 'The gateway’s address was not saved: it must look like https://gateway.example.com, without a user, a query or a fragment.', 'stagedoor' ) );
+			self::complain( 'stagedoor_' . $name, __( 'The gateway’s address was not saved: it must look like https://gateway.example.com, without a user, a query or a fragment.', 'stagedoor' ) );
 			return $old;
 		}
 		return esc_url_raw( $url, array( 'http', 'https' ) );

@@ -64,6 +64,12 @@ final class SettingsTest extends TestCase {
 		$this->assertTrue( Settings::sanitize( array( 'model' => 'b' ) )['editor'] );
 	}
 
+	public function test_what_a_command_or_another_plugin_saves_is_made_safe_too() {
+		$this->settings( array( 'roles' => array( 'editor' ) ) );
+		update_option( Settings::OPTION, array( 'limit_guest_window' => 'century', 'base_url' => 'https://ai.example.com/v1' ) );
+		$this->assertSame( array( 'hour', 'https://ai.example.com', array( 'editor' ) ), array( Settings::get( 'limit_guest_window' ), Settings::base_url(), Settings::get( 'roles' ) ) );
+	}
+
 	public function test_prompts_keep_their_lines_and_tags() {
 		$saved = Settings::sanitize( array( 'system_prompt' => "Be <b>brief</b>.\r\nAnswer in \"JSON\".\x00" ) );
 		$this->assertSame( "Be <b>brief</b>.\nAnswer in \"JSON\".", $saved['system_prompt'] );
