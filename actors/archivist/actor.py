@@ -65,7 +65,6 @@ class Archivist(Actor):
         self.behind = True
         self.more.set()
         self.hurry.set()
-        self.hurry.set()
         return deferred
 
     def _report(self) -> ArchiveReport:
@@ -123,11 +122,8 @@ class Archivist(Actor):
             waiting, self.waiting = self.waiting, []
             for deferred in waiting:
                 deferred.reply(self._report())
-            self.hurry = trio.Event()
         with trio.move_on_after(policy.LOOK_AGAIN_S):
             await self.more.wait()
-        with trio.move_on_after(policy.LINGER_S):
-            await self.hurry.wait()
         with trio.move_on_after(policy.GATHER_S):
             await self.hurry.wait()
         self.hurry = trio.Event()

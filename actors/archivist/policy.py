@@ -12,8 +12,6 @@ LOOK_AGAIN_S: Final = 30.0  # Lines come with a message; this is for one that is
 # Between two transactions, unless somebody waits: the sums of a minute are written once
 # for all the requests of that time, and so is each page of an index.
 GATHER_S: Final = 0.5
-# Records of a busy half second share their sums: a third of the work of one by one.
-LINGER_S: Final = 0.5
 PURGE_EVERY_S: Final = 600.0
 PURGE_TURN_S: Final = 120.0  # One part is deleted in well under a second.
 DAY_MS: Final = 86_400_000

@@ -137,7 +137,7 @@ async def test_a_lost_message_only_costs_time(autojump_clock: MockClock) -> None
     async with archivist(journal, archive):
         await wait_all_tasks_blocked()
         journal.count = 3
-        await trio.sleep(policy.LOOK_AGAIN_S + 1)
+        await trio.sleep(policy.LOOK_AGAIN_S + policy.GATHER_S + 1)
         assert len(archive.lines) == 3
 
 
