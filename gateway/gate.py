@@ -7,7 +7,7 @@ points at; routes hold nothing of their own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -94,6 +94,8 @@ class Gate:
         self.directory: Directory | None = None  # None: there is only the file.
         self.sites = Sites(config, wall)
         self.peers = peers  # The other workers of this gateway, if there are any.
+        # What each process says of itself, where one answers for all (workers/).
+        self.reports: dict[str, Callable[[], Awaitable[Any]]] = {}
         self.shelf: Shelf | None = None  # What this process keeps itself.
         self.hooks = Hooks()
         self.people: People | None = None

@@ -8,12 +8,18 @@ with its own alone, and none of this runs.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import trio
 
 from gateway.workers import merging
 from gateway.workers.peers import OWN, Peers
+
+if TYPE_CHECKING:
+    from gateway.gate import Gate
+
+T = TypeVar("T")
 
 
 async def metrics(
@@ -51,6 +57,20 @@ async def models(peers: Peers | None, own: dict[str, Any]) -> Any:
     if peers is None:
         return own
     return merging.models(await peers.values(f"{OWN}/models", own))
+
+
+async def reports(gate: Gate, name: str, kind: type[T]) -> dict[int, T | None]:
+    """What each process says of itself, by a report that the admin API has named."""
+    own = await gate.reports[name]()
+    if gate.peers is None:
+        return {1: own}
+    found: dict[int, T | None] = {gate.peers.worker.number: own}
+    answers = await gate.peers.ask_all("GET", f"{OWN}/reports/{name}")
+    for number, answer in answers.items():
+        found[number] = None
+        if answer is not None and answer[0] == 200:
+            found[number] = msgspec.json.decode(answer[1], type=kind)
+    return dict(sorted(found.items()))
 
 
 async def workers(peers: Peers | None) -> Any:

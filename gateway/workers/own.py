@@ -1,6 +1,7 @@
 """What a worker answers for itself alone, when another one asks: all below `/own`.
 
     GET  /own/about|tree|models|readyz|metrics      its part of an answer for all
+    GET  /own/reports/NAME                          the same, for the admin API
     GET  /own/shelf?site=&name=    DELETE the same  a kept answer
     any  /own/v1/responses/…                        a request of another's client
     POST /own/vault/…                               for the first worker's desk
@@ -35,6 +36,7 @@ from runtime import AskError
 if TYPE_CHECKING:
     from gateway.control import Control
 
+REPORTS: Final = "/reports/"
 OF_RESPONSES: Final = f"{OWN}/v1/responses/"
 OF_VAULT: Final = f"{OWN}{PREFIX}"
 
@@ -72,6 +74,12 @@ class Own:
                 await self._shelf(method, _query(scope), send)
             case _ if path.startswith(OF_RESPONSES):
                 await self._response(scope, receive, send)
+            case "GET", told if told.startswith(REPORTS):
+                report = self.gate.reports.get(told.removeprefix(REPORTS))
+                if report is None:
+                    await reply_error(send, 404, "unknown_url", "no such report")
+                else:
+                    await reply_json(send, 200, await report())
             case "GET", "/vault/counts":
                 await self._counts(send)
             case "POST", "/follow":

@@ -114,6 +114,20 @@ def test_any_worker_answers_for_all(stage: Stage) -> None:
         assert sorted(workers(stage)) == [1, 2]
 
 
+def test_the_admin_api_tells_of_all_workers(stage: Stage) -> None:
+    path = stage.state_dir / "control.sock"
+    for _ in range(4):
+        root = get(path, "/admin/v1/tree")["root"]
+        assert [one["id"] for one in root["children"]] == ["worker/1", "worker/2"]
+    socks = [stage.open_stream(f"a{n}", deltas=100, gap_us=20_000) for n in range(6)]
+    state = get(path, "/admin/v1/providers/mock/state")
+    for sock in socks:
+        rest_of(sock)
+        sock.close()
+
+    assert (state["state"], state["in_flight"]) == ("closed", 6)
+
+
 def test_both_workers_serve(stage: Stage) -> None:
     """Connections that are open at once are spread."""
     socks = [stage.open_stream(f"b{n}", deltas=50, gap_us=20_000) for n in range(16)]

@@ -9,42 +9,20 @@ import trio
 
 from actors.provider.messages import ReportVitals, Vitals
 from actors.router.messages import Deployment
+from gateway.admin import together
 from gateway.admin.office import Office
 from gateway.admin.operation import Call, Operation
 from gateway.admin.paging import Page, Paged, page_of
 from gateway.admin.problems import Problem
+from gateway.admin.resources.shapes import ProviderState
 from gateway.admin.trying import Tried, try_deployment
 from gateway.settings.providers import ProviderConfig
+from gateway.workers import chorus
 from runtime import AskError, Ref
 
 DRAIN_S_MAX: Final = 60.0  # A call waits no longer for its answer; ask again then.
 DRAIN_LOOK_S: Final = 0.1
-
-
-class ProviderState(msgspec.Struct, frozen=True):
-    """A deployment and how it is now, in the process that answers."""
-
-    name: str
-    kind: str
-    base_url: str
-    models: tuple[str, ...]
-    region: str
-    state: str
-    """closed: in use; probation: tried again; open: out; paused: by an operator."""
-    paused_for: str
-    in_flight: int
-    in_flight_max: int
-    queued: int
-    queue_max: int
-    failures: int
-    lives: int
-    """How often its breaker has closed: 1 is its first life."""
-    retry_in_s: float | None
-    cooling_s: float | None
-    key_refused: bool
-    last_trip: str | None
-    key: str
-    """Where its key is: `vault:NAME`, `env`, `federation`, `none`. Never the key."""
+REPORT: Final = "providers"
 
 
 class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,8 +81,14 @@ def key_of(provider: ProviderConfig) -> str:
     return "env" if provider.key_env else "none"
 
 
-async def shown(office: Office, one: ProviderConfig) -> ProviderState:
-    """A provider as it is now."""
+async def all_shown(office: Office) -> dict[str, ProviderState]:
+    """Every provider as it is now, in all processes."""
+    found = await chorus.reports(office.gate, REPORT, tuple[ProviderState, ...])
+    return together.providers([told for told in found.values() if told is not None])
+
+
+async def _shown(office: Office, one: ProviderConfig) -> ProviderState:
+    """A provider as it is now, in this process."""
     ref: Ref[Any] | None = office.gate.lookup(f"providers/{one.name}")
     vitals: Vitals | None = None
     retry_in_s: float | None = None
@@ -149,30 +133,40 @@ async def shown(office: Office, one: ProviderConfig) -> ProviderState:
 def operations(office: Office) -> tuple[Operation, ...]:
     """All about providers."""
 
+    async def own_states() -> tuple[ProviderState, ...]:
+        return tuple([await _shown(office, one) for one in office.config.providers])
+
+    office.gate.reports[REPORT] = own_states
+
+    async def shown(one: ProviderConfig) -> ProviderState:
+        # One that nobody tells of is new, and is as it is here.
+        return (await all_shown(office)).get(one.name) or await _shown(office, one)
+
     async def list_providers(call: Call) -> Page[ProviderState]:
         page = page_of(
             "providers", office.config.providers, call.query, lambda one: one.name
         )
-        items = [await shown(office, one) for one in page.items]
+        found = await all_shown(office)
+        items = [found.get(one.name) or await _shown(office, one) for one in page.items]
         return Page(tuple(items), page.next_cursor)
 
     async def get_provider(call: Call) -> ProviderState:
-        return await shown(office, provider_of(office, call.param("provider")))
+        return await shown(provider_of(office, call.param("provider")))
 
     async def pause(call: Call) -> ProviderState:
         one = provider_of(office, call.param("provider"))
         await call.record(provider=one.name)
         await office.pause(one.name, call.body.reason, call.principal.name)
         with trio.move_on_after(call.body.drain_s):
-            while (await shown(office, one)).in_flight:  # noqa: ASYNC110 - no actor tells
+            while (await shown(one)).in_flight:  # noqa: ASYNC110 - no actor tells
                 await trio.sleep(DRAIN_LOOK_S)
-        return await shown(office, one)
+        return await shown(one)
 
     async def resume(call: Call) -> ProviderState:
         one = provider_of(office, call.param("provider"))
         await call.record(provider=one.name)
         await office.pause(one.name, "", call.principal.name)
-        return await shown(office, one)
+        return await shown(one)
 
     async def try_it(call: Call) -> Tried:
         one = provider_of(office, call.param("provider"))

@@ -4,55 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from gateway.admin import problems
+from gateway.admin import problems, together
 from gateway.admin.office import Office
 from gateway.admin.operation import Call, Operation
 from gateway.admin.problems import Explanation
+from gateway.admin.resources.shapes import Actor, Crash, Tree
+from gateway.workers import chorus
 from runtime import Node
-
-
-class Actor(msgspec.Struct, frozen=True):
-    """One live actor."""
-
-    id: str
-    kind: str
-    state: str
-    incarnation: int
-    restarts: int
-    mailbox_depth: int
-    mailbox_peak: int
-    mailbox_capacity: int
-    shed: int
-    dead_letters: int
-    handled: int
-    handling: str | None
-    age_s: float
-    retry_in_s: float | None
-    last_crash: str | None
-    children: tuple[Actor, ...]
-
-
-class Crash(msgspec.Struct, frozen=True):
-    """What ended one life of an actor. Names and places, never a value."""
-
-    actor: str
-    incarnation: int
-    error: str
-    where: tuple[str, ...]
-
-
-class Tree(msgspec.Struct, frozen=True):
-    """The live actors, and the latest crashes."""
-
-    root: Actor
-    actors: int
-    crashes_total: int
-    crashes: tuple[Crash, ...]
-    dead_letters_total: int
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -75,6 +37,9 @@ class Whoami(msgspec.Struct, frozen=True):
     role: str
     tenants: tuple[str, ...] | None
     """None: all of them, and the gateway itself."""
+
+
+REPORT: Final = "tree"
 
 
 def _actor(node: Node) -> Actor:
@@ -101,7 +66,7 @@ def _actor(node: Node) -> Actor:
 def operations(office: Office, document: Callable[[], Any]) -> tuple[Operation, ...]:
     """All about the gateway itself. `document` is this API's."""
 
-    async def tree(_call: Call) -> Tree:
+    async def own_tree() -> Tree:
         system = office.system()
         return Tree(
             root=_actor(system.snapshot()),
@@ -113,6 +78,13 @@ def operations(office: Office, document: Callable[[], Any]) -> tuple[Operation, 
             ),
             dead_letters_total=system.dead_letters_total,
         )
+
+    office.gate.reports[REPORT] = own_tree
+
+    async def tree(_call: Call) -> Tree:
+        found = await chorus.reports(office.gate, REPORT, Tree)
+        alone = office.gate.peers is None
+        return await own_tree() if alone else together.trees(found)
 
     async def health(_call: Call) -> Health:
         reasons = office.gate.unready()
