@@ -34,7 +34,7 @@ STAGES: Final = {
     "routes and auth": r"^gateway/(http/|sites|access|roster)",
     "log line and metrics": r"^gateway/",
     "stream: plan to record": r"^actors/stream/",
-    "token count": r"^actors/(router/)?tokens/|tiktoken",
+    "token count": r"^actors/(router/)?tokens/|splintr",
     "router": r"^actors/router/",
     "ledger": r"^actors/ledger/",
     "vault and lease": r"^actors/vault/",

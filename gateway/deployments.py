@@ -131,7 +131,7 @@ def facts_of(
 
 
 def open_counter(config: Config, catalogue: Lookup) -> Counter:
-    """A counter for these deployments. Takes half a second for each encoding.
+    """A counter for these deployments.
 
     A reload whose models are the first to need another encoding estimates them with
     the one at hand, at a wider error, until a restart: loading would hold every stream.

@@ -42,8 +42,8 @@ from gateway.admin.building import build as build_admin
 from gateway.admin.office import Books
 from gateway.bookkeeping import open_books
 from gateway.cli import installed_version
-from gateway.console.building import build as build_console
-from gateway.console.building import first_link
+from gateway.console.door import Door
+from gateway.console.first import first_link
 from gateway.control import Control
 from gateway.core import Gateway, open_core
 from gateway.deployments import open_counter
@@ -214,7 +214,7 @@ async def open_gateway(
     books = Books()
     admin = build_admin(gate, running, version=installed_version(), books=books)
     control.admin = admin.control.answer
-    console = build_console(admin)
+    console = Door(admin)
     cells = listeners(
         config,
         gate,

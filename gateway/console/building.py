@@ -1,24 +1,12 @@
-"""The Console put together, and the link that its first owner is sent by.
-
-Owns: the first person. Until somebody has accepted it, each start makes a new link and
-the earlier ones work no more.
-"""
+"""The Console put together. Imports all of it: 20 MB, so only its door comes here."""
 
 from __future__ import annotations
 
-import secrets
-from typing import Final
-
 import trio
 
-from actors.people import Invitation, NameTaken, PeopleBook, Person
 from gateway.admin.building import Admin
 from gateway.console.app import Console
-from gateway.console.links import LINK_MS, SECRET_BYTES, digest_of, link_of
 from gateway.console.pages import every
-
-FIRST: Final = "owner"
-ID_BYTES: Final = 8
 
 
 def build(admin: Admin) -> Console:
@@ -27,31 +15,3 @@ def build(admin: Admin) -> Console:
     return Console(
         admin.api, admin.office, lambda: books.people, every, now=trio.current_time
     )
-
-
-def new_id() -> str:
-    """A person's id."""
-    return f"p_{secrets.token_hex(ID_BYTES)}"
-
-
-async def invite(people: PeopleBook, person_id: str, now_ms: int) -> str:
-    """A link for somebody; earlier ones end."""
-    secret = secrets.token_bytes(SECRET_BYTES)
-    await people.invite(Invitation(digest_of(secret), person_id, now_ms + LINK_MS))
-    return link_of(secret)
-
-
-async def first_link(people: PeopleBook, now_ms: int) -> str | None:
-    """The set-up link, as long as nobody has used one."""
-    everybody = await people.everybody()
-    if not everybody:
-        owner = Person(new_id(), FIRST, "owner", None, now_ms, "first start")
-        try:
-            await people.add(owner)
-        except NameTaken:
-            return None  # Another worker was first, and tells.
-        return await invite(people, owner.id, now_ms)
-    only = everybody[0]
-    if len(everybody) == 1 and not only.password and only.seen_ms is None:
-        return await invite(people, only.id, now_ms)
-    return None

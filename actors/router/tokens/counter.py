@@ -3,8 +3,8 @@
 Owns the loaded encodings, how each deployment counts, and what reported usage has
 taught about it. Never holds the loop for more than two milliseconds: a text is counted
 piece by piece, the first at once, and what is left after half a millisecond goes to a
-thread (tiktoken lets go of the interpreter there). Never fails: a body that cannot be
-read is estimated by its length.
+thread (the tokenizer lets go of the interpreter there). Never fails: a body that cannot
+be read is estimated by its length.
 """
 
 from __future__ import annotations
@@ -355,5 +355,5 @@ def encodings_for(
 
 
 def load(names: Iterable[EncodingName]) -> dict[EncodingName, text.Encoder]:
-    """Load encodings. Half a second each: before serving, in a thread."""
+    """The encodings of these names; each loads its vocabulary with its first text."""
     return {name: encoding(name) for name in sorted(names)}

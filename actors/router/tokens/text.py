@@ -1,10 +1,9 @@
 """Text into a token count: in bounded time and without an exception, whatever it is.
 
-tiktoken is quick on prose and has two weak places that any client can reach: a run of
-some 10,000 letters without a break costs more than its share (it no longer fits a
-cache), and half a million blanks overflow the stack of its regular expressions. So text
-is cut into pieces, at places where the encoding itself would cut: behind a letter or
-number, in front of a blank, bracket or the like. The sum of the pieces is then the
+A tokenizer is quick on prose and has a weak place that any client can reach: a run of
+some 10,000 letters without a break costs more than its share. So text is cut into
+pieces, at places where the encoding itself would cut: behind a letter or number, in
+front of a blank, bracket or the like. The sum of the pieces is then the
 count of the whole, exactly. Only a run without such a place is cut blindly, which adds
 a token or two for each 8,192 characters.
 
@@ -41,7 +40,7 @@ _CUT: Final = re.compile(r"[^\W_](?=[ \n,.;:()\[\]{}\"\uff0c\u3002\u3001])")
 
 
 class Encoder(Protocol):
-    """The part of `tiktoken.Encoding` that is used."""
+    """The part of an encoding that is used."""
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Text into tokens, special ones not among them."""

@@ -1,15 +1,19 @@
 """Texts into tokens: exact where it can be, bounded always, never an exception."""
 
 import base64
+import gzip
 import random
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiktoken_ext import openai_public
 
-from actors.router.tokens import text
-from actors.router.tokens.ranks import ENCODINGS, PATTERNS, EncodingName, encoding
+from actors.router.tokens import ranks, text
+from actors.router.tokens.ranks import ENCODINGS, EncodingName, encoding
 
 O200K = encoding("o200k_base")
 
@@ -41,20 +45,62 @@ def test_encodings_are_those_of_openai(
     assert encoding(name).encode_ordinary(words) == expected
 
 
-def test_patterns_are_those_of_tiktoken() -> None:
-    """Ours are copies, because tiktoken's come with a download."""
-    source = pytest.importorskip("tiktoken_ext.openai_public")
-    found: dict[str, str] = {}
-
-    def no_download(url: str, **_: object) -> dict[bytes, int]:
-        return {}
-
+def oracle(name: EncodingName) -> tiktoken.Encoding:
+    """OpenAI's own code over the same ranks, with the patterns that it has today."""
+    packed = Path(ranks.__file__).with_name("data") / f"{name}.tiktoken.gz"
+    found: dict[bytes, int] = {}
+    for line in gzip.decompress(packed.read_bytes()).splitlines():
+        token, _, rank = line.partition(b" ")
+        found[base64.b64decode(token)] = int(rank)
+    patterns: dict[str, str] = {}
     patch = pytest.MonkeyPatch()
     with patch.context() as patched:
-        patched.setattr(source, "load_tiktoken_bpe", no_download)
-        for name in ENCODINGS:
-            found[name] = getattr(source, name)()["pat_str"]
-    assert found == PATTERNS
+        patched.setattr(openai_public, "load_tiktoken_bpe", lambda *_, **__: found)
+        patterns[name] = getattr(openai_public, name)()["pat_str"]
+    return tiktoken.Encoding(
+        name, pat_str=patterns[name], mergeable_ranks=found, special_tokens={}
+    )
+
+
+ORACLES = {name: oracle(name) for name in ENCODINGS}
+SCRIPTS = st.text(
+    alphabet=st.one_of(
+        st.sampled_from(" \t\n\r'sdmtlvre.,;:!?-_/()[]{}\"<|>0123456789\u00a0\u2028"),
+        st.characters(codec="utf-8"),
+    ),
+    max_size=120,
+)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@given(words=SCRIPTS)
+@settings(max_examples=400)
+def test_any_text_has_the_tokens_that_tiktoken_gives(
+    name: EncodingName, words: str
+) -> None:
+    expected = ORACLES[name].encode_ordinary(words)
+
+    assert encoding(name).encode_ordinary(words) == expected
+
+
+def test_a_vocabulary_is_loaded_with_the_first_text_and_not_before() -> None:
+    fresh = ranks.Encoding("o200k_base")
+
+    assert "not loaded" in repr(fresh)
+    assert fresh.encode_ordinary("Hello, world!") == [13225, 11, 2375, 0]
+    assert "not loaded" not in repr(fresh)
+
+
+def test_words_of_prompts_are_not_kept_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranks, "CALLS_BETWEEN_LOOKS", 4)
+    monkeypatch.setattr(ranks, "WORDS_KEPT_MAX", 50)
+    fresh = ranks.Encoding("o200k_base")
+    for number in range(40):
+        fresh.encode_ordinary(" ".join(f"word{number}x{n}" for n in range(20)))
+
+    assert fresh.load().cache_len < 500
 
 
 NASTY = {
