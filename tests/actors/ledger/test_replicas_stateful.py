@@ -545,7 +545,8 @@ class Shared(RuleBasedStateMachine):
                 continue
             for one in replica.escrow.slices:
                 late = one.cap is not None and one.cap.name in self.late
-                if one.hard and not late:
+                over = one.cap and one.key.slot != slot_of(one.cap, self.now_s)
+                if one.hard and not late and not over:
                     left = one.granted - one.held - one.settled - one.giving
                     assert left >= 0, (one, left)
 

@@ -80,6 +80,12 @@ class Spenders:
             assert time.monotonic() < until, "too slow"
             time.sleep(LOOK_S)
 
+    def until_open(self, until: float) -> None:
+        """Wait until the last life has found its store: then it has a file of bills."""
+        while not (self.folder / f"{self.lives}.bills").exists():
+            assert time.monotonic() < until, self.said()
+            time.sleep(LOOK_S)
+
     def until_done(self, until: float) -> list[str]:
         """Wait until the cap has stopped all of them; what they say."""
         for process in self.running.values():
@@ -132,6 +138,7 @@ async def test_five_hundred_streams_of_four_processes_spend_a_dollar_and_no_more
     spenders.until_spent(CAP_NANOUSD // 5, until)
     spenders.kill("worker 0")
     spenders.start("worker 0")
+    spenders.until_open(until)
     spenders.until_spent(CAP_NANOUSD * 2 // 5, until)
     if spenders.url:
         server: PostgresServer = request.getfixturevalue("postgres_server")
