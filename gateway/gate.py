@@ -39,6 +39,7 @@ from gateway.metrics import (
     VaultGauges,
 )
 from gateway.people import NOBODY, Names, People, client_address
+from gateway.request_line import RequestLine
 from gateway.settings.config import Config
 from gateway.sites import Caller, Sites
 from gateway.workers.peers import Peers
@@ -219,26 +220,28 @@ class Gate:
             self.metrics.refusal(record.site, outcome)
         if record.degraded:
             self.metrics.degraded(record.site, record.degraded)
-        self._request(
-            request_id=record.request_id,
-            site=record.site,
-            model=record.model,
-            provider=provider or None,
-            upstream_model=upstream_model or None,
-            dialect=record.dialect,
-            status=record.status,
-            outcome=record.outcome,
-            error_code=record.code or None,
-            finish=record.finish or None,
-            stream=record.streamed,
-            attempts=len(attempts),
-            tokens_in=record.prompt_tokens,
-            tokens_out=record.output_tokens,
-            estimated=record.usage_estimated or None,
-            spend_nanousd=record.cost_nanousd,
-            first_content_ms=first_ms or None,
-            duration_ms=record.duration_ms,
-            degraded=record.degraded or None,
+        self.logs.ended(
+            RequestLine(
+                request_id=record.request_id,
+                site=record.site,
+                model=record.model,
+                provider=provider or None,
+                upstream_model=upstream_model or None,
+                dialect=record.dialect,
+                status=record.status,
+                outcome=record.outcome,
+                error_code=record.code or None,
+                finish=record.finish or None,
+                stream=record.streamed,
+                attempts=len(attempts),
+                tokens_in=record.prompt_tokens,
+                tokens_out=record.output_tokens,
+                estimated=record.usage_estimated or None,
+                spend_nanousd=record.cost_nanousd,
+                first_content_ms=first_ms or None,
+                duration_ms=record.duration_ms,
+                degraded=record.degraded or None,
+            )
         )
 
     def refused(

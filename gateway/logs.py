@@ -29,6 +29,7 @@ import msgspec
 import structlog
 
 from gateway.log_lines import CLOSE_S, FLUSH_S, LINES_MAX, LineWriter
+from gateway.request_line import RequestLine
 from runtime import CrashReport, Tripped
 
 WORD_CHARS_MAX: Final = 128
@@ -189,6 +190,18 @@ class AllowList:
             line.update(_described(exc_info))
         return line
 
+    def start_of(self, line: RequestLine) -> bytes | None:
+        """How a request's line begins; None where a word of it has to be looked at."""
+        known = self._known
+        for word in line.words:
+            if word is not None and word not in known:
+                return None
+        if not _OWN_ID.fullmatch(line.request_id):
+            return None
+        worker = b'"worker":%d,' % self._worker if self._worker else b""
+        ts = _encode(self._now())
+        return b'{"ts":%b,"level":"info","event":"request",%b' % (ts, worker)
+
     def _event(self, event: object) -> str:
         """An event is a name in our code; a sentence might hold anything."""
         if isinstance(event, str) and _EVENT.fullmatch(event):
@@ -292,6 +305,17 @@ class Logs:
         """
         fields["event"] = "request"
         self.writer.write(_encode(self._allow(None, "info", fields)))
+
+    def ended(self, line: RequestLine) -> None:
+        """The line of a request that had a stream.
+
+        Where all of its words have been written before there is nothing to look at.
+        """
+        start = self._allow.start_of(line)
+        if start is not None:
+            self.writer.write(start + _encode(line)[1:])
+        else:
+            self.request(**msgspec.structs.asdict(line))
 
     def statistics(self) -> LogStatistics:
         """What became of the lines so far."""

@@ -22,6 +22,7 @@ from gateway.logs import (
     is_request_id,
     new_request_id,
 )
+from gateway.request_line import RequestLine
 from runtime import Actor, ChildSpec, Supervisor, Tripped, open_system
 
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
@@ -322,3 +323,53 @@ async def test_a_crash_and_a_trip_say_who_and_why(pipe: Pipe) -> None:
     assert crashed["error_class"] == "ValueError"
     assert (tripped["event"], tripped["actor"]) == ("actor.tripped", "writer")
     assert tripped["reason"] == "tripped:_no_space:_errno_28"
+
+
+@pytest.mark.parametrize("worker", [0, 3])
+def test_the_short_way_of_a_requests_line_writes_what_the_long_way_does(
+    worker: int,
+) -> None:
+    """The first is looked at word by word, the second is known."""
+    pipe = Pipe(worker=worker)
+    line = RequestLine(
+        request_id=new_request_id(),
+        site="acme",
+        model="fast",
+        provider="main",
+        dialect="openai_chat",
+        status=200,
+        outcome="ok",
+        finish="stop",
+        stream=True,
+        attempts=1,
+        tokens_in=7,
+        tokens_out=3,
+        spend_nanousd=9,
+        duration_ms=12,
+    )
+    pipe.logs.ended(line)
+    pipe.logs.ended(line)
+    first, second = pipe.text().splitlines()
+    assert first == second
+    assert json.loads(first)["request_id"] == line.request_id
+
+
+def test_a_word_that_is_no_name_is_hidden_each_time(pipe: Pipe) -> None:
+    for _ in range(2):
+        pipe.logs.ended(
+            RequestLine(
+                request_id=new_request_id(),
+                site="acme",
+                model=PROMPT,
+                dialect="openai_chat",
+                status=404,
+                outcome="error",
+                stream=False,
+                attempts=0,
+                tokens_in=0,
+                tokens_out=0,
+                spend_nanousd=0,
+                duration_ms=1,
+            )
+        )
+    assert [line["model"] for line in pipe.lines()] == [HIDDEN, HIDDEN]
