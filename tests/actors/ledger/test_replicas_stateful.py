@@ -292,6 +292,12 @@ class Shared(RuleBasedStateMachine):
                 self.now_s -= early
                 used = self.spent(cap, subject)
                 self.now_s += early
+                if cap.rolling:  # Open holds count in it for as long as they are.
+                    used += sum(
+                        other.nanousd
+                        for other in self.truth
+                        if other.cost is None and subject_of(cap, other.who) == subject
+                    )
                 if used + least > cap.nanousd_max:
                     return
         raise AssertionError(f"refused with room: {one}")
