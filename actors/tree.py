@@ -53,8 +53,8 @@ from actors.provider.actor import Provider, ProviderCell, Providers
 from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
 from actors.router.tokens.counter import Counter
-from actors.stream.actor import Peers
 from actors.stream.hooks.placed import Hooks
+from actors.stream.peers import Peers
 from actors.stream.session import Sessions
 from actors.tapes.actor import Tapes, TapesCell
 from actors.tapes.ports import TapeStore

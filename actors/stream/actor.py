@@ -12,14 +12,10 @@ client leaves. Talks to: auditor, router; through its attempts: provider, ledger
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from random import Random
-from typing import TYPE_CHECKING
 from zlib import crc32
 
-import attrs
 import msgspec
 import trio
 
@@ -27,17 +23,13 @@ from actors.auditor.messages import (
     AuditUnavailable,
     OpenRecord,
     Record,
-    RequestOutcome,
-    RequestRecord,
 )
 from actors.ledger.messages import Enter, HoldRefused, Leave, Standing
 from actors.router.messages import Candidate, MakePlan, NoRoute, Plan
 from actors.stream import faults, policy
 from actors.stream.attempt import Attempt
-from actors.stream.budget import HEDGE_SHARE, Budget
-from actors.stream.heart import LOOKS, Heart
+from actors.stream.heart import LOOKS
 from actors.stream.hedge import race
-from actors.stream.hooks.placed import Hooks
 from actors.stream.messages import (
     CHUNKS_BUFFERED_MAX,
     ClientGone,
@@ -49,11 +41,11 @@ from actors.stream.messages import (
     Opened,
     Piece,
 )
-from actors.stream.planned import planned
+from actors.stream.peers import Peers
 from actors.stream.policy import Failure, Final
 from actors.stream.prompt import Length, Prompt
+from actors.stream.recording import record_of
 from actors.stream.relay import Sink
-from actors.stream.settling import Bill
 from runtime import (
     Actor,
     AskError,
@@ -71,48 +63,12 @@ from runtime import (
     answers,
     handles,
 )
-from wire.dialect import HEARTBEAT_S, Reply, public
+from wire.dialect import HEARTBEAT_S, Reply
 from wire.events import Fault
-
-if TYPE_CHECKING:
-    from actors.auditor.actor import Auditor
-    from actors.ledger.actor import Ledger
-    from actors.provider.actor import Provider
-    from actors.router.actor import Router
-    from actors.router.tokens.counter import Counter
-    from actors.vault.actor import Vault
 
 DRAIN_WORD_S = 0.5  # Of a drain's time, for the error events of what it cuts.
 LAST_WORD_S = 30.0  # As long as a write may take: then the client is gone.
 CONTROL_QUEUED_MAX = 8  # Only control travels this way; chunks use the channel.
-
-
-@attrs.frozen
-class Peers:
-    """Whom a stream talks to, and the clocks it reads.
-
-    `now` is the runtime's clock, `wall` is Unix time, `ended` hears each record (for
-    logs and metrics; it must not block), `home_of` knows a site's tenant and
-    environment, `counter` counts prompts, `hooks` are what
-    answers pass, timed by `tick`.
-    """
-
-    router: Ref[Router]
-    ledger: Ref[Ledger]
-    vault: Ref[Vault]
-    auditor: Ref[Auditor]
-    provider: Callable[[str], Ref[Provider] | None]
-    now: Callable[[], float]
-    wall: Callable[[], float]
-    rng: Random
-    ended: Callable[[RequestRecord], None]
-    home_of: Callable[[str], tuple[str, str]]
-    counter: Counter | None = None
-    hooks: Hooks = attrs.field(factory=Hooks)
-    tick: Callable[[], float] = time.perf_counter
-    heart: Heart[StreamChannel[Piece]] = attrs.field(factory=Heart)
-    retries: Budget = attrs.field(factory=Budget)
-    hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
 
 
 class DeadlineCheck(ControlTell["Stream"], frozen=True):
@@ -522,7 +478,7 @@ class Stream(Actor):
         self.recorded = True
         if self.entered:
             self.peers.ledger.offer(Leave(self.ctx.id))
-        record = self._record()
+        record = record_of(self)
         if self.slot is not None:
             self.peers.auditor.offer(Record(self.slot, record))
         # Without a slot nothing was served; operators need to see that most of all.
@@ -530,63 +486,3 @@ class Stream(Actor):
         self.sink.owner = None  # It knows its sink: no cycle is to keep the prompt.
         self.peers.heart.discard(self.channel)
         self.channel.close(why)
-
-    def _record(self) -> RequestRecord:
-        inquiry = self.inquiry
-        bill = Bill.sum_of([attempt.bill for attempt in self.attempts])
-        last = self.current  # Of two that raced: the one that answered.
-        usage = last.bill.usage or last.relayed.usage if last is not None else None
-        first_at = last.first_content_at if last is not None else None
-        return RequestRecord(
-            request_id=inquiry.request_id,
-            site=inquiry.site,
-            key_id=inquiry.key_id,
-            dialect=inquiry.dialect.name,
-            model=inquiry.head.model,
-            opened_at_ms=self.opened_at_ms,
-            outcome=self._outcome(),
-            status=self._status(),
-            streamed=inquiry.head.stream,
-            duration_ms=round((self.peers.now() - self.opened) * 1000),
-            first_content_ms=(
-                0 if first_at is None else round((first_at - self.opened) * 1000)
-            ),
-            prompt_tokens=usage.prompt if usage is not None else 0,
-            cached_tokens=usage.cached if usage is not None else 0,
-            output_tokens=usage.completion if usage is not None else 0,
-            reasoning_tokens=usage.reasoning if usage is not None else 0,
-            usage_estimated=bill.estimated,
-            cost_nanousd=bill.nanousd,
-            priced=bill.priced,
-            overrun_nanousd=bill.overrun_nanousd,
-            finish=(last.relayed.finish or "") if last is not None else "",
-            code=(self.fault.code or self.fault.kind) if self.fault is not None else "",
-            degraded=", ".join(self.sink.degraded),
-            attempts=tuple([a.record for a in self.attempts if a.record is not None]),
-            tenant=self.home[0],
-            env=self.home[1],
-            feature=inquiry.feature,
-            user=inquiry.people[0],
-            ip=inquiry.people[1],
-            planned_ms=(
-                round((self.planned_at - self.opened) * 1000) if self.planned_at else 0
-            ),
-            plan=planned(self.plan) if self.plan is not None else (),
-            refusal=self.plan.code if isinstance(self.plan, NoRoute) else "",
-        )
-
-    def _status(self) -> int:
-        if self.crashed:
-            return 500
-        # What the client saw; what the provider said is in the attempts.
-        return 200 if self.fault is None else public(self.fault).status
-
-    def _outcome(self) -> RequestOutcome:
-        if self.crashed:
-            return "crashed"
-        if self.sink.gone:
-            return "aborted"
-        if self.fault is not None:
-            return "error"
-        cut = any(attempt.relayed.cut for attempt in self.attempts)
-        return "cut" if cut else "ok"

@@ -53,8 +53,9 @@ from wire.side_exchanges import open_embed
 
 if TYPE_CHECKING:
     from actors.provider.actor import Provider
-    from actors.stream.actor import Peers, Stream
+    from actors.stream.actor import Stream
     from actors.stream.messages import Inquiry
+    from actors.stream.peers import Peers
 
 # A hold for less than this is no hold; OpenAI's Responses take no smaller bound.
 SHORT_ANSWER_TOKENS_MIN = 16
