@@ -74,6 +74,7 @@ from gateway.workers.siblings import note_siblings
 from runtime import System
 from storage import vault_marks
 from storage.audit_files import AuditFiles, open_log, origin_of
+from storage.audit_reader import AuditReader
 from storage.audit_records import cover_rest
 from storage.audit_siblings import anchors_beside
 from storage.audit_witness import Witnesses, witnesses
@@ -233,6 +234,7 @@ async def open_gateway(
     turn = RotationTurn(state_dir) if number == 1 else None
     try:
         audit = await trio.to_thread.run_sync(_open_audit, config.server, number)
+        books.audit = _audit_reader(config.server, audit.book)
         database = await _open_database(config.database, state_dir)
         roster = Roster(config)
         directory = SqlDirectory(database, time.time, roster.judge)
@@ -401,6 +403,17 @@ def _open_audit(server: ServerConfig, number: int) -> _Audit:
     book.cosigner = cosigner
     cover_rest(book, state_dir, int(time.time() * 1000), number)
     return _Audit(book, files, cosigner)
+
+
+def _audit_reader(server: ServerConfig, book: AuditBook) -> AuditReader:
+    """For whoever looks at the log, all workers' of it."""
+    return AuditReader(
+        server.state_dir / "audit",
+        book.log.signer.verifier,
+        anchors=server.audit.anchors,
+        witnesses=server.audit.witness_keys,
+        records=server.state_dir / "records",
+    )
 
 
 def _shelf(server: ServerConfig, peers: Peers | None) -> MemoryShelf:

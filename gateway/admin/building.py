@@ -22,6 +22,7 @@ from gateway.admin.office import Books, Office
 from gateway.admin.operation import Operation
 from gateway.admin.resources import (
     alerts,
+    audit,
     configuration,
     declared,
     keys,
@@ -101,6 +102,7 @@ def every(office: Office) -> tuple[Operation, ...]:
         *providers.operations(office),
         *usage.operations(office),
         *records.operations(office),
+        *audit.operations(office),
         *alerts.operations(office),
         *tokens.operations(office),
         *people.operations(office),

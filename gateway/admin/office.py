@@ -15,6 +15,7 @@ import attrs
 
 from actors.adminbooks import IdempotencyBook, TokenBook
 from actors.archivist.ports import RecordBook
+from actors.auditor.reading import LogReader
 from actors.directory.messages import (
     Exists,
     Kind,
@@ -42,7 +43,8 @@ T = TypeVar("T")
 class Books:
     """What is in the database; None where there is none, or not yet.
 
-    `base` is the configuration of the file alone.
+    `base` is the configuration of the file alone; `audit` reads the log's files, which
+    a gateway in memory has none of.
     """
 
     tokens: TokenBook | None = None
@@ -53,6 +55,7 @@ class Books:
     pauses: PauseBook | None = None
     webhook_secrets: Secrets | None = None
     directory: Directory | None = None
+    audit: LogReader | None = None
     base: Callable[[], Config] | None = None
 
 

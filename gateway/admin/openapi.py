@@ -33,6 +33,7 @@ TAGS: Final = {
     "records": "Single requests: their facts, never their content.",
     "alerts": "What a person should know, and webhooks that tell it.",
     "tokens": "Credentials for this API.",
+    "people": "Who may log in at the Console, and what they may.",
     "vault": "Provider keys. Sent sealed; never given out.",
     "audit": "The tamper-evident log.",
     "system": "The gateway itself: actors, configuration, this document.",

@@ -53,6 +53,7 @@ PARAMETERS: Final[dict[str, Parameter]] = {
     "webhook": Parameter("A webhook's id."),
     "delivery": Parameter("A delivery's id."),
     "request": Parameter("A request's id, as in `x-request-id`."),
+    "log": Parameter("A worker's audit log, by its number.", r"^[1-9][0-9]{0,3}$"),
     "seq": Parameter("An entry's place in the audit log, from 0.", r"^[0-9]{1,15}$"),
     "code": Parameter("A problem's code.", r"^[a-z-]{1,64}$"),
 }

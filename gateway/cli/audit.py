@@ -10,17 +10,13 @@ import argparse
 import os
 import sys
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from actors.auditor.merkle import (
     check_consistency,
-    check_inclusion,
     consistency_proof,
-    inclusion_proof,
-    leaf_hash,
 )
 from actors.auditor.notes import (
     NOTE_BYTES_MAX,
@@ -34,9 +30,9 @@ from gateway.cli import OK, REFUSED, USAGE, complain
 from gateway.cli.control import ControlError, Refused, post
 from storage import audit_set, audit_verify
 from storage.audit_files import CHECKPOINT, VKEY, read_anchors, read_file
+from storage.audit_proof import proof_of
 
 FOLLOW_S: Final = 0.5  # How often `tail --follow` looks.
-PROOF_HEAD: Final = "c2sp.org/tlog-proof@v1"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,23 +160,11 @@ def _summary(report: audit_verify.Report) -> str:
 
 def _prove(args: argparse.Namespace) -> int:
     key = _key(args)
-    index: int = args.index
-    note, proof, entry = audit_verify.proved(
-        args.folder, key, index,
-        lambda tree, size: inclusion_proof(tree.node, index, size),
-    )  # fmt: skip
-    checkpoint = open_checkpoint(note, key)
-    try:
-        check_inclusion(
-            leaf_hash(entry), index, checkpoint.size, proof, checkpoint.root
-        )
-    except ValueError as error:
-        raise BadTile(f"entry {index} is not what the log covers: {error}") from None
+    proof, entry = proof_of(args.folder, key, args.index)
     if args.entry:
         sys.stdout.buffer.write(entry)
         return OK
-    lines = [PROOF_HEAD, f"index {index}", *(b64encode(one).decode() for one in proof)]
-    sys.stdout.write("\n".join([*lines, "", note.decode()]))
+    sys.stdout.write(proof)
     return OK
 
 

@@ -30,6 +30,8 @@ BODIES: dict[str, Any] = {
     "Pause": {"reason": "mine"},
     "Try": {"site": f"{MARK}-shop"},
     "TokenWanted": {"name": "x", "role": "owner", "tenants": ["t2"]},
+    "PersonWanted": {"name": "me too", "role": "owner"},
+    "PersonChange": {"role": "owner"},
     "WebhookWanted": {"url": "https://h.example/x", "tenants": ["t2"]},
 }
 
@@ -63,6 +65,8 @@ async def things(at: Desk) -> dict[str, str]:
         "webhook": webhook,
         "delivery": sent["delivery"],
         "request": request_id,
+        "person": "p_0123456789abcdef",
+        "log": "1",
         "seq": "0",
         "code": "not-found",
     }
