@@ -129,7 +129,8 @@ def operations(office: Office) -> tuple[Operation, ...]:
             "Hash all logs anew and compare", verify,
             doc="With each other, their checkpoints, anchors, witnesses and the "
             "records of requests; in a process of its own, beside the requests. "
-            "What the gateway says of itself is no proof: `stagedoor audit verify` elsewhere is.",
+            "What the gateway says of itself is no proof: `stagedoor audit verify` "
+            "elsewhere is.",
             role="admin", reach="operator", gives=Verdict, act="audit.verify",
         ),
     )  # fmt: skip
