@@ -190,7 +190,7 @@ def route_table(config: Config, catalogue: Lookup = NO_CATALOGUE) -> RouteTable:
     """What the router plans from."""
     return RouteTable(
         routes=routes_of(config),
-        sites={site.name: _policy(config, site) for site in config.sites},
+        sites={site.name: site_policy(config, site) for site in config.sites},
         facts=facts_of(config, catalogue),
         policies=policies_of(config),
         aliases=aliases_of(config),
@@ -319,7 +319,8 @@ def _capped(config: Config, site: SiteConfig) -> bool:
     )
 
 
-def _policy(config: Config, site: SiteConfig) -> SitePolicy:
+def site_policy(config: Config, site: SiteConfig) -> SitePolicy:
+    """What the router holds a site to."""
     return SitePolicy(
         name=site.name,
         models=site.models,

@@ -15,11 +15,13 @@ from actors.router.book import Book
 from actors.router.messages import (
     Explain,
     Explained,
+    Foreseen,
     ListModels,
     MakePlan,
     NoRoute,
     Observed,
     Plan,
+    Preview,
     ProviderChanged,
     RouteTable,
     SetRoutes,
@@ -47,7 +49,15 @@ class Router(Actor):
     """A pure policy over a snapshot."""
 
     mailbox = MailboxSpec(PLANS_QUEUED_MAX, full="shed", down="hold")
-    accepts = (MakePlan, ListModels, Observed, ProviderChanged, SetRoutes, Explain)
+    accepts = (
+        MakePlan,
+        ListModels,
+        Observed,
+        ProviderChanged,
+        SetRoutes,
+        Explain,
+        Preview,
+    )
 
     def __init__(self, cell: RouterCell) -> None:
         self.cell = cell
@@ -65,6 +75,12 @@ class Router(Actor):
     def explain(self, msg: Explain) -> Explained:
         """Decide, and change nothing."""
         return policy.explain(self.cell.book, msg.ask, self.ctx.now(), self.cell.rng)
+
+    @answers(Preview)
+    def preview(self, msg: Preview) -> tuple[Foreseen, ...]:
+        """Decide twice, and change nothing."""
+        cell = self.cell
+        return policy.preview(cell.book, msg.asks, msg.site, self.ctx.now(), cell.rng)
 
     @answers(ListModels)
     def list_models(self, msg: ListModels) -> tuple[str, ...]:

@@ -7,12 +7,15 @@ the simulation (bench/routing) drives exactly what the actor drives. Never decid
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from math import exp
 from random import Random
 from typing import Final
 
 import attrs
+import msgspec
 
 from actors.directory.policy import may_ask
 from actors.provider.messages import Load
@@ -156,6 +159,18 @@ class Book:
                 route.typical_tokens = old[name].typical_tokens
         self._wishes: dict[tuple[str, str], tuple[Wishes, Weights | None]] = {}
         self._allows: dict[tuple[str, str], bool] = {}
+
+    @contextmanager
+    def as_if(self, site: SitePolicy) -> Generator[None]:
+        """Within it, this site has this policy. What is known stays."""
+        kept = self.table, self._wishes, self._allows
+        sites = {**self.table.sites, site.name: site}
+        self.table = msgspec.structs.replace(self.table, sites=sites)
+        self._wishes, self._allows = {}, {}
+        try:
+            yield
+        finally:
+            self.table, self._wishes, self._allows = kept
 
     def shut(self, provider: str, until: float | None, why: str = "open") -> None:
         """It takes no calls before then; None: nobody knows."""

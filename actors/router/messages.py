@@ -260,6 +260,23 @@ class Explained(Struct, frozen=True):
     line: bytes
 
 
+class Preview(Request["Router", "tuple[Foreseen, ...]"], frozen=True):
+    """Decide each of these as things are, and as if the site had this policy.
+
+    Nothing changes. Ask for some dozens at once: each costs what a plan costs, twice.
+    """
+
+    asks: tuple[MakePlan, ...]
+    site: SitePolicy
+
+
+class Foreseen(Struct, frozen=True):
+    """Where one request would go; None where nobody may serve it."""
+
+    before: Candidate | None
+    after: Candidate | None
+
+
 class SetRoutes(Request["Router", None], frozen=True):
     """A new table after a reload; plans made after the reply follow it."""
 

@@ -10,14 +10,23 @@ The decision is four steps, each in a file of its own:
 `plan` makes a decision and remembers that it was made; `explain` only looks.
 """
 
+from collections.abc import Sequence
 from random import Random
 
 from actors.router.book import Book, allowed, output_bound
 from actors.router.decide import decide, replay
-from actors.router.messages import Explained, MakePlan, NoRoute, Plan
+from actors.router.messages import (
+    Candidate,
+    Explained,
+    Foreseen,
+    MakePlan,
+    NoRoute,
+    Plan,
+    SitePolicy,
+)
 from actors.router.views import line_of
 
-__all__ = ["allowed", "explain", "output_bound", "plan", "replay"]
+__all__ = ["allowed", "explain", "output_bound", "plan", "preview", "replay"]
 
 
 def plan(book: Book, ask: MakePlan, now: float, rng: Random) -> Plan | NoRoute:
@@ -49,6 +58,22 @@ def explain(book: Book, ask: MakePlan, now: float, rng: Random) -> Explained:
     if inputs is None:
         return Explained(unknown(ask.model), b"")
     return Explained(decide(inputs), line_of(inputs))
+
+
+def preview(
+    book: Book, asks: Sequence[MakePlan], site: SitePolicy, now: float, rng: Random
+) -> tuple[Foreseen, ...]:
+    """Where requests would go, as things are and under another policy of their site."""
+    before = [_first(book, ask, now, rng) for ask in asks]
+    with book.as_if(site):
+        after = [_first(book, ask, now, rng) for ask in asks]
+    return tuple(map(Foreseen, before, after))
+
+
+def _first(book: Book, ask: MakePlan, now: float, rng: Random) -> Candidate | None:
+    inputs = book.inputs(ask, now, rng)
+    made = None if inputs is None else decide(inputs)
+    return made.candidates[0] if isinstance(made, Plan) else None
 
 
 def unknown(model: str) -> NoRoute:

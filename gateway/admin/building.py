@@ -28,6 +28,7 @@ from gateway.admin.resources import (
     keys,
     models,
     people,
+    preview,
     providers,
     records,
     system,
@@ -102,8 +103,9 @@ def every(office: Office) -> tuple[Operation, ...]:
         *providers.operations(office),
         *usage.operations(office),
         *records.operations(office),
-        *audit.operations(office),
+        *preview.operations(office),
         *alerts.operations(office),
+        *audit.operations(office),
         *tokens.operations(office),
         *people.operations(office),
     )

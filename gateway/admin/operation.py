@@ -116,6 +116,7 @@ class Operation:
         media: what a streamed answer is; `gives` is None then.
         conflicts: whether 409 is among its answers for a reason of its own.
         anyone: needs no credential.
+        looks: it changes nothing, though it takes a body.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Operation:
     media: tuple[str, ...] = (JSON,)
     conflicts: bool = False
     anyone: bool = False
+    looks: bool = False
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -145,7 +147,7 @@ class Operation:
     @property
     def writes(self) -> bool:
         """Whether it changes something."""
-        return self.method != "GET"
+        return self.method != "GET" and not self.looks
 
     @property
     def needs_version(self) -> bool:

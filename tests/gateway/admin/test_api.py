@@ -16,12 +16,16 @@ from gateway.admin.principal import Principal
 from gateway.admin.problems import TABLE, Problem
 from gateway.admin.throttle import FAILURES_MAX, REFILL_S, Throttle
 from gateway.pausing import LOOK_S
+from gateway.settings.prices import PriceConfig
 from storage.audit_memory import entries_of
 from tests.gateway.admin.support_admin import a_site, desk, header
+from tests.gateway.gateways import config, provider
 
 VIEWER = Principal("token:v", "viewer")
 T1 = Principal("token:t1", "admin", frozenset({"t1"}))
 T2 = Principal("token:t2", "owner", frozenset({"t2"}))
+CHEAP = PriceConfig(input_nanousd_per_mtok=1_000_000, output_nanousd_per_mtok=1_000_000)
+CHEAPEST = {"prefer": "cheapest"}
 PATCH = {"settings": {"spend_usd_max": 5}}
 
 
@@ -409,3 +413,33 @@ async def test_a_pause_holds_in_processes_that_start_later(
         await trio.sleep(LOOK_S + 1)
         state = (await at.ask("GET", "/providers/main/state")).json()
         assert state["state"] == "closed"
+
+
+async def test_a_preview_says_where_requests_would_go_and_changes_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """Denying the model refuses all; choosing by price leaves the dearer provider."""
+    made = config([provider("dear"), provider("cheap", prices={"m": CHEAP})])
+    async with desk(made) as at:
+        for _ in range(3):
+            await at.called()
+        await at.made("/sites", {"name": "new", "settings": {"models": ["fast"]}})
+        shown = await at.ask(
+            "POST", "/sites/acme/preview", {"settings": {"routing": CHEAPEST}}
+        )
+        told = shown.json()
+        assert told["requests"] == told["moved"] == 3
+        assert told["deployments"] == [
+            {"deployment": "cheap/m", "recorded": 0, "before": 0, "after": 3},
+            {"deployment": "dear/m", "recorded": 3, "before": 3, "after": 0},
+        ]
+        assert told["after"]["cost_nanousd"] < told["before"]["cost_nanousd"]
+        refused = await at.ask(
+            "POST", "/sites/acme/preview", {"settings": {"models_denied": ["fast"]}}
+        )
+        assert refused.json()["after"]["refused"] == 3
+        again = await at.ask("POST", "/sites/acme/preview", {"settings": {}})
+        assert again.json()["moved"] == 0
+        bad = await at.ask("POST", "/sites/acme/preview", {"settings": {"nope": 1}})
+        assert bad.status == 422
+        assert bad.json()["errors"][0]["path"] == "$.settings.nope"

@@ -11,6 +11,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from trio.testing import MockClock
 
 from gateway.admin.api import BASE
+from gateway.admin.openapi import TAGS
 from gateway.admin.operation import PARAMETERS
 from tests.gateway.admin.support_admin import desk
 
@@ -68,6 +69,8 @@ async def test_every_list_pages_and_every_change_is_recorded_and_repeatable(
     async with desk() as at:
         assert at.gateway.admin is not None
         for one in at.gateway.admin.api.routes.operations:
+            assert one.tag in TAGS, one.id
+            assert one.method == "GET" or one.writes or one.looks
             if one.writes:
                 assert one.act, f"{one.id} changes something and records nothing"
             if one.id.startswith("list"):

@@ -27,11 +27,12 @@ BODIES: dict[str, Any] = {
     "KeyChange": {"terms": {"label": "mine now"}},
     "Rotate": {"overlap_s": 0},
     "Import": {"sites": [{"name": f"{MARK}-shop", "settings": {}}], "prune": True},
+    "PreviewWanted": {"settings": {"models": ["*"]}},
+    "PersonWanted": {"name": "mallory@example.com", "role": "owner"},
+    "PersonChange": {"role": "owner", "tenants": ["t2"]},
     "Pause": {"reason": "mine"},
     "Try": {"site": f"{MARK}-shop"},
     "TokenWanted": {"name": "x", "role": "owner", "tenants": ["t2"]},
-    "PersonWanted": {"name": "me too", "role": "owner"},
-    "PersonChange": {"role": "owner"},
     "WebhookWanted": {"url": "https://h.example/x", "tenants": ["t2"]},
 }
 
