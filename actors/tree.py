@@ -153,6 +153,7 @@ class TreeSpec:
     ended: Callable[[RequestRecord], None]
     alert: Callable[[Alert], None]
     home_of: Callable[[str], tuple[str, str]]
+    dropped: Callable[[str], None]
     counter: Counter | None = None
     hooks: Hooks = attrs.field(factory=Hooks)
     edge: Callable[[], Actor] | None = None
@@ -331,6 +332,8 @@ class _Growing:
             home_of=spec.home_of,
             counter=spec.counter,
             hooks=spec.hooks,
+            streams=ctx.ref,
+            dropped=spec.dropped,
         )
 
 

@@ -356,6 +356,7 @@ async def open_core(
         ended=gate.ended,
         alert=gate.alert,
         home_of=gate.sites.home_of,
+        dropped=lambda kind: gate.metrics.aside(kind, "dropped"),
         counter=counter,
         hooks=gate.hooks,
         edge=edge,

@@ -190,7 +190,8 @@ class Gate:
         provider = last.provider if last is not None else ""
         upstream_model = last.model if last is not None else ""
         outcome = record.code or record.outcome
-        if last is not None and record.dialect == KEPT_DIALECT:
+        kept = record.dialect == KEPT_DIALECT and not record.aside
+        if last is not None and kept:
             # Before the stream's channel ends: its reader finishes the recording.
             self.keeper.offer(Answered(record.request_id, last.provider))
         fallbacks = retries = 0
@@ -198,11 +199,19 @@ class Gate:
             fallbacks = len({(a.provider, a.model) for a in attempts}) - 1
             retries = len(attempts) - 1 - fallbacks
         first_ms = record.first_content_ms
+        counted = outcome if record.outcome != "ok" else "ok"
+        if record.aside:
+            self.metrics.aside(record.aside, counted)
+            counted = ""
         if attempts:
             self.metrics.traffic(
-                record.site, record.model, OPERATION, provider, upstream_model
+                record.site,
+                record.model,
+                record.aside or OPERATION,
+                provider,
+                upstream_model,
             ).record(
-                outcome if record.outcome != "ok" else "ok",
+                counted,
                 record.duration_ms / 1000,
                 first_content_s=first_ms / 1000 if first_ms else None,
                 tokens_in=record.prompt_tokens,
@@ -216,7 +225,7 @@ class Gate:
                 for attempt in attempts:
                     if attempt.outcome in UPSTREAM_ERRORS:
                         self.metrics.upstream_error(attempt.provider, attempt.outcome)
-        else:
+        elif not record.aside:
             self.metrics.refusal(record.site, outcome)
         if record.degraded:
             self.metrics.degraded(record.site, record.degraded)
@@ -241,6 +250,7 @@ class Gate:
                 first_content_ms=first_ms or None,
                 duration_ms=record.duration_ms,
                 degraded=record.degraded or None,
+                aside=record.aside or None,
             )
         )
 

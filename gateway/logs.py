@@ -59,6 +59,7 @@ FIELDS: Final[Mapping[str, Kind]] = {
     "error_code": "word",
     "finish": "word",
     "degraded": "word",
+    "aside": "word",
     "stream": "number",
     "attempts": "number",
     "fallbacks": "number",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from actors.router.messages import Deployment, RoutePolicy, Share, Weights, Wishes
 from gateway.settings.config import Config, ModelConfig
-from gateway.settings.routing import RoutingConfig
+from gateway.settings.routing import RoutingConfig, ShareOf
 
 
 def policies_of(config: Config) -> dict[str, RoutePolicy]:
@@ -36,12 +36,17 @@ def wishes_of(routing: RoutingConfig) -> Wishes:
 def _policy_of(model: ModelConfig) -> RoutePolicy:
     return RoutePolicy(
         wishes=wishes_of(model.routing),
-        canary=tuple(
-            Share(Deployment(share.provider, share.model), share.percent)
-            for share in model.canary
-        ),
+        canary=_shares(model.canary),
+        mirror=_shares(model.mirror),
         hedge=model.hedge,
         fallbacks=model.fallbacks,
         context_fallbacks=model.context_fallbacks,
         content_fallbacks=model.content_fallbacks,
+    )
+
+
+def _shares(shares: tuple[ShareOf, ...]) -> tuple[Share, ...]:
+    return tuple(
+        Share(Deployment(share.provider, share.model), share.percent)
+        for share in shares
     )

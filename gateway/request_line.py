@@ -31,11 +31,12 @@ class RequestLine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     first_content_ms: int | None = None
     duration_ms: int
     degraded: str | None = None
+    aside: str | None = None
 
     @property
     def words(self) -> tuple[str | None, ...]:
         """What comes from a configuration, a provider or a client's choice."""
         return (
             self.site, self.model, self.provider, self.upstream_model, self.dialect,
-            self.outcome, self.error_code, self.finish, self.degraded,
+            self.outcome, self.error_code, self.finish, self.degraded, self.aside,
         )  # fmt: skip

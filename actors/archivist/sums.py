@@ -2,7 +2,8 @@
 
 A request is counted once, at the deployment that answered it (the last one, of one that
 failed). Money is counted where it was spent: an attempt that was billed and came to
-nothing is its provider's, so the sum over providers is the sum over requests.
+nothing is its provider's, so the sum over providers is the sum over requests. What no
+client waited for (a mirror, a probe) is no request: its calls, tokens and cost count.
 """
 
 from __future__ import annotations
@@ -84,11 +85,12 @@ class Tally:
         upstream = last.model if last is not None else ""
         ok = record.outcome == "ok"
         own = [0] * len(FIELDS)
-        own[REQUESTS] = 1
-        own[ERRORS] = int(record.outcome in {"error", "cut", "crashed"})
-        own[ABORTED] = int(record.outcome == "aborted")
-        own[REFUSED] = int(last is None and not ok)
-        own[DEGRADED] = int(bool(record.degraded))
+        waited = int(not record.aside)  # No client asked for the others.
+        own[REQUESTS] = waited
+        own[ERRORS] = waited * int(record.outcome in {"error", "cut", "crashed"})
+        own[ABORTED] = waited * int(record.outcome == "aborted")
+        own[REFUSED] = waited * int(last is None and not ok)
+        own[DEGRADED] = waited * int(bool(record.degraded))
         own[PROMPT] = record.prompt_tokens
         own[CACHED] = record.cached_tokens
         own[OUTPUT] = record.output_tokens
@@ -96,7 +98,7 @@ class Tally:
         own[OVERRUN] = record.overrun_nanousd
         own[UNPRICED] = int(not record.priced)
         own[ESTIMATED] = int(record.usage_estimated)
-        own[DURATION] = record.duration_ms
+        own[DURATION] = waited * record.duration_ms
         # What no attempt accounts for (there is none, as a rule) stays in the sum.
         own[COST] = record.cost_nanousd
         for attempt in record.attempts:
@@ -112,7 +114,7 @@ class Tally:
             own[COST] -= attempt.cost_nanousd
             self._sum(record, attempt.provider, attempt.model, other)
         self._sum(record, provider, upstream, own)
-        if last is not None and (ok or record.first_content_ms):
+        if waited and last is not None and (ok or record.first_content_ms):
             self._time(record, provider, TOTAL, record.duration_ms)
             if record.first_content_ms:
                 self._time(record, provider, FIRST_CONTENT, record.first_content_ms)

@@ -67,6 +67,7 @@ class Entry(Struct):
 
     site: str
     key_id: str
+    spare: bool = False
     holds: set[int] = field(default_factory=set[int])
 
 
@@ -120,8 +121,8 @@ class Accounts:
         if site is None:
             return _removed(ask.site)
         again = stream_id in self._entries
-        places = site.places(ask.key_id, ask.terms)
-        if not again:
+        places = () if ask.spare else site.places(ask.key_id, ask.terms)
+        if places and not again:
             refused: HoldRefused | Short | None
             refused = sites.refusal(places, ask.prompt_tokens, tick_s)
             if refused is None and self.escrow is not None and _limited(places):
@@ -143,9 +144,9 @@ class Accounts:
             return standing
         if not again:
             sites.enter(places, stream_id, ask.prompt_tokens, tick_s)
-            if self.escrow is not None and _limited(places):
+            if self.escrow is not None and places and _limited(places):
                 shared.enter(self.escrow, places, ask.prompt_tokens)
-            self._entries[stream_id] = Entry(ask.site, ask.key_id)
+            self._entries[stream_id] = Entry(ask.site, ask.key_id, ask.spare)
         return standing
 
     def leave(self, stream_id: str, now_s: float, tick_s: float) -> bool:
@@ -158,6 +159,8 @@ class Accounts:
             owed = _metered(self.holds[hold_id])
             self.settle(hold_id, owed, meter.output_tokens, now_s, tick_s)
         del self._entries[stream_id]
+        if entry.spare:
+            return True
         places = self._sites[entry.site].places(entry.key_id)
         sites.leave(places, stream_id)
         if self.escrow is not None and _limited(places):
@@ -203,7 +206,11 @@ class Accounts:
             margin = self._margins.of(ask.provider, ask.model)
             worst = self._worst(price, ask, output_tokens or 0)
             held = with_margin(worst, margin)
+            if entry.spare and wording.none_to_spare(books, held):
+                return wording.NONE_TO_SPARE
             short = self._too_small(books, held, now_s)
+            if short and entry.spare:
+                return wording.NONE_TO_SPARE
             if short:
                 wait = self._wait(short, held, since=since, last=last)
                 if wait is not None:
@@ -262,7 +269,7 @@ class Accounts:
         self._books.remember(hold.who, hold.at_s, nanousd, now_s, tick_s)
         if hold.bounded and hold.price is not None:
             self._learn(hold, nanousd)
-        if output_tokens:
+        if output_tokens and not entry.spare:
             places = self._sites[entry.site].places(entry.key_id)
             sites.answered(places, output_tokens, tick_s)
             if self.escrow is not None and _limited(places):

@@ -177,6 +177,7 @@ class Enter(Request["Ledger", "Standing | HoldRefused"], frozen=True):
     prompt_tokens: int
     rung_min: int = 0
     terms: KeyTerms | None = None  # Its key's own limits, on top of its site's.
+    spare: bool = False  # No client waits: no place, no rate; caps with room to spare.
 
 
 class Standing(Struct, frozen=True):

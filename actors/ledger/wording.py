@@ -6,7 +6,7 @@ learns the cap's name and when it begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,6 +30,20 @@ _WINDOW: Final[dict[tuple[Window, bool], str]] = {
     ("month", True): "in 30 days",
     ("total", True): "in total",
 }
+
+SPARED_PART: Final = 10  # A tenth of every hard cap is only for who is waited for.
+NONE_TO_SPARE: Final = HoldRefused(
+    "spend_cap", "no cap may be filled by what no client waits for"
+)
+
+
+def none_to_spare(books: Iterable[Book], wanted_nanousd: int) -> bool:
+    """Whether a hold that no client waits for would take what is kept for clients."""
+    return any(
+        book.cap.kind == "hard"
+        and wanted_nanousd > book.room_nanousd - book.cap.nanousd_max // SPARED_PART
+        for book in books
+    )
 
 
 def no_room(book: Book, wanted_nanousd: int, site: str, now_s: float) -> HoldRefused:

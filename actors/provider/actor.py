@@ -180,6 +180,8 @@ class Provider(Actor):
         now = self.ctx.now()
         if self.cell.paused:
             return self._refuse("paused", PAUSED)
+        if msg.spare and not self._has_spare(probing=msg.probing):
+            return self._refuse("busy", "has nothing to spare")
         decision = admission.admit(
             self.health,
             self.cell.limits,
@@ -335,6 +337,15 @@ class Provider(Actor):
             return 0
         epoch = self.ctx.epoch
         return sum(g.probe and g.epoch == epoch for g in self.cell.grants.values())
+
+    def _has_spare(self, *, probing: bool) -> bool:
+        return admission.has_spare(
+            self.health,
+            self.cell.limits,
+            in_flight=len(self.cell.grants),
+            queued=len(self.queue),
+            probing=probing,
+        )
 
     def _permit(self, msg: Admit, *, probe: bool) -> Permit:
         cell = self.cell

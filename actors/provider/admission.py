@@ -58,6 +58,19 @@ def admit(
     return "queue" if queued < limits.queue_max else "busy"
 
 
+def has_spare(
+    health: Health, limits: Limits, *, in_flight: int, queued: int, probing: bool
+) -> bool:
+    """Whether a call that no client waits for may have a permit.
+
+    A fifth of them stays for clients, and so does a sick provider's one test, unless
+    to test it is what the call is for.
+    """
+    if health.probation:
+        return probing
+    return not queued and in_flight * 5 < limits.in_flight_max * 4
+
+
 def share_of(in_flight_max: int, processes: int) -> int:
     """This process's part of the calls that all of them may have at once.
 

@@ -121,6 +121,8 @@ class Admit(Request["Provider", "Permit | Refused"], frozen=True):
     model: str
     prompt_tokens: int = 0
     site: str = ""  # Sites take turns in the queue.
+    spare: bool = False  # No client waits: only what nobody else wants, never a queue.
+    probing: bool = False  # Of those: it may be the call that tests a sick provider.
 
 
 class Load(Struct):

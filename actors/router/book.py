@@ -443,13 +443,14 @@ class Book:
 
         add("any", table.routes[name])
         canaries = shares(policy.canary, "any")
-        mirrors = shares(policy.mirror, "mirror")
         for other in policy.fallbacks:
             add("any", table.routes[other])
         for other in policy.context_fallbacks:
             add("context", table.routes[other])
         for other in policy.content_fallbacks:
             add("content", table.routes[other])
+        # Last: a mirror that is a fallback too stays one.
+        mirrors = shares(policy.mirror, "mirror")
         return Route(name, policy, tuple(options), canaries, mirrors)
 
 

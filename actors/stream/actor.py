@@ -26,7 +26,7 @@ from actors.auditor.messages import (
 )
 from actors.ledger.messages import Enter, HoldRefused, Leave, Standing
 from actors.router.messages import Candidate, MakePlan, NoRoute, Plan
-from actors.stream import faults, policy
+from actors.stream import faults, mirroring, policy
 from actors.stream.attempt import Attempt
 from actors.stream.heart import LOOKS
 from actors.stream.hedge import race
@@ -253,6 +253,18 @@ class Stream(Actor):
                 else:
                     await self.sink.refuse(self.fault)
         self._close("")
+        plan = self.plan
+        if isinstance(plan, Plan) and plan.mirror is not None:
+            self._mirror(plan, plan.mirror)
+
+    def _mirror(self, plan: Plan, to: Candidate) -> None:
+        """Have another deployment answer as well, now that the client has its own."""
+        streams = self.peers.streams
+        well = self.fault is None and not self.ended_by and not self.sink.degraded
+        if streams is not None and well and len(self.attempts) == 1:
+            told = mirroring.mirrored(self.inquiry, plan, to, self.attempts[0])
+            if told is not None:
+                streams.offer(told)
 
     async def _answer(self) -> Fault | None:
         inquiry = self.inquiry

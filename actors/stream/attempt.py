@@ -237,6 +237,9 @@ class Attempt:
                     self.candidate.deployment.model,
                     self.length.tokens,
                     self.inquiry.site,
+                    spare=self.inquiry.aside is not None,
+                    probing=self.inquiry.aside is not None
+                    and self.inquiry.aside.kind == "probe",
                 )
             )
         except ActorDown as down:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from actors.directory.messages import KeyTerms
-from actors.router.messages import Deployment
-from runtime import ControlTell, Ref, Request, StreamChannel
+from actors.router.messages import Deployment, Plan
+from runtime import ControlTell, Ref, Request, StreamChannel, Tell
 from wire.dialect import ClientDialect, Head, Headers
 
 if TYPE_CHECKING:
     from actors.stream.actor import Stream, Streams
+    from actors.stream.aside import Asides
     from actors.stream.session import Session, Sessions
 
 CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
@@ -28,6 +29,17 @@ SITE_CLOSED = "its site was suspended or removed"
 Operation = Literal["chat", "embed", "count"]
 
 
+class Aside(Struct, frozen=True):
+    """Why something is asked that no client waits for.
+
+    A `mirror` copies the request `of` for another deployment to answer as well; a
+    `probe` is a question of the gateway's own, about a deployment's health.
+    """
+
+    kind: Literal["mirror", "probe"]
+    of: str = ""
+
+
 class Inquiry(Struct, frozen=True):
     """What one client asks for. Never shown: `body` is its prompt.
 
@@ -35,6 +47,7 @@ class Inquiry(Struct, frozen=True):
     with `stored_body`, which names it there; everybody else gets the whole `body`.
     `feature` is what the client calls this use: a tag for usage, nothing else. `only`
     is the deployment an operator tries: there is no plan then, and nobody else.
+    `aside` says that no client waits for the answer, and why it is asked for.
     """
 
     request_id: str
@@ -51,6 +64,7 @@ class Inquiry(Struct, frozen=True):
     feature: str = ""
     only: Deployment | None = None
     people: tuple[str, str] = ("", "")  # Its user and address, as records name them.
+    aside: Aside | None = None
 
     def body_for(self, provider: str) -> bytes:
         """What this provider is asked."""
@@ -90,6 +104,16 @@ class Open(Request["Streams", "Opened"], frozen=True):
 
     inquiry: Inquiry
     beats: bool = False
+
+
+class OpenAside(Tell["Asides"], frozen=True):
+    """Ask this as well, for nobody to read. Where there is no room it is dropped.
+
+    `plan` is of the one deployment that is asked.
+    """
+
+    inquiry: Inquiry
+    plan: Plan
 
 
 class Opened(Struct, frozen=True):

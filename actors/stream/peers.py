@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from actors.provider.actor import Provider
     from actors.router.actor import Router
     from actors.router.tokens.counter import Counter
+    from actors.stream.aside import Asides
     from actors.vault.actor import Vault
+
+
+def _unheard(_kind: str) -> None:
+    """Nobody counts what was dropped."""
 
 
 @attrs.frozen
@@ -32,7 +37,8 @@ class Peers:
     `now` is the runtime's clock, `wall` is Unix time, `ended` hears each record (for
     logs and metrics; it must not block), `home_of` knows a site's tenant and
     environment, `counter` counts prompts, `hooks` are what
-    answers pass, timed by `tick`.
+    answers pass, timed by `tick`, `dropped` hears of what kind
+    was not asked aside, for want of room.
     """
 
     router: Ref[Router]
@@ -51,3 +57,5 @@ class Peers:
     heart: Heart[StreamChannel[Piece]] = attrs.field(factory=Heart)
     retries: Budget = attrs.field(factory=Budget)
     hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
+    streams: Ref[Asides] | None = None  # Where it may be asked aside, for nobody.
+    dropped: Callable[[str], None] = _unheard

@@ -18,7 +18,8 @@ from __future__ import annotations
 from typing import Final
 
 from actors.router.messages import Plan
-from actors.stream.actor import Stream, Streams
+from actors.stream.actor import Stream
+from actors.stream.aside import Asides
 from actors.stream.attempt import Attempt
 from actors.stream.messages import (
     CHUNKS_BUFFERED_MAX,
@@ -43,7 +44,7 @@ EVENTS_BYTES_MAX: Final = 2**20  # Each way: some seconds of sound, or one long 
 NO_MONEY: Final = 4402
 
 
-class Sessions(Streams):
+class Sessions(Asides):
     """Parent of all streams and sessions."""
 
     @answers(OpenSession)

@@ -128,11 +128,15 @@ class Traffic:
         retries: int = 0,
         fallbacks: int = 0,
     ) -> None:
-        """Count one request that has ended. `outcome` is "ok" or a class of errors."""
+        """Count one request that has ended.
+
+        `outcome` is "ok" or a class of errors. It is empty where no client waited: then
+        time, tokens and money count, and there is no request.
+        """
         outcomes = self.outcomes
         if outcome in outcomes:
             outcomes[outcome] += 1
-        else:
+        elif outcome:
             self._first(outcome)
         timing = self.timing
         timing.duration.observe(duration_s)

@@ -80,6 +80,7 @@ class Snapshot(Collector):
     refusals: dict[tuple[str, str], int]
     alerts: dict[tuple[str, str], int]
     degraded: dict[tuple[str, str], int]
+    asides: dict[tuple[str, str], int]
     gauges: Gauges
 
     def collect(self) -> Iterable[Metric]:
@@ -185,7 +186,15 @@ class Snapshot(Collector):
         for key, count in self.degraded.items():
             degraded.add_metric(key, count)
         yield from (requests, tokens, spend, retries, fallbacks, errors, refusals)
-        yield from (alerts, degraded)
+        asides = CounterMetricFamily(
+            "stagedoor_asides",
+            "What was asked for no client, mirrors and probes: ok, dropped (there was "
+            "no room for it), or a class of errors.",
+            labels=("kind", "outcome"),
+        )
+        for key, count in self.asides.items():
+            asides.add_metric(key, count)
+        yield from (alerts, degraded, asides)
 
     def _now(self) -> Iterator[Metric]:
         gauges = self.gauges

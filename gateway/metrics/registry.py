@@ -47,6 +47,7 @@ class Metrics:
         self._refusals: dict[tuple[str, str], int] = {}
         self._alerts: dict[tuple[str, str], int] = {}
         self._degraded: dict[tuple[str, str], int] = {}
+        self._asides: dict[tuple[str, str], int] = {}
         self._gauges: Callable[[], Gauges] = Gauges
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -99,6 +100,10 @@ class Metrics:
         """Count one request that was served, or refused, from a rung of the ladder."""
         self._bump(self._degraded, site, rung)
 
+    def aside(self, kind: str, outcome: str) -> None:
+        """Count one call that no client waited for: a mirror, or a probe."""
+        self._bump(self._asides, kind, outcome)
+
     def _bump(self, counts: dict[tuple[str, str], int], name: str, what: str) -> None:
         key = (name, what)
         if key not in counts and len(counts) >= self._handles_max:
@@ -110,7 +115,7 @@ class Metrics:
         traffic: dict[tuple[str, str, str], Traffic] = {}
         # Counters have fewer labels than handles: what falls together is summed up.
         for one in (*self._traffic.values(), self._other):
-            if one.outcomes:
+            if one.outcomes or one.tokens_in or one.spend_nanousd:
                 traffic.setdefault(
                     one.labels, Traffic(one.labels, self._other_timing)
                 ).add(one)
@@ -126,6 +131,7 @@ class Metrics:
             self._refusals.copy(),
             self._alerts.copy(),
             self._degraded.copy(),
+            self._asides.copy(),
             self._gauges(),
         )
 

@@ -99,12 +99,13 @@ def _routes(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
 def _shares(config: Config, where: Where) -> Found:
     served = {provider.name: provider.models for provider in config.providers}
     for model in config.models:
-        for index, share in enumerate(model.canary):
-            if share.model not in served.get(share.provider, ()):
-                yield (
-                    f"{where(model)}.canary[{index}]",
-                    f'"{share}" names no model of a configured provider',
-                )
+        for kind, shares in (("canary", model.canary), ("mirror", model.mirror)):
+            for index, share in enumerate(shares):
+                if share.model not in served.get(share.provider, ()):
+                    yield (
+                        f"{where(model)}.{kind}[{index}]",
+                        f'"{share}" names no model of a configured provider',
+                    )
 
 
 def _fallbacks(config: Config, where: Where, declared: AbstractSet[str]) -> Found:

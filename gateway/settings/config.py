@@ -79,6 +79,14 @@ class ModelConfig:
         doc="Shares of its requests that try a candidate outside the route first, as "
         '"5% PROVIDER/MODEL"; the route is their fallback.',
     )
+    mirror: tuple[ShareOf, ...] = setting(
+        values.many(SHARE),
+        default=(),
+        doc="Shares of its requests that another candidate is asked as well, as "
+        '"5% PROVIDER/MODEL", once the client has its answer: nobody reads that one, '
+        "it is measured, recorded and paid. Only where the site's regions allow it; "
+        "it takes none of its places and rates.",
+    )
     hedge: bool = setting(
         values.BOOLEAN,
         default=False,
@@ -109,8 +117,9 @@ class ModelConfig:
         """A route leads somewhere, and nowhere twice."""
         if not self.route:
             yield "route", "is empty; name at least one PROVIDER/MODEL"
-        if sum(share.percent for share in self.canary) > 100:
-            yield "canary", "takes more than 100% of the requests"
+        for name, shares in (("canary", self.canary), ("mirror", self.mirror)):
+            if sum(share.percent for share in shares) > 100:
+                yield name, "takes more than 100% of the requests"
         seen: set[Candidate] = set()
         for index, candidate in enumerate(self.route):
             if candidate in seen:

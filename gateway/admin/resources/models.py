@@ -36,6 +36,7 @@ class ModelState(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...]
     route: tuple[Candidate, ...]
     canary: tuple[str, ...]
+    mirror: tuple[str, ...]
     hedge: bool
     fallbacks: tuple[str, ...]
     context_fallbacks: tuple[str, ...]
@@ -141,6 +142,7 @@ def _model(one: ModelConfig, vitals: dict[str, Vitals | str]) -> ModelState:
             for step in one.route
         ),
         canary=tuple(str(share) for share in one.canary),
+        mirror=tuple(str(share) for share in one.mirror),
         hedge=one.hedge,
         fallbacks=one.fallbacks,
         context_fallbacks=one.context_fallbacks,

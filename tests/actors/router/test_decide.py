@@ -325,6 +325,16 @@ def test_a_mirror_is_beside_the_plan_never_in_it() -> None:
     assert deployment("new") not in [c.deployment for c in plan.candidates]
 
 
+def test_a_mirror_that_is_a_fallback_too_stays_one() -> None:
+    mirror = (Share(deployment("w"), 100.0),)
+    book = taught(Book(table(mirror=mirror, fallbacks=("wide",))))
+
+    plan = plan_of(book)
+
+    assert plan.mirror is not None
+    assert deployment("w") in [c.deployment for c in plan.candidates]
+
+
 def test_a_prompt_that_fits_nobody_goes_to_the_larger_window() -> None:
     facts = {name: DeploymentFacts(window_tokens=8000) for name in NAMES}
     book = Book(table(facts, context_fallbacks=("wide",)))
