@@ -23,6 +23,7 @@ from gateway.admin.operation import Operation
 from gateway.admin.resources import (
     alerts,
     audit,
+    budget,
     configuration,
     declared,
     keys,
@@ -98,6 +99,8 @@ def every(office: Office) -> tuple[Operation, ...]:
         *system.operations(office, document),
         *declared.operations(office),
         *keys.operations(office),
+        *budget.operations(office),
+        *preview.operations(office),
         *configuration.operations(office),
         *models.operations(office),
         *providers.operations(office),

@@ -23,6 +23,8 @@ def usd(nanousd: int | None) -> str:
         return f"{sign}${amount:,.2f}"
     digits = 4 if amount >= 0.01 else 6
     text = f"{amount:.{digits}f}".rstrip("0")
+    if len(text.partition(".")[2]) == 1:
+        text += "0"  # $0.50, not $0.5.
     return f"{sign}${text}" if float(text) else f"{sign}<$0.000001"
 
 

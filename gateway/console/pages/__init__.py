@@ -8,11 +8,14 @@ from gateway.console.app import Console, Page
 from gateway.console.pages import (
     access,
     actors,
+    keys,
     overview,
     playground,
     providers,
     requests,
     settings,
+    site_settings,
+    sites,
 )
 
 
@@ -20,6 +23,9 @@ def every(console: Console) -> Sequence[Page]:
     """All of them."""
     return (
         *overview.pages(console),
+        *sites.pages(console),
+        *site_settings.pages(console),
+        *keys.pages(console),
         *providers.pages(console),
         *playground.pages(console),
         *requests.pages(console),
