@@ -100,7 +100,6 @@ def every(office: Office) -> tuple[Operation, ...]:
         *declared.operations(office),
         *keys.operations(office),
         *budget.operations(office),
-        *preview.operations(office),
         *configuration.operations(office),
         *models.operations(office),
         *providers.operations(office),
