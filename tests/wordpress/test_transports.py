@@ -274,6 +274,41 @@ def test_the_same_question_is_not_served_twice(stage: Stage, page: Page) -> None
     assert len(stage.upstream.asked) == 1
 
 
+@pytest.mark.parametrize("transport", ["direct", "relay"])
+def test_a_gateway_that_answers_this_site_in_one_piece_is_understood(
+    stage: Stage, page: Page, transport: str
+) -> None:
+    stage.site.settings(transport=transport)
+    stage.gateway.write([stage.site.url], "buffered = true")
+    stage.upstream.until("the site is served whole", lambda: _buffered(stage))
+    stage.upstream.reset()
+    try:
+        visitor = Visitor(page).open(stage.page_url)
+        assert visitor.ask("Hi").answer() == WHOLE
+        assert len(stage.upstream.asked) == 1
+    finally:
+        stage.gateway.write([stage.site.url])
+        stage.upstream.until("it streams again", lambda: not _buffered(stage))
+
+
+def _buffered(stage: Stage) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", stage.gateway.port, timeout=30)
+    body = {
+        "model": "model-a",
+        "stream": True,
+        "messages": [{"role": "user", "content": "x"}],
+    }
+    headers = {
+        "Authorization": f"Bearer {lab.SITE_KEY}",
+        "Content-Type": "application/json",
+    }
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.getheader("x-stagedoor-buffered") == "site"
+
+
 # -- what goes wrong on the way ------------------------------------------------------
 
 

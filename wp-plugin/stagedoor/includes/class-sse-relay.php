@@ -84,6 +84,13 @@ final class Sse_Relay {
 	private $streamed = false;
 
 	/**
+	 * Whether anything has come.
+	 *
+	 * @var bool
+	 */
+	private $began = false;
+
+	/**
 	 * Whether no browser is there to be sent signs of life.
 	 *
 	 * @var bool
@@ -208,6 +215,13 @@ final class Sse_Relay {
 			$retry_after = is_wp_error( $response ) ? '' : (string) wp_remote_retrieve_header( $response, 'retry-after' );
 			return Failure::from_gateway( $this->status, $this->plain, $retry_after );
 		}
+		if ( '' !== $this->plain ) {
+			$whole = json_decode( $this->plain, true );
+			if ( is_array( $whole ) && isset( $whole['choices'][0]['message'] ) ) {
+				$whole['choices'] = array( array_merge( $whole['choices'][0], array( 'delta' => $whole['choices'][0]['message'] ) ) );
+				$this->parser->feed( 'data: ' . wp_json_encode( $whole ) . "\n\ndata: [DONE]\n\n" );
+			}
+		}
 		$this->parser->end();
 		if ( null !== $this->parser->error ) {
 			return Failure::from_gateway( 502, (string) wp_json_encode( $this->parser->error ) );
@@ -275,7 +289,13 @@ final class Sse_Relay {
 			$this->plain .= substr( $bytes, 0, self::ERROR_BYTES_MAX - strlen( $this->plain ) );
 			return;
 		}
-		$this->parser->feed( $bytes );
+		if ( '' !== $this->plain || ( ! $this->began && '{' === substr( ltrim( $bytes ), 0, 1 ) ) ) {
+			// No event begins like that: the gateway answers this site in one piece.
+			$this->plain .= substr( $bytes, 0, Client::RESPONSE_BYTES - strlen( $this->plain ) );
+		} else {
+			$this->parser->feed( $bytes );
+		}
+		$this->began = true;
 		if ( ! $this->quiet ) {
 			$this->look();
 		}

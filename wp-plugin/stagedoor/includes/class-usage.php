@@ -180,7 +180,7 @@ final class Usage {
 	 * @return float
 	 */
 	private static function usd( array $row, $name ) {
-		return self::whole( $row, $name ) / 1000000000;
+		return self::whole( $row, $name ) / 1000000000.0;
 	}
 
 	/**

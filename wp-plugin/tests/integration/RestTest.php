@@ -271,6 +271,29 @@ final class RestTest extends TestCase {
 		$this->assertSame( array( 'complete', 'buffered', 3, 2, 'server' ), array( $told[0]['status'], $told[0]['transport'], $told[0]['tokens_in'], $told[0]['tokens_out'], $told[0]['source'] ) );
 	}
 
+	public function test_hooks_are_told_what_begins_and_what_fails() {
+		$told = array();
+		add_action(
+			'stagedoor_stream_started',
+			static function ( $context ) use ( &$told ) {
+				$told[] = $context;
+			}
+		);
+		add_action(
+			'stagedoor_failed',
+			static function ( $error, $reason ) use ( &$told ) {
+				$told[] = array( $error->get_error_code(), $reason );
+			},
+			10,
+			2
+		);
+		$this->post( 'grants', $this->ask() );
+		$this->gateway['/v1/stream_grants'] = array( 404, array( 'error' => array( 'code' => 'model_not_found', 'message' => 'No such model.' ) ) );
+		$this->post( 'grants', $this->ask() );
+		$this->assertSame( array( 'feature' => 'chat', 'post_id' => 0, 'transport' => 'direct', 'model' => 'model-a' ), $told[0] );
+		$this->assertSame( array( 'stagedoor_model', 'No such model.' ), $told[1] );
+	}
+
 	public function test_a_hook_can_say_who_may_chat() {
 		add_filter( 'stagedoor_can_chat', '__return_false' );
 		$this->assertSame( 401, $this->post( 'complete', $this->ask() )->get_status() );
