@@ -373,3 +373,12 @@ def test_a_word_that_is_no_name_is_hidden_each_time(pipe: Pipe) -> None:
             )
         )
     assert [line["model"] for line in pipe.lines()] == [HIDDEN, HIDDEN]
+
+
+def test_request_ids_ascend_with_time_and_never_repeat() -> None:
+    """Whoever keeps them in order appends; 48 bits of each are chance."""
+    ids = [new_request_id() for _ in range(1_000)]
+    times = [one[4:16] for one in ids]
+    assert len(set(ids)) == len(ids)
+    assert times == sorted(times)
+    assert all(is_request_id(one) for one in ids)
