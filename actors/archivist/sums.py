@@ -15,7 +15,8 @@ from typing import Final
 from actors.archivist.ports import Step
 from actors.auditor.messages import RequestRecord
 
-GRAINS_S: Final = (60, 3600, 86_400)
+MINUTE_S: Final = 60
+GRAINS_S: Final = (MINUTE_S, 3600, 86_400)
 GRAIN_OF: Final[dict[Step, int]] = {"minute": 60, "hour": 3600, "day": 86_400}
 FIRST_CONTENT: Final = 0
 TOTAL: Final = 1
@@ -73,13 +74,17 @@ class Tally:
     def __init__(self, records: Iterable[RequestRecord]) -> None:
         self.sums: dict[SumKey, list[int]] = {}
         self.slots: dict[LatencyKey, int] = {}
+        # By the minute first: hours and days are sums of a few of these.
+        minutes: dict[SumKey, list[int]] = {}
         for record in records:
-            self._add(record)
+            self._add(record, minutes)
+        for key, values in minutes.items():
+            self._spread(key, values)
 
     def __repr__(self) -> str:
         return f"<Tally {len(self.sums)} sums {len(self.slots)} slots>"
 
-    def _add(self, record: RequestRecord) -> None:
+    def _add(self, record: RequestRecord, minutes: dict[SumKey, list[int]]) -> None:
         last = record.attempts[-1] if record.attempts else None
         provider = last.provider if last is not None else ""
         upstream = last.model if last is not None else ""
@@ -112,45 +117,32 @@ class Tally:
             other[CALL_ERRORS_AT] = failed
             other[COST] = attempt.cost_nanousd
             own[COST] -= attempt.cost_nanousd
-            self._sum(record, attempt.provider, attempt.model, other)
-        self._sum(record, provider, upstream, own)
+            _add_to(minutes, _minute(record, attempt.provider, attempt.model), other)
+        _add_to(minutes, _minute(record, provider, upstream), own)
         if waited and last is not None and (ok or record.first_content_ms):
             self._time(record, provider, TOTAL, record.duration_ms)
             if record.first_content_ms:
                 self._time(record, provider, FIRST_CONTENT, record.first_content_ms)
 
-    def _sum(
-        self, record: RequestRecord, provider: str, upstream: str, values: list[int]
-    ) -> None:
-        at_ms = record.opened_at_ms
+    def _spread(self, minute: SumKey, values: list[int]) -> None:
+        """Add one minute's sum to every row that it is in."""
+        _, at_ms, *rest = minute
+        tenant, site, env, key_id, model, provider, upstream, feature = rest
         for grain_s in GRAINS_S:
-            key = (
-                grain_s,
-                at_ms - at_ms % (grain_s * 1000),
-                record.tenant,
-                record.site,
-                record.env,
-                record.key_id,
-                record.model,
-                provider,
-                upstream,
-                record.feature,
-            )
-            self._add_to(key, values)
-        tenant, site, model = record.tenant, record.site, record.model
+            at = at_ms - at_ms % (grain_s * 1000)
+            _add_to(
+                self.sums,
+                (grain_s, at, tenant, site, env, key_id, model, provider, upstream,
+                 feature),
+                values,
+            )  # fmt: skip
         for grain_s in NARROW_GRAINS_S:
             at = at_ms - at_ms % (grain_s * 1000)
-            self._add_to(
-                (-grain_s, at, tenant, site, "", "", model, provider, "", ""), values
+            _add_to(
+                self.sums,
+                (-grain_s, at, tenant, site, "", "", model, provider, "", ""),
+                values,
             )
-
-    def _add_to(self, key: SumKey, values: list[int]) -> None:
-        found = self.sums.get(key)
-        if found is None:
-            self.sums[key] = values.copy()
-        else:
-            for place, value in enumerate(values):
-                found[place] += value
 
     def _time(self, record: RequestRecord, provider: str, what: int, ms: int) -> None:
         at_ms, slot = record.opened_at_ms, slot_of(ms)
@@ -162,3 +154,28 @@ class Tally:
                 (-grain_s, at, "", "", model, provider, what, slot),
             ):
                 self.slots[key] = self.slots.get(key, 0) + 1
+
+
+def _minute(record: RequestRecord, provider: str, upstream: str) -> SumKey:
+    at_ms = record.opened_at_ms
+    return (
+        MINUTE_S,
+        at_ms - at_ms % (MINUTE_S * 1000),
+        record.tenant,
+        record.site,
+        record.env,
+        record.key_id,
+        record.model,
+        provider,
+        upstream,
+        record.feature,
+    )
+
+
+def _add_to(sums: dict[SumKey, list[int]], key: SumKey, values: Sequence[int]) -> None:
+    found = sums.get(key)
+    if found is None:
+        sums[key] = list(values)
+    else:
+        for place, value in enumerate(values):
+            found[place] += value

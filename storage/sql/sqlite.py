@@ -93,7 +93,10 @@ class _Work:
         return self._connection.changes()
 
     def run_many(self, sql: str, batch: Iterable[Sequence[Value]]) -> int:
-        return sum(self.run(sql, *args) for args in batch)
+        before = self._connection.total_changes()
+        with _said_plainly(sql):
+            self._connection.executemany(for_sqlite(sql), batch)
+        return self._connection.total_changes() - before
 
     def script(self, text: str) -> None:
         with _said_plainly(text):
