@@ -75,6 +75,7 @@ def test_a_reload_in_the_middle_of_an_answer_ends_it(stage: Stage, page: Page) -
     asked = stage.upstream.asked[0]
     stage.upstream.until("the provider is left", lambda: asked.ended == "left")
     assert len(stage.upstream.asked) == 1
+    assert visitor.shown().startswith("One two")
 
 
 def test_hostile_answers_are_text(stage: Stage, page: Page) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import threading
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 import pytest
@@ -274,6 +276,86 @@ def test_the_same_question_is_not_served_twice(stage: Stage, page: Page) -> None
     assert len(stage.upstream.asked) == 1
 
 
+def test_an_answer_that_the_gateway_keeps_is_picked_up_where_it_broke_off(
+    stage: Stage, page: Page
+) -> None:
+    """A network that drops twice costs a moment, and no second generation."""
+    with keeping(stage), cutting_proxy(stage.gateway.port) as (port, cut):
+        stage.site.settings(public_url=f"http://127.0.0.1:{port}")
+        visitor = Visitor(page).open(stage.page_url).ask(say(gap_ms=250))
+        visitor.shows("two")
+        cut()
+        visitor.shows("five")
+        cut()
+
+        assert visitor.answer() == WHOLE
+        assert len(stage.upstream.asked) == 1
+
+
+def test_stop_ends_an_answer_that_would_go_on_without_readers(
+    stage: Stage, page: Page
+) -> None:
+    with keeping(stage):
+        visitor = Visitor(page).open(stage.page_url).ask(say(gap_ms=300))
+        visitor.shows("two")
+
+        visitor.stop()
+
+        asked = stage.upstream.asked[0]
+        stage.upstream.until("the provider is left", lambda: asked.ended == "left")
+    assert asked.sent < len(DELTAS)
+
+
+@contextmanager
+def keeping(stage: Stage) -> Generator[None, None, None]:
+    """The gateway keeps this site's answers, and goes on with them when readers leave."""
+    stage.gateway.write([stage.site.url], 'resume = "detach"')
+    stage.upstream.until("answers are kept", lambda: b"\nid: " in _raw(stage)[1])
+    stage.upstream.reset()
+    try:
+        yield
+    finally:
+        stage.gateway.write([stage.site.url])
+        stage.upstream.until("no more", lambda: b"\nid: " not in _raw(stage)[1])
+
+
+@contextmanager
+def cutting_proxy(to: int) -> Generator[tuple[int, Callable[[], None]], None, None]:
+    """A network between browser and gateway, and how to cut all its connections."""
+    pairs: list[socket.socket] = []
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", to))
+                pairs.extend((near, far))
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=ends, daemon=True).start()
+
+    def cut() -> None:
+        for one in pairs:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        pairs.clear()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield listener.getsockname()[1], cut
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            cut()
+
+
 @pytest.mark.parametrize("transport", ["direct", "relay"])
 def test_a_gateway_that_answers_this_site_in_one_piece_is_understood(
     stage: Stage, page: Page, transport: str
@@ -292,11 +374,16 @@ def test_a_gateway_that_answers_this_site_in_one_piece_is_understood(
 
 
 def _buffered(stage: Stage) -> bool:
+    return _raw(stage)[0].getheader("x-stagedoor-buffered") == "site"
+
+
+def _raw(stage: Stage) -> tuple[http.client.HTTPResponse, bytes]:
+    """A stream as the gateway gives it to this site."""
     connection = http.client.HTTPConnection("127.0.0.1", stage.gateway.port, timeout=30)
     body = {
         "model": "model-a",
         "stream": True,
-        "messages": [{"role": "user", "content": "x"}],
+        "messages": [{"role": "user", "content": say(gap_ms=0)}],
     }
     headers = {
         "Authorization": f"Bearer {lab.SITE_KEY}",
@@ -304,9 +391,9 @@ def _buffered(stage: Stage) -> bool:
     }
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
     response = connection.getresponse()
-    response.read()
+    text = response.read()
     connection.close()
-    return response.getheader("x-stagedoor-buffered") == "site"
+    return response, text
 
 
 # -- what goes wrong on the way ------------------------------------------------------

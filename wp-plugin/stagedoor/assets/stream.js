@@ -19,6 +19,8 @@
 	const PROBE_MS = 3000;
 	/** How often a busy server is asked again: most answers are done within a minute. */
 	const AGAIN_MAX = 60;
+	/** How often an answer that broke off is picked up again, where the gateway keeps it. */
+	const PICK_UP_MAX = 5;
 	/** A line this long is no delta of a text. */
 	const LINE_CHARS_MAX = 1024 * 1024;
 
@@ -38,6 +40,8 @@
 			this.onEvent = onEvent;
 			this.rest = '';
 			this.data = [];
+			this.lastId = '';
+			this.newId = '';
 		}
 
 		feed( text ) {
@@ -61,10 +65,12 @@
 			}
 			this.rest = '';
 			this.data = []; // An unfinished frame is no event.
+			this.newId = this.lastId;
 		}
 
 		line( line ) {
 			if ( line === '' ) {
+				this.lastId = this.newId;
 				if ( this.data.length ) {
 					const data = this.data.join( '\n' );
 					this.data = [];
@@ -72,6 +78,8 @@
 				}
 			} else if ( line.startsWith( 'data:' ) ) {
 				this.data.push( line.slice( line[ 5 ] === ' ' ? 6 : 5 ) );
+			} else if ( line.startsWith( 'id:' ) ) {
+				this.newId = line.slice( 3 ).trim();
 			}
 		}
 	}
@@ -282,6 +290,53 @@
 		}
 	}
 
+	/**
+	 * Read a grant's answer to its end. Where its events have ids, the gateway keeps them: what
+	 * broke off is picked up behind the last one that came, and nothing is generated anew.
+	 */
+	async function readOn( url, response, run ) {
+		const { answer, session, signal } = run;
+		for ( let turn = 0; ; turn++ ) {
+			try {
+				return await read( response, answer, session );
+			} catch ( error ) {
+				const place = answer.reader.lastId.split( '.' ).pop();
+				if ( isAbort( error ) && place ) {
+					hangUp( url ); // Leaving alone does not end an answer that is kept.
+				}
+				if ( isAbort( error ) || error.kind !== 'cut' || answer.error || ! place || turn >= PICK_UP_MAX ) {
+					throw error;
+				}
+				await sleep( 500 * 2 ** turn, signal );
+				const rest = new URL( url );
+				rest.searchParams.set( 'starting_after', place );
+				const again = await pickUp( rest.href, signal );
+				if ( again === null ) {
+					continue; // No network yet: reading the same broken answer fails at once.
+				}
+				if ( ! again.ok || again.status === 204 ) {
+					throw error;
+				}
+				response = again;
+			}
+		}
+	}
+
+	const pickUp = ( url, signal ) =>
+		fetch( url, { mode: 'cors', credentials: 'omit', cache: 'no-store', referrerPolicy: 'no-referrer', signal } ).catch( ( error ) => {
+			if ( isAbort( error ) ) {
+				throw error;
+			}
+			return null;
+		} );
+
+	/** Tell the gateway that nobody wants the rest. */
+	function hangUp( url ) {
+		const cancel = new URL( url );
+		cancel.pathname += '/cancel';
+		fetch( cancel.href, { method: 'POST', mode: 'cors', credentials: 'omit', keepalive: true, referrerPolicy: 'no-referrer' } ).catch( () => {} );
+	}
+
 	/** Read an answer to its end; partial text is in the failure's `text`. */
 	async function read( response, answer, session ) {
 		const type = ( response.headers.get( 'content-type' ) || '' ).toLowerCase();
@@ -366,7 +421,7 @@
 				throw failure;
 			}
 			run.begins( 'direct' );
-			return read( response, run.answer, session );
+			return readOn( grant.url, response, run );
 		},
 
 		async relay( run ) {

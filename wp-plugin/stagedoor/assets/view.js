@@ -119,7 +119,12 @@
 					}
 				} );
 			}
-			window.addEventListener( 'pagehide', () => this.keep() );
+			window.addEventListener( 'pagehide', () => {
+				if ( this.abort ) {
+					this.abort.abort(); // Nobody reads on: what has come is kept in the tab.
+				}
+				this.keep();
+			} );
 		}
 
 		fit() {
