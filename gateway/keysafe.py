@@ -6,6 +6,7 @@ start. Does the start's I/O. Without one, a root key file is made in the state f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from actors.vault.federation import Federated
 from actors.vault.keks import KekLimits
 from actors.vault.kms.aws import AwsCredentials, AwsKms
 from actors.vault.kms.azure import AzureKms
+from actors.vault.kms.errands import ErrandKms
 from actors.vault.kms.gcp import GcpKms
 from actors.vault.kms.local import LocalKms, open_root
 from actors.vault.kms.transit import TransitKms
@@ -90,7 +92,10 @@ def open_kms(
     kms: dict[str, Kms] = {}
     try:
         if vault.kms != "local":
-            kms[vault.kms] = _remote(vault, environ, memory, wall, transport())
+            kms[vault.kms] = remote(vault, environ, memory, wall, transport())
+            if vault.kms_errands:
+                # Only for what it checks: it is never asked.
+                kms[vault.kms] = _errands(vault, environ, memory)
         local = _local(vault, state_dir, environ, memory, has_rows)
         if local is not None:
             kms["local"] = local
@@ -173,6 +178,25 @@ def root_key_path(vault: VaultConfig, state_dir: Path) -> Path:
     return vault.root_key_file or state_dir / ROOT_KEY_FILE
 
 
+def _errands(
+    vault: VaultConfig, environ: Mapping[str, str], memory: LockedMemory
+) -> Kms:
+    """The same, asked by a process a call."""
+    return ErrandKms(
+        vault.kms,
+        {
+            "kms": vault.kms,
+            "key_id": vault.key_id,
+            "region": vault.region,
+            "endpoint": vault.endpoint,
+            "token_env": vault.token_env,
+        },
+        command=(sys.executable, "-m", "gateway.kms_errand"),
+        environ=environ,
+        memory=memory,
+    )
+
+
 def _local(
     vault: VaultConfig,
     state_dir: Path,
@@ -204,7 +228,7 @@ def _local(
     return LocalKms(root, memory)
 
 
-def _remote(
+def remote(
     vault: VaultConfig,
     environ: Mapping[str, str],
     memory: LockedMemory,

@@ -114,6 +114,13 @@ class VaultConfig:
         doc="The names, as in Host, for which clients of /admin/v1/vault sign their "
         "requests; each instance its own. Without any, server.bind and admin_bind.",
     )
+    kms_errands: bool = setting(
+        values.BOOLEAN,
+        default=False,
+        reload="restart",
+        doc="Whether each call to a remote KMS is made by a process of its own, so that "
+        "its answer never was in the gateway's memory. Each costs 0.3 s of CPU.",
+    )
     accept_commits: int = setting(
         COMMITS,
         default=0,
