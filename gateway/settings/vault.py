@@ -118,8 +118,8 @@ class VaultConfig:
         values.BOOLEAN,
         default=False,
         reload="restart",
-        doc="Whether each call to a remote KMS is made by a process of its own, so that "
-        "its answer never was in the gateway's memory. Each costs 0.3 s of CPU.",
+        doc="Whether each call to a remote KMS is made by a process of its own, so "
+        "that its answer never was in the gateway's memory. Each costs 0.3 s of CPU.",
     )
     accept_commits: int = setting(
         COMMITS,

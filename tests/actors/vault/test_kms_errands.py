@@ -165,7 +165,7 @@ def children() -> set[str]:
 def test_what_the_kms_answered_never_was_in_the_process(
     transit: Any, how: str, copies: bool
 ) -> None:
-    """A process that asked by errand is searched from outside; one that did not, too."""
+    """A process that asked by errand is searched from outside, and one that did not."""
     endpoint, keys = transit
     wrapped = trio.run(made(endpoint).generate, CONTEXT)
     key = keys[wrapped.blob.decode()][0]
