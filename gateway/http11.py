@@ -186,7 +186,7 @@ class Http11:
         armed = timers.kind("head" if parser.mid_head else "idle")
         if self not in armed:
             # A head keeps its deadline however many reads it takes.
-            armed[self] = trio.current_time()
+            armed[self] = self.transport.clock()
         data = b""
         if not self.head_expired:
             data = await self.transport.receive(READ_BYTES_MAX)

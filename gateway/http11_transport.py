@@ -66,6 +66,7 @@ class Transport:
         "_unsent",
         "_unsent_bytes_max",
         "broken",
+        "clock",
         "closed",
         "fd",
         "gone",
@@ -97,6 +98,8 @@ class Transport:
         self.on_gone: Callable[[], None] | None = None
         self.why_broken = ""
         self._poller = poller
+        # As trio.current_time, without its layers: it is read with each write.
+        self.clock: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._stuck = timers.kind("write")
         self._unsent = bytearray()
@@ -200,7 +203,7 @@ class Transport:
             raise ClientGone(self.why_broken)
         sent = 0 if self._unsent else self._send_now(data)
         if sent == len(data):
-            self.sent_at = trio.current_time()
+            self.sent_at = self.clock()
             await self._take_turns()
         else:
             await self._write_rest(memoryview(data)[sent:])

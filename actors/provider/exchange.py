@@ -114,7 +114,7 @@ class NetworkInfo:
 class Slot:
     """A leased place in a pool, with or without a connection; given back once."""
 
-    __slots__ = ("_open", "_pool", "_settle", "connection", "origin", "token")
+    __slots__ = ("_open", "_pool", "_settle", "clock", "connection", "origin", "token")
 
     def __init__(
         self,
@@ -123,10 +123,13 @@ class Slot:
         connection: Connection | None,
         settle: Callable[[Settled[Connection]], None],
         token: trio.lowlevel.TrioToken,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self.origin: Final = origin
         self.connection = connection
         self.token: Final = token
+        self.clock: Final = clock
         self._pool = pool
         self._settle = settle
         self._open = True
@@ -141,13 +144,13 @@ class Slot:
             self._open = False
             if self.connection is not None:
                 self.connection.wire.close()
-            self._settle(self._pool.give_back(None, trio.current_time()))
+            self._settle(self._pool.give_back(None, self.clock()))
 
     def keep(self) -> None:
         """Free the slot and leave the connection for the next request, if young."""
         connection = self.connection
         assert connection is not None
-        now_s = trio.current_time()
+        now_s = self.clock()
         if now_s - connection.opened_s >= self._pool.limits.age_s_max:
             self.drop()
         elif self._open:

@@ -21,6 +21,7 @@ a `KeyHandle` pass as they are.
 """
 
 import ssl
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 import httpx
@@ -116,6 +117,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._pools: dict[Origin, OriginPool] = {}
         self._waiting: dict[Ticket[Connection], trio.Event] = {}
         self._token: trio.lowlevel.TrioToken | None = None
+        self._clock: Callable[[], float] = trio.current_time
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -196,8 +198,10 @@ class Transport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(f"{origin}: the transport is closed")
         if self._token is None:
             self._token = trio.lowlevel.current_trio_token()
+            # As trio.current_time, without its layers.
+            self._clock = trio.lowlevel.current_clock().current_time
         pool = self._pools.get(origin) or self._add_pool(origin)
-        now_s = trio.current_time()
+        now_s = self._clock()
         _close_all(pool.expire(now_s))
         match pool.take():
             case Full(leased=leased, waiting=waiting):
@@ -212,7 +216,9 @@ class Transport(httpx.AsyncBaseTransport):
         while connection is not None and self._is_dead(pool, connection, call, now_s):
             connection.wire.close()
             connection = pool.another()
-        slot = Slot(origin, pool, connection, self._settle, self._token)
+        slot = Slot(
+            origin, pool, connection, self._settle, self._token, clock=self._clock
+        )
         if connection is None:
             await self._redial(slot, call)
         return slot
@@ -346,7 +352,7 @@ async def _exchange(
             raise httpx.WriteError(f"{origin}: cannot write: {error}") from error
         # A peer that refuses a large body answers and hangs up: read its answer.
         broken = error
-    written_s = trio.current_time()
+    written_s = slot.clock()
     call.phase("headers")
     parser = ResponseParser(head_only=out.method == "HEAD")
     try:
