@@ -8,6 +8,7 @@ from gateway.console.app import Console, Page
 from gateway.console.pages import (
     access,
     actors,
+    audit,
     keys,
     overview,
     playground,
@@ -30,6 +31,7 @@ def every(console: Console) -> Sequence[Page]:
         *playground.pages(console),
         *requests.pages(console),
         *settings.pages(console),
+        *audit.pages(console),
         *actors.pages(console),
         *access.pages(console),
     )
