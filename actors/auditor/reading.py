@@ -21,6 +21,10 @@ FIELDS: Final = frozenset(
 )  # fmt: skip
 
 
+BOOKKEEPING: Final = frozenset({"records.kept", "records.found", "audit.sibling"})
+"""What the log says of itself, many times a minute: hashes of records, other logs."""
+
+
 class Log(Struct, frozen=True):
     """One worker's log, as its readers see it."""
 
@@ -60,7 +64,10 @@ class Entry(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True):
-    """Which entries; empty fields want any. `act` also wants what begins with it."""
+    """Which entries; empty fields want any. `act` also wants what begins with it.
+
+    Without `bookkeeping` only acts of somebody are wanted.
+    """
 
     log: int = 0
     act: str = ""
@@ -72,16 +79,19 @@ class Wanted(Struct, frozen=True):
     request: str = ""
     since_ms: int = 0
     until_ms: int | None = None
+    bookkeeping: bool = True
 
     def takes(self, fields: Mapping[str, str | int]) -> bool:
         """Whether an entry is one of them; the log and the times are looked at before.
 
         `fields` are the entry's own.
         """
-        if self.act:
-            act = str(fields.get("act", ""))
-            if act != self.act and not act.startswith(f"{self.act.rstrip('.')}."):
-                return False
+        act = str(fields.get("act", ""))
+        if not self.bookkeeping and act in BOOKKEEPING:
+            return False
+        family = f"{self.act.rstrip('.')}."
+        if self.act and act != self.act and not act.startswith(family):
+            return False
         return all(
             not wanted or fields.get(name, "") == wanted
             for name, wanted in (

@@ -92,9 +92,11 @@ def test_what_comes_while_somebody_pages_does_not_shift_the_pages(
         (Wanted(out="denied"), ["c"]),
         (Wanted(provider="main"), ["a"]),
         (Wanted(name="b"), ["b"]),
-        (Wanted(since_ms=2000), ["c", "b"]),
+        (Wanted(since_ms=2000), ["d", "c", "b"]),
         (Wanted(until_ms=3000), ["b", "a"]),
         (Wanted(log=7), []),
+        (Wanted(bookkeeping=False), ["c", "b", "a"]),
+        (Wanted(act="records"), ["d"]),
     ],
 )
 def test_filters_narrow_what_is_found(
@@ -104,6 +106,7 @@ def test_filters_narrow_what_is_found(
         say(one, 1000, "key.grant", name="a", provider="main", req="req_1")
         say(one, 2000, "site.change", name="b", actor="user:ann", tenant="t1")
         say(one, 3000, "key.rotate", name="c", actor="user:ann", out="denied")
+        say(one, 4000, "records.kept", name="d")
         one.publish()
         reader = AuditReader(tmp_path / "audit", one.key)
         assert names(every(reader, wanted, 10)) == found

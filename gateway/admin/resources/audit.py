@@ -51,6 +51,13 @@ class EntriesQuestion(
     request: Text = ""
     since_ms: Millis = 0
     until_ms: Millis | None = None
+    bookkeeping: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Also what the log says of itself: hashes of records, other "
+            "workers' logs."
+        ),
+    ] = True
     limit: Limit = paging.LIMIT_DEFAULT
     cursor: CursorText = ""
 
@@ -86,6 +93,7 @@ def operations(office: Office) -> tuple[Operation, ...]:
                 request=asked.request,
                 since_ms=asked.since_ms,
                 until_ms=asked.until_ms,
+                bookkeeping=asked.bookkeeping,
             ),
             _places(asked.cursor),
             asked.limit,

@@ -70,19 +70,31 @@ async def _browse(visit: Visit, verdict: Any) -> Shown:
     query = visit.query
     span = query.get("span", "all")
     chosen = {name: query.get(name, "").strip() for name in FILTERS}
-    asked = {**chosen, "limit": ROWS, "cursor": query.get("cursor", "")}
+    whole = query.get("bookkeeping", "") == "1"
+    asked = {
+        **chosen,
+        "bookkeeping": str(whole or bool(chosen["act"])).lower(),
+        "limit": ROWS,
+        "cursor": query.get("cursor", ""),
+    }
     if span != "all" and span in SPANS:
         asked["since_ms"] = max(0, visit.now_ms - SPANS[span])
     found = await visit.ask("GET", "/audit/entries", query=asked)
     following = found.get("next_cursor") or ""
     kept = {**{k: v for k, v in chosen.items() if v}, "span": span}
+    if whole:
+        kept["bookkeeping"] = "1"
     rows = [{**one, "label": label(one)} for one in found["items"]]
     shown: dict[str, Any] = {
         "rows": rows,
         "more": urlencode({**kept, "cursor": following}) if following else "",
     }
     if visit.is_part:
-        return visit.show("_audit_rows.html", **shown, several=True)
+        return visit.show(
+            "_audit_rows.html",
+            **shown,
+            several=len(await visit.every("/audit/logs")) > 1,
+        )
     logs = await visit.every("/audit/logs")
     return visit.show(
         "audit.html",
@@ -94,7 +106,8 @@ async def _browse(visit: Visit, verdict: Any) -> Shown:
         spans=list(SPANS),
         acts=ACTS,
         outs=OUTS,
-        is_filtered=any(chosen.values()) or span != "all",
+        whole=whole,
+        is_filtered=any(chosen.values()) or span != "all" or whole,
         verdict=verdict,
     )
 
