@@ -42,6 +42,8 @@ from gateway.people import NOBODY, Names, People, client_address
 from gateway.request_line import RequestLine
 from gateway.settings.config import Config
 from gateway.sites import Caller, Sites
+from gateway.tracing.entry import Tracing
+from gateway.tracing.exporter import TraceStatistics
 from gateway.workers.peers import Peers
 from runtime import AskError, Ref
 
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     Lookup = Callable[[str], Ref[Any] | None]
 
 SCRAPE_WAIT_S: Final = 1.0  # A scrape has about ten; the rest of it must fit too.
+
+TRACE_ID_CHARS: Final = 32  # What `RequestRecord.trace` begins with.
 
 OPERATION: Final = "chat"  # OpenTelemetry's gen_ai.operation.name.
 
@@ -100,6 +104,8 @@ class Gate:
         self.shelf: Shelf | None = None  # What this process keeps itself.
         self.hooks = Hooks()
         self.people: People | None = None
+        self.tracing: Tracing | None = None  # None: nothing is traced.
+        self.traces: Callable[[], TraceStatistics] | None = None
         self.logs = logs
         self.metrics = metrics
         self.stopping = trio.Event()
@@ -251,8 +257,11 @@ class Gate:
                 duration_ms=record.duration_ms,
                 degraded=record.degraded or None,
                 aside=record.aside or None,
+                trace_id=record.trace[:TRACE_ID_CHARS] or None,
             )
         )
+        if self.tracing is not None and record.trace:
+            self.tracing.ended(record)
 
     def refused(
         self, request_id: str, *, site: str | None, dialect: str, status: int, code: str
@@ -372,6 +381,7 @@ class Gate:
             ),
             audit=self._audit_gauges(),
             vault=vault,
+            traces=self.traces() if self.traces is not None else None,
             hooks=tuple(
                 HookGauges(
                     one.name,

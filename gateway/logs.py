@@ -43,6 +43,7 @@ Kind = Literal["word", "id", "number"]
 FIELDS: Final[Mapping[str, Kind]] = {
     # A request.
     "request_id": "id",
+    "trace_id": "id",
     "site": "word",
     "model": "word",
     "provider": "word",

@@ -32,6 +32,7 @@ class RequestLine(Struct, frozen=True, omit_defaults=True, kw_only=True):
     duration_ms: int
     degraded: str | None = None
     aside: str | None = None
+    trace_id: str | None = None  # Read by `trace_context`: 32 hexadecimal digits.
 
     @property
     def words(self) -> tuple[str | None, ...]:

@@ -64,6 +64,7 @@ from gateway.settings.providers import ProviderConfig
 from gateway.settings.server import ServerConfig
 from gateway.settings.state_dir import prepare
 from gateway.signals import Signals, WorkerSignals, listening
+from gateway.tracing.opening import traced
 from gateway.workers import policy
 from gateway.workers.doors import Doors, open_doors
 from gateway.workers.life import obey_parent
@@ -206,6 +207,7 @@ async def open_gateway(
     metrics = Metrics(worker=worker.number if worker is not None else 0)
     gate = Gate(config, logs, metrics, peers=peers)
     gate.shelf = _shelf(config.server, peers)
+    spans = traced(gate, number if worker is not None else 0)
     control = Control(gate)
 
     def running() -> System:
@@ -311,6 +313,8 @@ async def open_gateway(
             await audit.close()
         if database is not None:
             await database.aclose()
+        if spans is not None:
+            await trio.to_thread.run_sync(spans.close)
 
 
 async def _open_database(settings: DatabaseConfig, state_dir: Path) -> Database:

@@ -96,6 +96,7 @@ class RequestRecord(Struct, frozen=True, omit_defaults=True):
     planned_ms: int = 0  # When the first plan was there, since the request was opened.
     plan: tuple[PlannedRecord, ...] = ()  # The last one; candidates in its order.
     refusal: str = ""  # Why there was no plan.
+    trace: str = ""  # Its place in a trace (wire/trace_context.py), if it had one.
     aside: str = ""  # "mirror" or "probe": no client waited for it.
     mirror_of: str = ""  # The request that it copied.
 

@@ -7,7 +7,7 @@ exactly one `Outcome`, or in the death of its stream.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import httpx
@@ -105,11 +105,13 @@ class Upstream(Protocol):
         request: UpstreamRequest,
         lend: Callable[[], Awaitable[KeyHandle]] | None,
         on_phase: Callable[[str], None],
+        fields: Sequence[tuple[bytes, bytes]] = (),
     ) -> httpx.Response:
         """Send, and return at the response's head. Cancelling closes the socket.
 
-        `lend` is called once for each head that is written: a key is used once. Raises
-        httpx.TransportError, and what `lend` and the lease raise.
+        `fields` are header fields of this call alone. `lend` is called once for each
+        head that is written: a key is used once. Raises httpx.TransportError, and what
+        `lend` and the lease raise.
         """
         ...
 

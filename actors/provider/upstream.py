@@ -7,7 +7,7 @@ key: it says which header carries one and lets the lease write it.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, cast
 
 import attrs
@@ -81,15 +81,16 @@ class HttpUpstream:
         request: UpstreamRequest,
         lend: Callable[[], Awaitable[KeyHandle]] | None,
         on_phase: Callable[[str], None],
+        fields: Sequence[tuple[bytes, bytes]] = (),
     ) -> httpx.Response:
         """Send one request, again on a fresh connection if a kept one had died."""
         prepared = self._prepare(request)
         try:
-            return await self._send(prepared, request, lend, on_phase)
+            return await self._send(prepared, request, lend, on_phase, fields)
         except StaleConnection:
             # No byte of an answer came and the peer had hung up while the connection
             # was idle. The lease was for that one head, so a new one is asked for.
-            return await self._send(prepared, request, lend, on_phase)
+            return await self._send(prepared, request, lend, on_phase, fields)
 
     async def open_socket(
         self,
@@ -127,18 +128,20 @@ class HttpUpstream:
         request: UpstreamRequest,
         lend: Callable[[], Awaitable[KeyHandle]] | None,
         on_phase: Callable[[str], None],
+        fields: Sequence[tuple[bytes, bytes]],
     ) -> httpx.Response:
         extensions: dict[str, object] = {"stagedoor.phase": on_phase}
-        signed: list[tuple[bytes, bytes]] = []
+        extra = fields
         if lend is not None and request.auth != "none":
             handle = await lend()
             if request.auth == "sigv4":
-                signed = self._sign(prepared, request, handle)
+                # Not signed: whatever a proxy of ours adds is not, either.
+                extra = [*self._sign(prepared, request, handle), *fields]
             else:
                 name, prefix = KEY_HEADERS[request.auth]
                 extensions["stagedoor.key"] = KeyUse(name, prefix, handle)
         return await self.transport.handle_async_request(
-            prepared.request(request.body, extensions, signed)
+            prepared.request(request.body, extensions, extra)
         )
 
     def _sign(

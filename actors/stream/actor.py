@@ -405,6 +405,7 @@ class Stream(Actor):
             patience_s=self._patience_s(plan, place, failures),
         )
         self.attempts.append(attempt)
+        attempt.number = len(self.attempts)
         self._answers(plan, attempt)
         return attempt
 

@@ -90,6 +90,7 @@ class Attempt:
         self.sink = sink
         self.last = last
         self.patience_s = patience_s
+        self.number = 1  # Its place among its stream's, from 1.
         self.phase = "queue"
         self.scope = trio.CancelScope()
         self.set_alarm = set_alarm
@@ -325,8 +326,12 @@ class Attempt:
             permit.load.waiting[permit.id] = (self.sent_at, self.sent_at + due_s)
         self._on_phase("connect")
         lend = None if upstream.key is None else self._lend
+        trace = self.inquiry.trace
+        fields = () if trace is None else trace.fields(trace.child(self.number))
         try:
-            response = await upstream.send(exchange.upstream, lend, self._on_phase)
+            response = await upstream.send(
+                exchange.upstream, lend, self._on_phase, fields
+            )
         except httpx.PoolTimeout:
             return faults.pool_full(upstream.name)
         except httpx.TransportError as error:

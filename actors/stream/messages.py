@@ -14,6 +14,7 @@ from actors.directory.messages import KeyTerms
 from actors.router.messages import Deployment, Plan
 from runtime import ControlTell, Ref, Request, StreamChannel, Tell
 from wire.dialect import ClientDialect, Head, Headers
+from wire.trace_context import Trace
 
 if TYPE_CHECKING:
     from actors.stream.actor import Stream, Streams
@@ -65,6 +66,7 @@ class Inquiry(Struct, frozen=True):
     only: Deployment | None = None
     people: tuple[str, str] = ("", "")  # Its user and address, as records name them.
     aside: Aside | None = None
+    trace: Trace | None = None  # None: nobody traces it.
 
     def body_for(self, provider: str) -> bytes:
         """What this provider is asked."""

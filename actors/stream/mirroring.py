@@ -39,6 +39,7 @@ def mirrored(
         body=_unstored(inquiry),
         aside=Aside("mirror", of=inquiry.request_id),
         feature=FEATURE,
+        trace=None if inquiry.trace is None else inquiry.trace.aside(),
     )
     one = replace(plan, candidates=(to,), gated=(), mirror=None, hedge=False)
     return OpenAside(copy, one)

@@ -54,6 +54,7 @@ def record_of(stream: Stream) -> RequestRecord:
         planned_ms=round((planned_at - opened) * 1000) if planned_at else 0,
         plan=planned(plan) if plan is not None else (),
         refusal=plan.code if isinstance(plan, NoRoute) else "",
+        trace="" if inquiry.trace is None else inquiry.trace.text,
         aside=inquiry.aside.kind if inquiry.aside is not None else "",
         mirror_of=inquiry.aside.of if inquiry.aside is not None else "",
     )

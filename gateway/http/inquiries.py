@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 import trio
+from msgspec.structs import replace
 
 from actors.stream.messages import (
     Begin,
@@ -155,6 +156,9 @@ class Endpoint:
             await self.turn_away(request, inquiry, REVOKED)
             return None
         beats = awaited and request.takes_heartbeats
+        tracing = self.gate.tracing
+        if tracing is not None:
+            inquiry = replace(inquiry, trace=tracing.begin(request.scope["headers"]))
         try:
             return await self.gate.streams.ask(Open(inquiry, beats))
         except (Draining, AskError) as error:

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from gateway.logs import LogStatistics
+from gateway.tracing.exporter import TraceStatistics
 
 OUTCOMES_MAX: Final = 64  # Error classes are a closed set of about twenty.
 OTHER: Final = "other"
@@ -245,3 +246,4 @@ class Gauges:
     audit: AuditGauges | None = None
     vault: VaultGauges | None = None  # None: it is not running now.
     hooks: tuple[HookGauges, ...] = ()
+    traces: TraceStatistics | None = None

@@ -95,6 +95,8 @@ class Snapshot(Collector):
         if self.gauges.vault is not None:
             yield from keeping.vault(self.gauges.vault)
         yield from keeping.hooks(self.gauges.hooks)
+        if self.gauges.traces is not None:
+            yield from keeping.traces(self.gauges.traces)
 
     def _histograms(self) -> Iterator[Metric]:
         names = (

@@ -1,4 +1,4 @@
-"""The families of the audit log, the vault and the hooks. Pure."""
+"""The families of the audit log, the vault, the hooks and the traces. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import (
 )
 
 from gateway.metrics.counts import AuditGauges, HookGauges, VaultGauges
+from gateway.tracing.exporter import TraceStatistics
 
 
 def audit(now: AuditGauges) -> Iterator[Metric]:
@@ -83,3 +84,16 @@ def hooks(now: Sequence[HookGauges]) -> Iterator[Metric]:
         for reason, count in one.failures.items():
             failures.add_metric((one.name, reason), count)
     yield from (calls, spent, halts, failures)
+
+
+def traces(now: TraceStatistics) -> Iterator[Metric]:
+    """What became of the requests whose spans are told. Alert on dropped and failed."""
+    for name, doc, value in (
+        ("told", "Requests whose spans the collector took.", now.told),
+        ("dropped", "Requests whose spans found no room in the queue.", now.dropped),
+        ("failed", "Requests whose spans the collector did not take.", now.failed),
+    ):
+        yield CounterMetricFamily(f"stagedoor_traces_{name}", doc, value=value)
+    yield GaugeMetricFamily(
+        "stagedoor_traces_waiting", "Requests whose spans wait.", value=now.waiting
+    )

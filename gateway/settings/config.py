@@ -29,6 +29,7 @@ from gateway.settings.routing import SHARE, RoutingConfig, ShareOf
 from gateway.settings.server import Found, ServerConfig
 from gateway.settings.sites import SiteConfig
 from gateway.settings.tenants import TenantConfig
+from gateway.settings.tracing import TracingConfig
 from gateway.settings.vault import VaultConfig
 from gateway.settings.words import MODEL_NAME, NAME, UPSTREAM_NAME
 
@@ -166,6 +167,10 @@ class Config:
         default_factory=RecordsConfig,
         doc="What is kept of requests in the database, for searches, usage and the "
         "Console.",
+    )
+    tracing: TracingConfig = section(
+        default_factory=TracingConfig,
+        doc="Spans of requests, told to an OpenTelemetry collector.",
     )
     providers: tuple[ProviderConfig, ...] = items(
         ProviderConfig,
