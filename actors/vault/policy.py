@@ -137,7 +137,8 @@ def default_rules(tenant: str, environment: str) -> tuple[Rule, ...]:
     """What holds where the operator wrote no policy.
 
     Every site may use the shared keys (those of the tenant that is configured) and its
-    own tenant's, for one request each; only whoever may open the control socket may
+    own tenant's, for one request each; only whoever may open the control socket, and
+    admins of the whole gateway at the Console (which has checked that they are), may
     change them.
     """
     where = f"tenant={tenant} env={environment} provider=* name=*"
@@ -149,6 +150,10 @@ def default_rules(tenant: str, environment: str) -> tuple[Rule, ...]:
         ),
         parse(
             "allow add|rotate|revoke|describe principal=operator:control "
+            "tenant=* env=* provider=* name=*"
+        ),
+        parse(
+            "allow add|rotate|revoke|describe principal=user:* "
             "tenant=* env=* provider=* name=*"
         ),
         parse(

@@ -32,6 +32,7 @@ from gateway.admin.resources import (
     preview,
     providers,
     records,
+    secrets,
     system,
     tokens,
     usage,
@@ -109,6 +110,7 @@ def every(office: Office) -> tuple[Operation, ...]:
         *alerts.operations(office),
         *audit.operations(office),
         *tokens.operations(office),
+        *secrets.operations(office),
         *people.operations(office),
     )
     return found

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 import trio
@@ -206,7 +206,7 @@ class Console:
                 told="It concerns the whole gateway, and you look after some tenants.",
             )  # fmt: skip
         if page.sure and not visitor.is_sure(visit.now_ms):
-            return visit.go(f"{BASE}/confirm?next={quote(visit.request.path)}")
+            return visit.go(f"{BASE}/confirm?next={quote(_way_back(visit))}")
         return None
 
     async def _reads(self, visit: Visit, page: Page) -> Shown | None:
@@ -289,6 +289,13 @@ async def _send_stream(
                     {"type": "http.response.body", "body": piece, "more_body": True}
                 )
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _way_back(visit: Visit) -> str:
+    """Where to go once they have proved it: a form is to be filled in anew."""
+    if visit.request.method == "GET":
+        return visit.request.path
+    return urlsplit(visit.request.headers.get("referer", "")).path or BASE
 
 
 def _plain(status: int, text: str) -> Shown:

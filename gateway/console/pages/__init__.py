@@ -9,6 +9,8 @@ from gateway.console.pages import (
     access,
     actors,
     audit,
+    configuration,
+    declared,
     keys,
     overview,
     playground,
@@ -17,6 +19,9 @@ from gateway.console.pages import (
     settings,
     site_settings,
     sites,
+    tokens,
+    vault,
+    webhooks,
 )
 
 
@@ -32,6 +37,11 @@ def every(console: Console) -> Sequence[Page]:
         *requests.pages(console),
         *settings.pages(console),
         *audit.pages(console),
+        *tokens.pages(console),
+        *webhooks.pages(console),
+        *configuration.pages(console),
+        *declared.pages(console),
+        *vault.pages(console),
         *actors.pages(console),
         *access.pages(console),
     )
