@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -29,6 +30,10 @@ SHOP_KEY: Final = "sk-shop-dev-0001"
 LINK: Final = re.compile(rb"(http://[^ ]*)/console/welcome#([0-9a-f]{64})")
 WIDE: Final = {"width": 1440, "height": 900}
 PHONE: Final = {"width": 390, "height": 844}
+
+AXE: Final = gzip.decompress(
+    (Path(__file__).parent / "axe/axe.min.js.gz").read_bytes()
+).decode()
 
 CONFIG: Final = """
 [server]
@@ -179,11 +184,30 @@ def visitor(browser: Browser, **how: Any) -> Generator[Page]:
             else None
         ),
     )
+    page.on(
+        "request",
+        lambda asked: (
+            None
+            if asked.url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+            else errors.append(f"it asked {asked.url}")
+        ),
+    )
     try:
         yield page
         assert errors == []
     finally:
         context.close()
+
+
+def seriously_wrong(page: Page) -> list[str]:
+    """What axe-core calls serious or critical about a page, each with an example."""
+    page.evaluate(AXE)
+    found: Any = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}"
+        for one in found["violations"]
+        if one["impact"] in {"serious", "critical"}
+    ]
 
 
 def log_in(
