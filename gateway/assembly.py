@@ -219,6 +219,7 @@ MINTS: Final[dict[str, Literal["openai", "openrouter", "aws"]]] = {
     "openai": "openai",
     "openrouter": "openrouter",
     "bedrock": "aws",
+    "bedrock-invoke": "aws",
 }
 
 

@@ -45,7 +45,8 @@ def catalogue_kind(provider: ProviderConfig) -> str:
         OPENAI_HOST
     ):
         return "openai-compatible"
-    return provider.kind
+    # The same models at the same prices, by another operation.
+    return "bedrock" if provider.kind == "bedrock-invoke" else provider.kind
 
 
 def prices_of(

@@ -13,6 +13,7 @@ from msgspec import Struct
 from wire.anthropic import MESSAGES
 from wire.bedrock import Bedrock
 from wire.bedrock_embed import BedrockEmbed
+from wire.bedrock_invoke import BedrockInvoke
 from wire.cohere import Cohere
 from wire.dialect import ProviderDialect
 from wire.embeddings import EmbedProvider
@@ -89,6 +90,7 @@ _OWN: Final[Mapping[str, Speech]] = {
     "gemini": _single(GEMINI),
     "vertex": _single(GEMINI, flavour="vertex"),
     "bedrock": _single(Bedrock(), BedrockEmbed()),
+    "bedrock-invoke": _single(BedrockInvoke(), BedrockEmbed()),
     "cohere": _single(_COHERE, _COHERE),
     "mistral": _single(_MISTRAL, _MISTRAL),
     "ollama": _single(_OLLAMA, _OLLAMA),

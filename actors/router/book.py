@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from math import exp
 from random import Random
 from typing import Final
 
-import attrs
 import msgspec
 
 from actors.directory.policy import may_ask
@@ -24,9 +22,7 @@ from actors.router.affinity import Affinity
 from actors.router.health import ERROR_FORGET_S, Known
 from actors.router.latency import PACE_QUIET, SURE_WEIGHT, bucket_of
 from actors.router.messages import (
-    PRESETS,
     Deployment,
-    DeploymentFacts,
     MakePlan,
     Observed,
     On,
@@ -37,12 +33,12 @@ from actors.router.messages import (
     Weights,
     Wishes,
 )
+from actors.router.options import NO_FACTS, Option, Route, worst_nanousd
 from actors.router.views import NEVER, Inputs, View
+from actors.router.wishes import allowed, output_bound, resolve
 
-OUTPUT_TOKENS_DEFAULT: Final = 4096  # Bound of a capped site's answer without its own.
 PROMPT_ERROR: Final = 1.5  # An estimate's worst: half as many again (stream/tokens.py).
 
-EXPECTED_TOKENS: Final = 256.0  # An answer's length until the first ones have come.
 EXPECTED_STEP: Final = 0.05
 TYPICAL_STEP: Final = 0.02
 
@@ -53,68 +49,6 @@ PROBES_SAVED_MAX: Final = 3.0  # and how many of them may come in a row.
 UNKNOWN_CALLS_MAX: Final = 2  # At once, until three have told how fast it is.
 ILL_PACE: Final = 1.5  # Half as slow again as usual, or
 ILL_ERRORS: Final = 0.1  # a tenth of the calls failing: worth looking after.
-
-NO_FACTS: Final = DeploymentFacts()
-
-
-class Option:
-    """One deployment of the table: its facts, its knowledge, its provider's load."""
-
-    __slots__ = (
-        "cached_price",
-        "dearest_price",
-        "deployment",
-        "facts",
-        "known",
-        "load",
-        "number",
-        "output_price",
-        "price",
-        "window",
-    )
-
-    def __init__(
-        self, number: int, deployment: Deployment, known: Known, load: Load
-    ) -> None:
-        self.number = number
-        self.deployment = deployment
-        self.known = known
-        self.load = load
-        self.set_facts(NO_FACTS)
-
-    def __repr__(self) -> str:
-        return f"<Option {self.deployment} {self.known!r}>"
-
-    def set_facts(self, facts: DeploymentFacts) -> None:
-        """Prices apart, as a decision needs them."""
-        self.facts = facts
-        self.window = facts.window_tokens or 0
-        price = facts.price
-        self.price = -1 if price is None else price.input_nanousd_per_mtok
-        self.cached_price = self.price
-        self.output_price = 0
-        self.dearest_price = 0
-        if price is not None:
-            self.output_price = price.output_nanousd_per_mtok
-            cached = price.cached_input_nanousd_per_mtok
-            write = price.cache_write_nanousd_per_mtok
-            if cached is not None:
-                self.cached_price = cached
-            self.dearest_price = max(self.price, cached or 0, write or 0)
-
-
-@attrs.define
-class Route:
-    """One model name, ready to be planned."""
-
-    name: str
-    policy: RoutePolicy
-    options: tuple[tuple[On, Option], ...]
-    canaries: tuple[tuple[int, float], ...]
-    mirrors: tuple[tuple[int, float], ...]
-    expected_tokens: float = EXPECTED_TOKENS
-    typical_tokens: float = 0.0
-    probes_saved: float = 1.0
 
 
 class Book:
@@ -318,7 +252,7 @@ class Book:
                     needs=needs,
                     prompt_tokens_max=prompt_max,
                     output_tokens_max=bound,
-                    worst_nanousd=_worst(option, prompt_max, output_max),
+                    worst_nanousd=worst_nanousd(option, prompt_max, output_max),
                     capped=capped,
                 )
                 if found is not None:
@@ -452,64 +386,3 @@ class Book:
         # Last: a mirror that is a fallback too stays one.
         mirrors = shares(policy.mirror, "mirror")
         return Route(name, policy, tuple(options), canaries, mirrors)
-
-
-def allowed(site: SitePolicy, model: str, name: str) -> bool:
-    """Whether the site's lists let it ask for this (shell patterns).
-
-    `model` is what it asks for, `name` the model that it leads to: an alias gets round
-    no denial.
-    """
-    if any(fnmatchcase(one, p) for one in (model, name) for p in site.models_denied):
-        return False
-    return not site.models or any(fnmatchcase(model, p) for p in site.models)
-
-
-def output_bound(site: SitePolicy, asked: int | None) -> int | None:
-    """The bound that the answer must keep; None leaves it to client and provider."""
-    bounds = [b for b in (asked, site.output_tokens_max) if b is not None]
-    if bounds:
-        return min(bounds)
-    return OUTPUT_TOKENS_DEFAULT if site.capped else None
-
-
-def resolve(site: Wishes, route: Wishes) -> tuple[Wishes, Weights | None]:
-    """What a site's and a route's wishes come to.
-
-    Preferences: the route's, where it has any. Limits: the narrower of the two; a route
-    cannot lift a site's ceiling, nor open a region.
-    """
-    if route.prefer is not None or route.weights is not None:
-        prefer, weights = route.prefer, route.weights
-    else:
-        prefer, weights = site.prefer, site.weights
-    if weights is None:
-        weights = PRESETS[prefer or "ordered"]
-    ceilings = [
-        c for c in (site.cost_nanousd_max, route.cost_nanousd_max) if c is not None
-    ]
-    regions = route.regions or site.regions
-    if site.regions and route.regions:
-        regions = tuple(r for r in route.regions if r in site.regions) or ("none",)
-    slo_s = route.latency_slo_s
-    if slo_s is None:
-        slo_s = site.latency_slo_s
-    return (
-        Wishes(
-            prefer=prefer,
-            weights=weights,
-            latency_slo_s=slo_s,
-            cost_nanousd_max=min(ceilings) if ceilings else None,
-            regions=regions,
-        ),
-        weights,
-    )
-
-
-def _worst(option: Option, prompt_max: int, output_max: int | None) -> int | None:
-    """The most that it can cost here; None is unpriced."""
-    if option.price < 0:
-        return None
-    nanousd = prompt_max * option.dearest_price
-    nanousd += (output_max or 0) * option.output_price
-    return -(-nanousd // 1_000_000)

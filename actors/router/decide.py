@@ -152,6 +152,7 @@ def _rank(inputs: Inputs, views: list[View]) -> list[Candidate]:
                 view.cost_nanousd if view.cost_nanousd >= 0 else None,
                 view.window_tokens or None,
                 probe and place == order[0],
+                view.in_flight >= view.in_flight_max,
             )
         )
     return _with_canary(inputs, ranked, canary)
@@ -228,6 +229,7 @@ def _bare(views: Sequence[View]) -> list[Candidate]:
             cached_tokens=view.cached_tokens,
             cost_nanousd=view.cost_nanousd if view.cost_nanousd >= 0 else None,
             window_tokens=view.window_tokens or None,
+            full=view.shut_until > 0.0 or view.in_flight >= view.in_flight_max,
         )
         for view in views
     ]

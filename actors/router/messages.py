@@ -168,6 +168,7 @@ class Candidate(Struct, frozen=True):
         cached_tokens: prompt tokens that its cache is expected to hold.
         cost_nanousd: what the request is expected to cost here; None is unpriced.
         probe: chosen to learn something: it is unknown, or was ill lately.
+        full: no call could begin there at once when this was decided.
     """
 
     deployment: Deployment
@@ -181,6 +182,7 @@ class Candidate(Struct, frozen=True):
     cost_nanousd: int | None = None
     window_tokens: int | None = None
     probe: bool = False
+    full: bool = False
 
 
 class Gated(Struct, frozen=True):

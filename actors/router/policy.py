@@ -13,7 +13,7 @@ The decision is four steps, each in a file of its own:
 from collections.abc import Sequence
 from random import Random
 
-from actors.router.book import Book, allowed, output_bound
+from actors.router.book import Book
 from actors.router.decide import decide, replay
 from actors.router.messages import (
     Candidate,
@@ -25,6 +25,7 @@ from actors.router.messages import (
     SitePolicy,
 )
 from actors.router.views import line_of
+from actors.router.wishes import allowed, output_bound
 
 __all__ = ["allowed", "explain", "output_bound", "plan", "preview", "replay"]
 

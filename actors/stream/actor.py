@@ -401,7 +401,7 @@ class Stream(Actor):
             prompt=self.prompt,
             set_alarm=self._set_alarm,
             opened=self.opened,
-            last=place == len(plan.candidates) - 1,
+            turn_s=self._turn_s(plan, place, failures),
             patience_s=self._patience_s(plan, place, failures),
         )
         self.attempts.append(attempt)
@@ -447,6 +447,11 @@ class Stream(Actor):
             if fault is not None:
                 failures.append(Failure(place, fault))
         return results[first]
+
+    def _turn_s(self, plan: Plan, place: int, failures: list[Failure]) -> float:
+        """How long it may wait in this provider's queue."""
+        waited_s = self.peers.now() - self.opened
+        return policy.turn_s(plan.candidates, place, failures, waited_s)
 
     def _patience_s(
         self, plan: Plan, place: int, failures: list[Failure]

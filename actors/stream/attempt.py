@@ -79,7 +79,7 @@ class Attempt:
         prompt: Prompt,
         set_alarm: Callable[[float, Attempt], object],
         opened: float,
-        last: bool,
+        turn_s: float,
         patience_s: float | None = None,
     ) -> None:
         self.peers = peers
@@ -88,7 +88,7 @@ class Attempt:
         self.plan = plan
         self.candidate = candidate
         self.sink = sink
-        self.last = last
+        self.turn_s = turn_s
         self.patience_s = patience_s
         self.number = 1  # Its place among its stream's, from 1.
         self.phase = "queue"
@@ -224,13 +224,9 @@ class Attempt:
         if provider is None:
             return faults.provider_gone(self.candidate.deployment)
         self.provider = provider
-        # With others left, a queue is worth a moment; alone, all the time there is.
-        wait_s = (
-            self.deadlines.first_content_s if self.last else self.deadlines.connect_s
-        )
         # The next phase is due sooner as a rule: the first alarm serves both.
         connect_at = self.began + self.deadlines.connect_s
-        self._arm("queue", self.began + wait_s, look_at=connect_at)
+        self._arm("queue", self.began + self.turn_s, look_at=connect_at)
         try:
             admitted = await provider.ask(
                 Admit(

@@ -65,6 +65,9 @@ PATIENCE_FACTOR = 4.0  # Of the p95: one call in thousands, unless something is 
 HEDGE_AFTER_MIN_S = 0.5  # Sooner, a hedge costs more than it saves.
 PATIENCE_MIN_S = 3.0  # Predictions of fast models are too short to be exact.
 
+TURN_MIN_S = 5.0  # With others that have room, a queue is worth a moment.
+TURN_MAX_S = 100.0  # In all: after that long most proxies cut a silent answer.
+
 
 class Failure(Struct, frozen=True):
     """One attempt that failed before content."""
@@ -186,6 +189,26 @@ def patience_s(candidate: Candidate, *, others_left: bool) -> float | None:
     if not others_left or not candidate.first_content_s:
         return None
     return max(PATIENCE_MIN_S, PATIENCE_FACTOR * candidate.first_content_s)
+
+
+def turn_s(
+    candidates: Sequence[Candidate],
+    place: int,
+    failures: Sequence[Failure],
+    waited_s: float,
+) -> float:
+    """How long to wait in this candidate's queue before another one is tried.
+
+    Where all others are full too, leaving is only going to the end of another queue:
+    under a burst those who came first would be served last, or never. A queue whose
+    provider fails is dissolved at once, so nobody waits there in vain.
+    """
+    tried = {failure.candidate for failure in failures}
+    for index, other in enumerate(candidates):
+        untried = index != place and index not in tried
+        if untried and other.on == "any" and not other.full:
+            return TURN_MIN_S
+    return max(TURN_MIN_S, TURN_MAX_S - waited_s)
 
 
 def moves_on(fault: Fault) -> bool:

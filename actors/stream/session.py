@@ -110,7 +110,7 @@ class Session(Stream):
             prompt=self.prompt,
             set_alarm=self._set_alarm,
             opened=self.opened,
-            last=place == len(plan.candidates) - 1,
+            turn_s=self._turn_s(plan, place, failures),
             patience_s=self._patience_s(plan, place, failures),
         )
         attempt.link = self.link

@@ -231,10 +231,12 @@ class Ours:
             case "queue":
                 provider.queue.append(request)
                 going.queued_at = now
-                deadlines = self.engine.scenario.deadlines
-                # As a stream does: with others left, a queue is worth a moment.
-                last = going.candidate == len(going.plan.candidates) - 1
-                wait_s = deadlines.first_content_s if last else deadlines.connect_s
+                wait_s = policy.turn_s(
+                    going.plan.candidates,
+                    going.candidate,
+                    going.failures,
+                    now - request.arrival.at,
+                )
                 self.engine.at(
                     now + wait_s,
                     self._waited_enough,
@@ -245,6 +247,8 @@ class Ours:
             case "cooling" | "rate_limited":
                 cooled = provider.health.cooling_until or now
                 return _fault("throttled", max(0.1, cooled - now))
+            case "busy":
+                return Fault("ours", "busy", 503, code="provider_busy")
             case _:
                 until = provider.open_until
                 if decision == "probing":

@@ -66,6 +66,13 @@ KINDS: Final[dict[str, Kind]] = {
         "drain",
         "AWS Bedrock, with region; signed, or with a bearer key",
     ),
+    "bedrock-invoke": Kind(
+        "https://bedrock-runtime.{region}.amazonaws.com",
+        "AWS_SECRET_ACCESS_KEY",
+        "drain",
+        "the same by InvokeModel: all that Anthropic's API has, for Claude, and Nova; "
+        "other models by Converse",
+    ),
     "bedrock-mantle": Kind(
         "https://bedrock-mantle.{region}.api.aws/v1",
         "AWS_BEARER_TOKEN_BEDROCK",
@@ -118,6 +125,10 @@ KINDS: Final[dict[str, Kind]] = {
     "lmstudio": Kind("http://127.0.0.1:1234/v1", "", "cancel", "LM Studio"),
     "simulated": Kind("", "", "cancel", "the built-in model, for trying things out"),
 }
+
+
+SIGNED: Final = frozenset({"bedrock", "bedrock-invoke"})
+"""Kinds that AWS keys sign for."""
 
 
 def base_url(kind: str, *, region: str, location: str) -> str:

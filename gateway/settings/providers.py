@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings import values
 from gateway.settings.definition import config, section, setting, table
-from gateway.settings.kinds import KINDS, OnAbort, base_url
+from gateway.settings.kinds import KINDS, SIGNED, OnAbort, base_url
 from gateway.settings.prices import FactsConfig, PriceConfig
 from gateway.settings.routing import REGION
 from gateway.settings.server import COUNT, Found, UpstreamDeadlines
@@ -141,7 +141,7 @@ class ProviderConfig:
     region: str = setting(
         PLACE,
         default="us-east-1",
-        doc="AWS's region, for bedrock and bedrock-mantle.",
+        doc="AWS's region, for bedrock, bedrock-invoke and bedrock-mantle.",
     )
     location: str = setting(
         PLACE,
@@ -161,19 +161,15 @@ class ProviderConfig:
     )
     access_key_id_env: str = setting(
         VARIABLE_OR_NONE,
-        factory=lambda provider: (
-            "AWS_ACCESS_KEY_ID" if provider.kind == "bedrock" else ""
-        ),
-        default_doc="AWS_ACCESS_KEY_ID for bedrock",
+        factory=lambda provider: "AWS_ACCESS_KEY_ID" if provider.kind in SIGNED else "",
+        default_doc="AWS_ACCESS_KEY_ID for bedrock and bedrock-invoke",
         doc="The environment variable that names the AWS key whose secret is in "
         "key_env. Empty: key_env holds a Bedrock API key, sent as it is.",
     )
     session_token_env: str = setting(
         VARIABLE_OR_NONE,
-        factory=lambda provider: (
-            "AWS_SESSION_TOKEN" if provider.kind == "bedrock" else ""
-        ),
-        default_doc="AWS_SESSION_TOKEN for bedrock",
+        factory=lambda provider: "AWS_SESSION_TOKEN" if provider.kind in SIGNED else "",
+        default_doc="AWS_SESSION_TOKEN for bedrock and bedrock-invoke",
         doc="The environment variable with the session token of temporary AWS keys; "
         "it may be unset.",
     )

@@ -36,7 +36,6 @@ CLIENTS: Final[dict[str, ClientDialect]] = {
 # configured as what they say they are.
 KINDS: Final = {
     "azure-openai": "azure",
-    "bedrock-invoke": "bedrock",
     "compat-crusoe": "openai-compatible",
     "compat-gpustack": "openai-compatible",
     "gemini-openai-compat": "openai-compatible",
@@ -57,13 +56,15 @@ FAMILIES: Final = {
     "anthropic": "anthropic",
     "gemini": "gemini",
     "bedrock": "converse",
+    "bedrock_invoke": "invoke",
     "cohere": "cohere",
     "ollama": "ollama",
 }
 CHAT_LIKE: Final = frozenset(FAMILIES.values())
 
 LEFT_OUT: Final = {
-    "invoke": "Bedrock is called by Converse; InvokeModel is read in tests/wire",
+    "invoke": "all but Claude and Nova are asked through Converse; what they say to "
+    "InvokeModel is read in tests/wire",
     "generate": "Ollama is called by /api/chat; /api/generate is read in tests/wire",
     "native embeddings": "Ollama is called by /api/embed, which no recording holds",
     "count": "token counts are held to the recordings in tests/wire",
@@ -143,6 +144,9 @@ def clients_of(case: Case) -> list[str]:
 
 def reason_left_out(case: Case) -> str | None:
     """A key of LEFT_OUT, or None for a recording that is replayed."""
+    if case.family == "invoke":
+        model = model_of(case)
+        return None if "claude" in model or "nova" in model else "invoke"
     if case.family in LEFT_OUT:
         return case.family
     if case.operation in LEFT_OUT:

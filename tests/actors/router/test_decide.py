@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from actors.ledger.messages import Price
 from actors.provider.messages import Load
 from actors.router import policy
-from actors.router.book import Book, resolve
+from actors.router.book import Book
 from actors.router.messages import (
     Deployment,
     DeploymentFacts,
@@ -27,6 +27,7 @@ from actors.router.messages import (
     Weights,
     Wishes,
 )
+from actors.router.wishes import resolve
 
 NAMES = ("a", "b", "c", "d")
 USD = 10**9

@@ -14,11 +14,14 @@ from actors.stream.budget import RETRY_SHARE, SAVED_MAX, TRICKLE_PER_S, Budget
 from actors.stream.policy import (
     PATIENCE_MIN_S,
     RETRIES_MAX,
+    TURN_MAX_S,
+    TURN_MIN_S,
     Failure,
     Final,
     Step,
     next_step,
     patience_s,
+    turn_s,
 )
 from wire.events import Fault, FaultKind
 
@@ -157,3 +160,26 @@ def test_the_next_of_those_kept_for_a_refusal_follows_when_the_first_is_down(
     failures = [Failure(0, refusal), Failure(1, fault(outage))]
 
     assert next_step(candidates, failures, Random(1)) == Step(2)
+
+
+def test_a_queue_is_worth_a_moment_while_somebody_else_has_room() -> None:
+    candidates = [candidate(full=True), candidate("b")]
+
+    assert turn_s(candidates, 0, [], 0.0) == TURN_MIN_S
+
+
+def test_where_all_are_full_whoever_waits_stays() -> None:
+    """Another queue's end is no better place; those kept for special cases are none."""
+    candidates = [candidate(full=True), candidate("b", full=True)]
+    special = [candidate(full=True), candidate("b", on="content")]
+
+    assert turn_s(candidates, 0, [], 0.0) == TURN_MAX_S
+    assert turn_s(special, 0, [], 0.0) == TURN_MAX_S
+    assert turn_s(candidates, 0, [], 30.0) == TURN_MAX_S - 30.0
+    assert turn_s(candidates, 0, [], 1e6) == TURN_MIN_S
+
+
+def test_who_has_failed_is_nobody_to_go_to() -> None:
+    candidates = [candidate(full=True), candidate("b")]
+
+    assert turn_s(candidates, 0, [Failure(1, TRANSIENT)], 0.0) == TURN_MAX_S
