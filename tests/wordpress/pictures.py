@@ -67,6 +67,7 @@ def admin(browser: Browser, site: Site, target: Path) -> None:
     context = browser.new_context(viewport={"width": 900, "height": 640})
     page = context.new_page()
     log_in(page, site)
+    page.goto(f"{site.url}/wp-admin/")
     page.locator("#stagedoor_usage").get_by_text("Begins anew").wait_for()
     page.locator("#stagedoor_usage").screenshot(path=target / "wordpress-usage.png")
     page.goto(f"{site.url}/wp-admin/options-general.php?page=stagedoor")

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.wordpress.chatting import Visitor, config, log_in, post
+from tests.wordpress.chatting import Visitor, config, log_in, log_in_by_form, post
 from tests.wordpress.conftest import Stage
 from tests.wordpress.lab import SITE_KEY
 from tests.wordpress.upstream import DELTAS, say
@@ -184,7 +184,7 @@ def test_pages_are_the_same_for_everybody_so_that_they_can_be_cached(
     guest.goto(stage.page_url)
     held = guest.locator(".stagedoor-chat").get_attribute("data-stagedoor")
     member = context.new_page()
-    log_in(member, stage.site, ("sub", "sub"))
+    log_in(member, stage.site, "sub")
 
     visitor = Visitor(member).open(stage.page_url)
     visitor.ask("Hi").answer()
@@ -201,7 +201,7 @@ def test_members_only_asks_guests_to_log_in(
     guest = Visitor(context.new_page()).open(stage.page_url).ask("Hi")
     assert guest.failure() == "Please log in to ask the assistant."
     member = context.new_page()
-    log_in(member, stage.site, ("sub", "sub"))
+    log_in_by_form(member, stage.site, ("sub", "sub"))
 
     assert Visitor(member).open(stage.page_url).ask("Hi").answer() == WHOLE
     assert len(stage.upstream.asked) == 1
@@ -210,7 +210,7 @@ def test_members_only_asks_guests_to_log_in(
 def test_a_stale_nonce_is_renewed_and_the_question_asked_once(
     stage: Stage, page: Page
 ) -> None:
-    log_in(page, stage.site, ("sub", "sub"))
+    log_in(page, stage.site, "sub")
     visitor = Visitor(page).open(stage.page_url)
     page.evaluate(
         "document.querySelector('.stagedoor-chat').stagedoor.session.fixedNonce = 'old'"

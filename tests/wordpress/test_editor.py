@@ -143,7 +143,8 @@ def test_who_may_not_edit_may_not_generate(
     stage: Stage, context: BrowserContext
 ) -> None:
     page = context.new_page()
-    log_in(page, stage.site, ("sub", "sub"))
+    log_in(page, stage.site, "sub")
+    page.goto(stage.page_url)
     nonce = page.evaluate(
         "() => fetch('/wp-json/stagedoor/v1/session', {headers: {'X-Stagedoor-Session': '1'}}).then(r => r.json()).then(s => s.nonce)"
     )

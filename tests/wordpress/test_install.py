@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.wordpress import lab
-from tests.wordpress.chatting import Visitor, log_in
+from tests.wordpress.chatting import Visitor, log_in_by_form
 from tests.wordpress.lab import SITE_KEY, Gateway, Site
 from tests.wordpress.upstream import DELTAS
 from tools.wp_plugin import build
@@ -45,7 +45,7 @@ def test_install_set_up_ask_and_delete(
 ) -> None:
     site, gateway = bare
     admin = context.new_page()
-    log_in(admin, site)
+    log_in_by_form(admin, site)
 
     _upload(admin, site, build(tmp_path))
     _set_up(admin, site, gateway)
@@ -60,7 +60,7 @@ def test_install_set_up_ask_and_delete(
     assert gateway.upstream.asked[-1].body["model"] == "model-b"
     assert site.complaints() == []
 
-    log_in(admin, site)
+    log_in_by_form(admin, site)
     _delete(admin, site)
     assert site.sql(LEFT) == []
     assert site.sql(TABLES) == []

@@ -29,11 +29,21 @@ function stagedoor_uninstall_site() {
 	}
 	$wpdb->query( $wpdb->prepare( 'DROP TABLE IF EXISTS %i', $wpdb->prefix . 'stagedoor_counts' ) );
 	$wpdb->query( $wpdb->prepare( 'DROP TABLE IF EXISTS %i', $wpdb->prefix . 'stagedoor_transcripts' ) );
-	foreach ( wp_roles()->role_objects as $stagedoor_role ) {
-		foreach ( array( 'stagedoor_manage', 'stagedoor_generate', 'stagedoor_chat' ) as $stagedoor_cap ) {
-			if ( $stagedoor_role->has_cap( $stagedoor_cap ) ) {
-				$stagedoor_role->remove_cap( $stagedoor_cap );
+	$granted = get_users(
+		array(
+			'meta_key'     => $wpdb->get_blog_prefix() . 'capabilities',
+			'meta_value'   => 'stagedoor_',
+			'meta_compare' => 'LIKE',
+		)
+	);
+	foreach ( array( 'stagedoor_manage', 'stagedoor_generate', 'stagedoor_chat' ) as $cap ) {
+		foreach ( wp_roles()->role_objects as $role ) {
+			if ( $role->has_cap( $cap ) ) {
+				$role->remove_cap( $cap );
 			}
+		}
+		foreach ( $granted as $user ) {
+			$user->remove_cap( $cap );
 		}
 	}
 }

@@ -252,13 +252,8 @@ final class Client {
 	 * @return string
 	 */
 	private static function move( $url, $base ) {
-		$path = substr( $url, strlen( (string) Access::origin_of( $url ) ) );
-		if ( 0 === strpos( $url, '/' ) ) {
-			$path = $url;
-		} else {
-			$parts = wp_parse_url( $url );
-			$path  = ( isset( $parts['path'] ) ? $parts['path'] : '/' ) . ( isset( $parts['query'] ) ? '?' . $parts['query'] : '' );
-		}
+		$parts  = wp_parse_url( $url );
+		$path   = ( isset( $parts['path'] ) ? $parts['path'] : '/' ) . ( isset( $parts['query'] ) ? '?' . $parts['query'] : '' );
 		$folder = (string) wp_parse_url( $base, PHP_URL_PATH );
 		if ( '' !== $folder && 0 === strpos( $path, $folder . '/' ) ) {
 			$path = substr( $path, strlen( $folder ) );
