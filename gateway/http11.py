@@ -252,7 +252,7 @@ class Http11:
 
     async def _app_failed(self, exchange: Exchange, error: Exception) -> None:
         self.keep_open = False
-        if _only_client_gone(error):
+        if only_client_gone(error):
             return
         self.edge.report("the app raised", error)
         if not exchange.started and not self.transport.broken:
@@ -304,7 +304,7 @@ class Http11:
                 left -= len(data)
 
 
-def _only_client_gone(error: Exception) -> bool:
+def only_client_gone(error: Exception) -> bool:
     """Whether an app's nurseries have wrapped a ClientGone and nothing else."""
     if isinstance(error, ExceptionGroup):
         return error.split(ClientGone)[1] is None

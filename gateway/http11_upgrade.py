@@ -21,7 +21,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper
 
-from gateway.http11 import Edge
+from gateway.http11 import Edge, only_client_gone
 from gateway.http11_exchange import Message, Receive, Scope, Send
 from gateway.http11_parser import READ_BYTES_MAX
 from gateway.http11_transport import ClientGone, Transport
@@ -149,9 +149,10 @@ class Guarded:
         self._edge.requests_served += 1
         try:
             await self._edge.app(scope, call.receive, call.send)
-        except ClientGone:
-            await call.reset()
         except Exception as error:  # noqa: BLE001 - the app is not ours to trust
+            if only_client_gone(error):
+                await call.reset()
+                return
             self._edge.report("the app raised", error)
             await call.fail(500, "internal_error", "the server failed; try again later")
         else:

@@ -192,8 +192,11 @@ class Tapes(Actor):
         else:
             del self.cell.running[tape.request_id]
             tape.request_id = row.request_id
-            deferred.reply(Known(tape))
-            await self._mirror(sharing, tape, row)
+            tape.copied = True
+            if deferred.reply(Known(tape)):
+                await self._mirror(sharing, tape, row)
+            else:  # Nobody will read it: whoever asks next finds the row again.
+                self._drop_unheard(tape)
 
     def _drop_unheard(self, tape: Tape) -> None:
         self.cell.running.pop(tape.request_id, None)
@@ -216,6 +219,7 @@ class Tapes(Actor):
             deferred.reply(tape)
             return
         tape = Tape(site=row.site, key_id="", request_id=row.request_id)
+        tape.copied = True
         if deferred.reply(tape):
             await self._mirror(sharing, tape, row)
 

@@ -8,6 +8,7 @@ who is served; that is the actor's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -27,6 +28,9 @@ ALIVE_S: Final = 5.0  # A writer that is silent says at least this often that it
 STALE_S: Final = 20.0  # Then it is dead: its worker was killed, or lost the store.
 PART_BYTES_MAX: Final = 256 * 1024  # A row; what a burst adds goes into several.
 SWEEP_S: Final = 10.0
+KEYS_CACHED_MAX: Final = 4  # Yesterday's, today's, tomorrow's: a KMS is far away.
+# Of one transaction: after an outage, all that ended meanwhile waits to be written.
+BATCH_MAX: Final = 256
 
 
 @attrs.define
@@ -55,6 +59,7 @@ class TapeSharing:
     bytes_max: int
     troubled: bool = False
     _ours: dict[str, _Shared] = attrs.field(factory=dict[str, _Shared])
+    _cached: dict[int, bytes] = attrs.field(factory=dict[int, bytes], repr=False)
     _woken: trio.Event = attrs.field(factory=trio.Event)
     _swept_at: float = 0.0
 
@@ -91,13 +96,23 @@ class TapeSharing:
             self._woken.set()
 
     def _track(self, shared: _Shared) -> None:
+        # The key took its time, and the answer may have been short.
+        shared.over = shared.tape.done
         self._ours[shared.tape.request_id] = shared
         self._woken.set()
 
     async def _shared(self, tape: Tape) -> _Shared:
         epoch = epoch_at(self.wall())
-        key = sealing.key_for(await self.keys.make(epoch), tape.request_id)
-        return _Shared(tape, epoch, key)
+        epoch_key = self._cached.get(epoch)
+        if epoch_key is None:
+            epoch_key = self._remember(epoch, await self.keys.make(epoch))
+        return _Shared(tape, epoch, sealing.key_for(epoch_key, tape.request_id))
+
+    def _remember(self, epoch: int, epoch_key: bytes) -> bytes:
+        self._cached[epoch] = epoch_key
+        while len(self._cached) > KEYS_CACHED_MAX:
+            del self._cached[min(self._cached)]
+        return epoch_key
 
     async def run(self) -> None:
         """Write what is new, for as long as there is anything to write."""
@@ -110,7 +125,8 @@ class TapeSharing:
 
     async def flush(self) -> None:
         """Write what is new. An outage is waited out: nothing of it is lost here."""
-        batch = [shared for shared in self._ours.values() if self._is_due(shared)]
+        due = (shared for shared in self._ours.values() if self._is_due(shared))
+        batch = list(islice(due, BATCH_MAX))
         try:
             for shared in [one for one in batch if _is_void(one)]:
                 if shared.there:
@@ -208,9 +224,12 @@ class TapeSharing:
 
         Raises StoreUnavailable.
         """
-        epoch_key = await self.keys.find(row.epoch)
+        epoch_key = self._cached.get(row.epoch)
         if epoch_key is None:
-            return
+            epoch_key = await self.keys.find(row.epoch)
+            if epoch_key is None:
+                return
+            self._remember(row.epoch, epoch_key)
         key = sealing.key_for(epoch_key, row.request_id)
         while not tape.stopped:
             row, parts = await self.store.parts(row.request_id, tape.number)

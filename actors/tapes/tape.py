@@ -139,6 +139,7 @@ class Tape:
         self.end: End | None = None
         self.failed = False  # It is an error that came too late for a status.
         self.forgotten = False  # Its items are gone; that it was is still known.
+        self.copied = False  # Its writer is another worker.
         self.bytes_held = 0
         self.budget = Budget(TAPE_BYTES_MAX)  # Its owner's, once it has one.
         self.streamed = False
@@ -274,7 +275,8 @@ class Tape:
         """Whether all items from this place on can be given, or may still come."""
         if self.forgotten or place < self._base:
             return False
-        return place <= self.number or not self.done
+        # Nobody has seen more than was ever given, but of an answer that is copied.
+        return place <= self.number or (self.copied and not self.done)
 
     def items_from(self, place: int, end: int, bytes_max: int) -> list[bytes]:
         """Items up to a place, of about so many bytes; at least one."""
@@ -320,11 +322,15 @@ class Tape:
 
     # -- bounds ----------------------------------------------------------------
 
+    @property
+    def _fastest(self) -> int:
+        """How far the fastest reader is; of what is here, whatever it has seen."""
+        return min(self.number, max(reader.place for reader in self.readers))
+
     def _is_ahead(self) -> bool:
         if not self.readers:
             return False
-        fastest = max(reader.place for reader in self.readers)
-        ahead = self._items[max(0, fastest - self._base) :]
+        ahead = self._items[max(0, self._fastest - self._base) :]
         return sum(len(item) for item in ahead) > AHEAD_BYTES_MAX
 
     def _shed(self) -> None:
@@ -335,7 +341,7 @@ class Tape:
         if not self.readers:
             self.stop("left")
             return
-        read = max(reader.place for reader in self.readers) - self._base
+        read = self._fastest - self._base
         if read > 0:
             shed = self._items[:read]
             del self._items[:read]

@@ -28,6 +28,7 @@ from wire.openai_responses import RESPONSES
 PREFIX: Final = "/v1/responses/"
 ID_CHARS_MAX: Final = 256  # OpenAI's have 55.
 QUERY_FIELDS_MAX: Final = 32
+NUMBER_CHARS_MAX: Final = 9  # Of an event; no answer has a thousand million.
 
 Handler = Callable[[Request, Caller], Awaitable[None]]
 Fields = Iterable[tuple[str, str]]
@@ -217,7 +218,7 @@ def _query(request: Request) -> list[tuple[str, str]]:
 def _number(text: str | None) -> int:
     if text is None:
         return -1
-    if not text.isdecimal():
+    if not (text.isdecimal() and len(text) <= NUMBER_CHARS_MAX):
         raise ClientError(
             "Invalid 'starting_after': expected a sequence number.",
             param="starting_after",

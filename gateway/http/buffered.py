@@ -31,6 +31,8 @@ HEADER: Final = "x-stagedoor-buffered"
 WISH: Final = b"x-stagedoor-buffered"
 CLIENT: Final = b"x-stagedoor-client"
 AGENT: Final = b"user-agent"
+# What a request's own header says of it; of a socket's handshake it means nothing.
+FIELDS: Final = frozenset({WISH, CLIENT, AGENT})
 PLUGIN_MIN: Final = (1, 7)  # The first whose relay and page notice a buffering host.
 
 _PLUGIN: Final = re.compile(

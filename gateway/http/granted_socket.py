@@ -89,7 +89,7 @@ async def _watch(call: GrantCall) -> None:
     while (text := await socket.receive()) is not None:
         try:
             told = msgspec.json.decode(text, type=dict[str, Any]).get("type")
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             continue
         if told == "response.cancel":
             call.cancel()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import attrs
 import msgspec
@@ -45,7 +44,7 @@ from gateway.http.inquiries import (
 )
 from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request, TooLarge
-from gateway.http.taped import PLACE_HEADER, cancel, place_in, resume
+from gateway.http.taped import PLACE_HEADER, cancel, place_in, query_of, resume
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.settings.origins import Origins, normal
@@ -429,8 +428,9 @@ class Grants:
 
 async def _audience(request: Request) -> str:
     """For whom the page says it is: in the query, a header, or a POST's body."""
-    query = dict(parse_qsl(request.target[1], max_num_fields=8))
-    shown = query.get("audience") or request.headers.get("x-stagedoor-audience", "")
+    shown = query_of(request).get("audience") or request.headers.get(
+        "x-stagedoor-audience", ""
+    )
     if request.method == "POST" and not shown:
         body = await request.read()
         if len(body) > BODY_BYTES_MAX:

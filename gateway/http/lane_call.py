@@ -24,6 +24,7 @@ from gateway.http.lane_events import (
     refusal,
 )
 from gateway.http11_transport import ClientGone
+from wire.openai_responses_stored import id_of
 
 SendTexts = Callable[[list[bytes]], Awaitable[None]]
 
@@ -147,7 +148,9 @@ class LaneCall:
 
     def is_response(self, answer_id: str) -> bool:
         """Whether this is the answer with that id."""
-        return msgspec.json.encode(answer_id) in self._created
+        if not self._created:
+            return False
+        return id_of(bytes(_told.decode(self._created).response)) == answer_id
 
     def farewell(self) -> bytes:
         """The event that ends a cancelled lane's answer."""

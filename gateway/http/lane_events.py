@@ -128,7 +128,7 @@ class Create:
     def __init__(self, fields: dict[str, msgspec.Raw], dialect: SocketDialect) -> None:
         """Take the envelope off. Raises BadMessage."""
         fields.pop("type", None)
-        self.lane = _text(fields.pop("stream_id", None), "stream_id")
+        self.lane = read_text(fields.pop("stream_id", None), "stream_id")
         self.generate = _flag(fields.pop("generate", None), "generate") is not False
         if _flag(fields.get("background"), "background"):
             raise BadMessage(
@@ -140,7 +140,9 @@ class Create:
         self.store = _flag(fields.get("store"), "store")
         self.previous = ""
         if dialect == "responses":
-            given = _text(fields.get("previous_response_id"), "previous_response_id")
+            given = read_text(
+                fields.get("previous_response_id"), "previous_response_id"
+            )
             self.previous = given or ""
         fields["stream"] = _TRUE
         self.body = _encode(fields)
@@ -167,7 +169,8 @@ _TRUE: Final = msgspec.Raw(b"true")
 _NULLS: Final = frozenset({b"null", b""})
 
 
-def _text(raw: msgspec.Raw | None, name: str) -> str | None:
+def read_text(raw: msgspec.Raw | None, name: str) -> str | None:
+    """A field that is a string, or is not there. Raises BadMessage."""
     if raw is None or bytes(raw) in _NULLS:
         return None
     try:

@@ -22,15 +22,23 @@ import trio
 
 from actors.keeper.messages import Recall, Recalled
 from gateway.gate import Gate
+from gateway.http.buffered import FIELDS
 from gateway.http.inquiries import Endpoint
 from gateway.http.lane_call import LaneCall
-from gateway.http.lane_events import BadMessage, Create, SocketDialect, refusal
+from gateway.http.lane_events import (
+    BadMessage,
+    Create,
+    SocketDialect,
+    read_text,
+    refusal,
+)
 from gateway.http.lane_memory import LaneMemory
 from gateway.http.request import Request
 from gateway.http.socket import Close, Socket
 from gateway.http.warm_up import warm_up
 from gateway.http11_transport import ClientGone
 from gateway.sites import Caller
+from runtime import AskError
 from wire import openai_responses_stored as stored
 from wire.dialect import ClientError
 from wire.openai_responses import expand
@@ -78,7 +86,8 @@ class LaneSocket:
         self.dialect: SocketDialect = dialect
         self.path = path
         # A lane's answer cannot be picked up elsewhere: its socket is its only reader.
-        access = attrs.evolve(caller.access, resume="off")
+        # And it is events, whatever the site's other clients are given.
+        access = attrs.evolve(caller.access, resume="off", buffered=False)
         self.caller = attrs.evolve(caller, access=access)
         self.socket = socket
         self.memory = LaneMemory()
@@ -191,25 +200,21 @@ class LaneSocket:
         return b""
 
     async def _cancel(self, fields: dict[str, msgspec.Raw]) -> None:
-        told = {
-            name: msgspec.json.decode(fields.get(name, msgspec.Raw(b"null")))
-            for name in ("stream_id", "response_id")
-        }
-        lane_name, answer_id = told["stream_id"], told["response_id"]
+        lane_name = read_text(fields.get("stream_id"), "stream_id")
+        answer_id = read_text(fields.get("response_id"), "response_id")
         for lane in self.lanes.values():
             call = lane.running
             if call is None or call.gone:
                 continue
-            if isinstance(answer_id, str):
+            if answer_id is not None:
                 if not call.is_response(answer_id):
                     continue
             elif lane.name != lane_name:
                 continue
             call.cancel()
             return
-        named = lane_name if isinstance(lane_name, str) else None
         why = "Nothing runs on this lane that could be cancelled."
-        await self._say(refusal(400, "response_cancel_not_active", why, named))
+        await self._say(refusal(400, "response_cancel_not_active", why, lane_name))
 
     # -- one lane ----------------------------------------------------------------
 
@@ -246,13 +251,14 @@ class LaneSocket:
     def _scope(self, call: LaneCall) -> dict[str, Any]:
         scope = self.socket.scope
         raw_path = self.path.encode("ascii")
+        fields = [field for field in scope["headers"] if field[0] not in FIELDS]
         return {
             **scope,
             "type": "http",
             "method": "POST",
             "path": unquote(self.path),
             "raw_path": raw_path,
-            "headers": [*scope["headers"], (b"content-type", b"application/json")],
+            "headers": [*fields, (b"content-type", b"application/json")],
             "extensions": {"stagedoor": call},
         }
 
@@ -286,9 +292,12 @@ class LaneSocket:
         if not answer_id:
             return
         if earlier is None:  # It went on from an answer that is stored elsewhere.
-            found = await self.gate.keeper.ask(
-                Recall(self.caller.site, create.previous)
-            )
+            try:
+                found = await self.gate.keeper.ask(
+                    Recall(self.caller.site, create.previous)
+                )
+            except AskError:
+                return  # As if it had been forgotten: the other lanes go on.
             if not isinstance(found, Recalled):
                 return
             earlier = found.items

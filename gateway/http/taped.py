@@ -44,6 +44,7 @@ PLACE_HEADER: Final = b"last-event-id"
 REPLAYED: Final = (b"x-stagedoor-replayed", b"true")
 PREFIX: Final = "/v1/streams/"
 SOON_S: Final = 1.0
+QUERY_FIELDS_MAX: Final = 8  # One has a meaning; EventSource and caches add theirs.
 
 INTERRUPTED: Final = Fault(
     kind="ours",
@@ -200,6 +201,12 @@ async def _follow(
                 "This request was ended before it was answered. Send it again.",
                 code="request_ended",
                 status=409,
+            )
+        if place > tape.number and not tape.copied:
+            raise ClientError(
+                "This stream has had no such event.",
+                param="Last-Event-ID",
+                code="invalid_value",
             )
         if not tape.has(place):
             raise ClientError(
@@ -412,7 +419,7 @@ def place_in(request: Request, request_id: str) -> Place:
                 code="invalid_value",
             )
         return found
-    after = dict(parse_qsl(request.target[1], max_num_fields=8)).get("starting_after")
+    after = query_of(request).get("starting_after")
     if after is None:
         return Place(request_id, -1)
     if not (after.isdecimal() and len(after) < 10):
@@ -422,6 +429,16 @@ def place_in(request: Request, request_id: str) -> Place:
             code="invalid_value",
         )
     return Place(request_id, int(after))
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """What the query says. Raises ClientError."""
+    try:
+        return dict(parse_qsl(request.target[1], max_num_fields=QUERY_FIELDS_MAX))
+    except ValueError:
+        raise ClientError(
+            f"The query has more than {QUERY_FIELDS_MAX} fields."
+        ) from None
 
 
 async def tell(request: Request, fault: Fault) -> None:
