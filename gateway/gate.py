@@ -34,6 +34,7 @@ from gateway.metrics import (
     CapGauges,
     Gauges,
     HookGauges,
+    Mark,
     Metrics,
     ProviderGauges,
     VaultGauges,
@@ -226,6 +227,13 @@ class Gate:
                 spend_nanousd=record.cost_nanousd,
                 retries=retries,
                 fallbacks=fallbacks,
+                mark=Mark(
+                    record.request_id,
+                    record.trace[:TRACE_ID_CHARS]
+                    if record.trace.endswith("-1")
+                    else "",
+                    (record.opened_at_ms + record.duration_ms) / 1000,
+                ),
             )
             if len(attempts) > 1 or record.outcome != "ok":
                 for attempt in attempts:

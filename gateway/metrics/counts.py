@@ -28,6 +28,9 @@ FIRST_CONTENT_S: Final = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
     7.5, 10.0, 30.0, 60.0, 120.0,
 )  # fmt: skip
+PER_TOKEN_S: Final = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+)  # fmt: skip
 TOKENS: Final = (
     1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216,
     67108864,
@@ -36,20 +39,36 @@ TOKENS: Final = (
 PROVIDER_STATES: Final = ("closed", "open", "half_open")
 
 
-class Histogram:
-    """Counts by bucket, and their sum. `bounds` are inclusive, as Prometheus has it."""
+@attrs.frozen
+class Mark:
+    """One request, for whoever wants to look at an example of a bucket."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    request_id: str
+    trace_id: str  # Empty: no span of it was told.
+    unix_s: float
+
+
+class Histogram:
+    """Counts by bucket, and their sum. `bounds` are inclusive, as Prometheus has it.
+
+    Each bucket remembers the last request that fell into it, where it was told one.
+    """
+
+    __slots__ = ("bounds", "counts", "marks", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self.marks: dict[int, tuple[float, Mark]] = {}
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float, mark: Mark | None = None) -> None:
         """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+        place = bisect_left(self.bounds, value)
+        self.counts[place] += 1
         self.sum += value
+        if mark is not None:
+            self.marks[place] = (value, mark)
 
     def cumulative(self) -> list[tuple[str, float]]:
         """The buckets as Prometheus wants them."""
@@ -65,18 +84,22 @@ class Histogram:
         copied = Histogram(self.bounds)
         copied.counts = self.counts.copy()
         copied.sum = self.sum
+        copied.marks = self.marks.copy()
         return copied
 
 
 class Timing:
     """How long requests of one kind take, and how large they are; of all sites."""
 
-    __slots__ = ("duration", "first_content", "labels", "tokens_in", "tokens_out")
+    __slots__ = (
+        "duration", "first_content", "labels", "per_token", "tokens_in", "tokens_out",
+    )  # fmt: skip
 
     def __init__(self, labels: tuple[str, str, str, str]) -> None:
         self.labels = labels
         self.duration = Histogram(DURATION_S)
         self.first_content = Histogram(FIRST_CONTENT_S)
+        self.per_token = Histogram(PER_TOKEN_S)
         self.tokens_in = Histogram(TOKENS)
         self.tokens_out = Histogram(TOKENS)
 
@@ -85,6 +108,7 @@ class Timing:
         copied = Timing(self.labels)
         copied.duration = self.duration.copy()
         copied.first_content = self.first_content.copy()
+        copied.per_token = self.per_token.copy()
         copied.tokens_in = self.tokens_in.copy()
         copied.tokens_out = self.tokens_out.copy()
         return copied
@@ -128,6 +152,7 @@ class Traffic:
         spend_nanousd: int = 0,
         retries: int = 0,
         fallbacks: int = 0,
+        mark: Mark | None = None,
     ) -> None:
         """Count one request that has ended.
 
@@ -140,9 +165,12 @@ class Traffic:
         elif outcome:
             self._first(outcome)
         timing = self.timing
-        timing.duration.observe(duration_s)
+        timing.duration.observe(duration_s, mark)
         if first_content_s is not None:
-            timing.first_content.observe(first_content_s)
+            timing.first_content.observe(first_content_s, mark)
+            if tokens_out > 1:
+                rest_s = duration_s - first_content_s
+                timing.per_token.observe(rest_s / (tokens_out - 1), mark)
         if tokens_in or tokens_out:
             timing.tokens_in.observe(tokens_in)
             timing.tokens_out.observe(tokens_out)

@@ -7,6 +7,8 @@ Names are those of OpenTelemetry's GenAI conventions where it has one, else
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Final, TypeVar
 
 import attrs
 from prometheus_client import CollectorRegistry
@@ -18,6 +20,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from gateway.logs import LogStatistics
 from gateway.metrics import keeping
@@ -26,9 +29,15 @@ from gateway.metrics.counts import (
     CapGauges,
     Gauges,
     Histogram,
+    Mark,
     Timing,
     Traffic,
 )
+
+T = TypeVar("T")
+
+PIECE_MAX: Final = 16  # Some 300 samples of a histogram.
+EOF: Final = b"# EOF\n"
 
 
 def render(
@@ -39,17 +48,50 @@ def render(
     With a worker, every sample says which: each series then resets by itself when that
     one is started again.
     """
-    registry = CollectorRegistry()
-    registry.register(_Labelled(snapshot, worker) if worker else snapshot)
     encode, content_type = choose_encoder(accept)
-    text: bytes = encode(registry)
+    sources: list[Collector | CollectorRegistry] = [snapshot, process]
     if worker:
-        labelled = CollectorRegistry()
-        labelled.register(_Labelled(process, worker))
-        process = labelled
-    about_process: bytes = encode(process)
-    # Each ends in OpenMetrics' "# EOF", which may be there only once.
-    return content_type, text.removesuffix(b"# EOF\n") + about_process
+        sources = [_Labelled(source, worker) for source in sources]
+    # A piece of a family at a time: what is there at once is what the garbage collector
+    # walks and what one instruction joins, and meanwhile the loop has no interpreter.
+    texts: list[bytes] = []
+    before = end = b""
+    for source in sources:
+        for family in source.collect():
+            text: bytes = encode(_Family(family))
+            if text.endswith(EOF):
+                # Each ends in OpenMetrics' last line, which may be there only once.
+                end = EOF
+                text = text.removesuffix(EOF)
+            head, text = _parted(text)
+            texts += (text,) if head == before else (head, text)
+            before = head
+    return content_type, b"".join([*texts, end])
+
+
+def _parted(text: bytes) -> tuple[bytes, bytes]:
+    """What is said of a family, and its samples."""
+    at = 0
+    while text.startswith(b"# ", at):
+        at = text.index(b"\n", at) + 1
+    return text[:at], text[at:]
+
+
+def _pieces(found: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Some at a time; one empty piece of nothing, which still names its family."""
+    for start in range(0, max(1, len(found)), PIECE_MAX):
+        yield found[start : start + PIECE_MAX]
+
+
+@attrs.frozen(eq=False)
+class _Family(Collector):
+    """One family, as encoders want to be given it."""
+
+    family: Metric
+
+    def collect(self) -> Iterable[Metric]:
+        """That one."""
+        yield self.family
 
 
 @attrs.frozen(eq=False)
@@ -105,60 +147,87 @@ class Snapshot(Collector):
             "gen_ai_request_model",
             "gen_ai_response_model",
         )
-        duration = HistogramMetricFamily(
-            "gen_ai_server_request_duration_seconds",
-            "From a request's arrival to the last byte of its answer.",
-            labels=names,
-        )
-        first = HistogramMetricFamily(
-            "gen_ai_server_time_to_first_token_seconds",
-            "From a request's arrival to its first content.",
-            labels=names,
-        )
-        tokens = HistogramMetricFamily(
-            "gen_ai_client_token_usage",
-            "Tokens of a request, as the provider counted them.",
-            labels=(*names, "gen_ai_token_type"),
-        )
-        for one in self.timings:
-            _add(duration, one.labels, one.duration)
-            _add(first, one.labels, one.first_content)
-            _add(tokens, (*one.labels, "input"), one.tokens_in)
-            _add(tokens, (*one.labels, "output"), one.tokens_out)
-        return iter((duration, first, tokens))
+        for name, doc, histogram in (
+            (
+                "gen_ai_server_request_duration_seconds",
+                "From a request's arrival to the last byte of its answer.",
+                attrgetter("duration"),
+            ),
+            (
+                "gen_ai_server_time_to_first_token_seconds",
+                "From a request's arrival to its first content.",
+                attrgetter("first_content"),
+            ),
+            (
+                "gen_ai_server_time_per_output_token_seconds",
+                "Between two tokens of an answer after its first content.",
+                attrgetter("per_token"),
+            ),
+        ):
+            for piece in _pieces(self.timings):
+                family = HistogramMetricFamily(name, doc, labels=names)
+                for one in piece:
+                    _add(family, one.labels, histogram(one))
+                yield family
+        for piece in _pieces(self.timings):
+            tokens = HistogramMetricFamily(
+                "gen_ai_client_token_usage",
+                "Tokens of a request, as the provider counted them.",
+                labels=(*names, "gen_ai_token_type"),
+            )
+            for one in piece:
+                _add(tokens, (*one.labels, "input"), one.tokens_in)
+                _add(tokens, (*one.labels, "output"), one.tokens_out)
+            yield tokens
 
     def _counters(self) -> Iterator[Metric]:
         names = ("site", "model", "provider")
-        requests = CounterMetricFamily(
-            "stagedoor_requests",
-            "Requests that have ended, by outcome: ok, or a class of errors.",
-            labels=(*names, "outcome"),
-        )
-        tokens = CounterMetricFamily(
-            "stagedoor_tokens",
-            "Tokens, as providers counted them; cached input is part of input.",
-            labels=(*names, "type"),
-        )
-        spend = CounterMetricFamily(
-            "stagedoor_spend_usd",
-            "What was spent, at catalogue prices, in US dollars.",
-            labels=names,
-        )
-        retries = CounterMetricFamily(
-            "stagedoor_retries", "Calls repeated at the same provider.", labels=names
-        )
-        fallbacks = CounterMetricFamily(
-            "stagedoor_fallbacks", "Calls moved on to another candidate.", labels=names
-        )
-        for one in self.traffic:
-            for outcome, count in one.outcomes.items():
-                requests.add_metric((*one.labels, outcome), count)
-            tokens.add_metric((*one.labels, "input"), one.tokens_in)
-            tokens.add_metric((*one.labels, "cached_input"), one.tokens_cached)
-            tokens.add_metric((*one.labels, "output"), one.tokens_out)
-            spend.add_metric(one.labels, one.spend_nanousd / 1e9)
-            retries.add_metric(one.labels, one.retries)
-            fallbacks.add_metric(one.labels, one.fallbacks)
+        for piece in _pieces(self.traffic):
+            requests = CounterMetricFamily(
+                "stagedoor_requests",
+                "Requests that have ended, by outcome: ok, or a class of errors.",
+                labels=(*names, "outcome"),
+            )
+            for one in piece:
+                for outcome, count in one.outcomes.items():
+                    requests.add_metric((*one.labels, outcome), count)
+            yield requests
+        for piece in _pieces(self.traffic):
+            tokens = CounterMetricFamily(
+                "stagedoor_tokens",
+                "Tokens, as providers counted them; cached input is part of input.",
+                labels=(*names, "type"),
+            )
+            for one in piece:
+                tokens.add_metric((*one.labels, "input"), one.tokens_in)
+                tokens.add_metric((*one.labels, "cached_input"), one.tokens_cached)
+                tokens.add_metric((*one.labels, "output"), one.tokens_out)
+            yield tokens
+        for name, doc, unit, count_of in (
+            (
+                "stagedoor_spend_usd",
+                "What was spent, at catalogue prices, in US dollars.",
+                1e9,
+                attrgetter("spend_nanousd"),
+            ),
+            (
+                "stagedoor_retries",
+                "Calls repeated at the same provider.",
+                1,
+                attrgetter("retries"),
+            ),
+            (
+                "stagedoor_fallbacks",
+                "Calls moved on to another candidate.",
+                1,
+                attrgetter("fallbacks"),
+            ),
+        ):
+            for piece in _pieces(self.traffic):
+                family = CounterMetricFamily(name, doc, labels=names)
+                for one in piece:
+                    family.add_metric(one.labels, count_of(one) / unit)
+                yield family
         errors = CounterMetricFamily(
             "stagedoor_upstream_errors",
             "Failed calls to a provider, by class, those that a fallback healed too.",
@@ -187,7 +256,7 @@ class Snapshot(Collector):
         )
         for key, count in self.degraded.items():
             degraded.add_metric(key, count)
-        yield from (requests, tokens, spend, retries, fallbacks, errors, refusals)
+        yield from (errors, refusals)
         asides = CounterMetricFamily(
             "stagedoor_asides",
             "What was asked for no client, mirrors and probes: ok, dropped (there was "
@@ -243,7 +312,24 @@ class Snapshot(Collector):
 def _add(
     family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram
 ) -> None:
-    family.add_metric(labels, histogram.cumulative(), histogram.sum)
+    family.add_metric(
+        labels,
+        [
+            (bound, count, _example(*histogram.marks[place]))
+            if place in histogram.marks
+            else (bound, count)
+            for place, (bound, count) in enumerate(histogram.cumulative())
+        ],
+        histogram.sum,
+    )
+
+
+def _example(value: float, mark: Mark) -> Exemplar:
+    """A request of a bucket; only OpenMetrics has room for it."""
+    labels = {"request_id": mark.request_id}
+    if mark.trace_id:
+        labels["trace_id"] = mark.trace_id
+    return Exemplar(labels, value, mark.unix_s)
 
 
 def _caps(caps: Sequence[CapGauges]) -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway.logs import LogStatistics
-from gateway.metrics import Gauges, Metrics, ProviderGauges
+from gateway.metrics import Gauges, Mark, Metrics, ProviderGauges
 from gateway.metrics import counts as counts_module
 from gateway.metrics import registry as registry_module
 from gateway.metrics.counts import DURATION_S, Histogram
@@ -269,3 +269,52 @@ def test_the_same_traffic_is_the_same_handle() -> None:
     metrics = Metrics()
 
     assert metrics.traffic(*CHAT) is metrics.traffic(*CHAT)
+
+
+async def test_a_bucket_names_its_last_request_to_scrapers_that_can_read_it() -> None:
+    """Of two in one bucket the later; only the sampled one has a trace to look at."""
+    metrics = Metrics()
+    traffic = metrics.traffic(*CHAT)
+    for name, trace_id in (("req_a", ""), ("req_b", "4bf9" * 8)):
+        mark = Mark(name, trace_id, 1.8e9)
+        traffic.record("ok", 1.5, first_content_s=0.25, tokens_out=26, mark=mark)
+
+    _, text = await metrics.scrape("application/openmetrics-text")
+
+    found = [
+        sample
+        for family in parse_openmetrics(text.decode())
+        for sample in family.samples
+        if sample.exemplar is not None
+    ]
+    names = {sample.name.removesuffix("_bucket") for sample in found}
+    assert names == {
+        "gen_ai_server_request_duration_seconds",
+        "gen_ai_server_time_to_first_token_seconds",
+        "gen_ai_server_time_per_output_token_seconds",
+    }
+    for sample in found:
+        labels = {"request_id": "req_b", "trace_id": "4bf9" * 8}
+        assert sample.exemplar is not None
+        assert sample.exemplar.labels == labels
+        assert float(sample.exemplar.timestamp or 0) == 1.8e9
+    [per_token] = [one.exemplar for one in found if "per_output" in one.name]
+    assert per_token is not None
+    assert per_token.value == pytest.approx(0.05)
+
+
+async def test_a_family_in_pieces_is_one_family() -> None:
+    metrics = Metrics()
+    for number in range(100):
+        metrics.traffic(f"s{number}", f"m{number}", "chat", "main", "m").record("ok", 1)
+    for accept, read in (
+        ("", parse),
+        ("application/openmetrics-text", parse_openmetrics),
+    ):
+        _, text = await Metrics.scrape(metrics, accept)
+        families = list(read(text.decode()))
+        names = [family.name for family in families]
+        assert len(names) == len(set(names))
+        assert text.count(b"# TYPE stagedoor_requests") == 1
+        [requests] = [one for one in families if one.name == "stagedoor_requests"]
+        assert sum(sample.name.endswith("_total") for sample in requests.samples) == 100
