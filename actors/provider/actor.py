@@ -329,6 +329,7 @@ class Provider(Actor):
             cooling_until=self.health.cooling_until,
             key_refused=self.health.key_refused,
             paused=self.cell.paused,
+            room=self.cell.allowances.room(THE_KEY, self.ctx.now()),
         )
 
     def _probing(self) -> int:

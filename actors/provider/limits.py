@@ -9,10 +9,11 @@ wall that the last answer told of.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
+from actors.provider.messages import Room
 from wire.ratelimits import RateWindow
 
 RESET_DEFAULT_S: Final = 10.0  # A window without a reset: soon asked again.
@@ -102,3 +103,17 @@ class Allowances:
         """How many tokens are left, and until when that is said; for the router."""
         tokens = self._tokens.get(key)
         return None if tokens is None else (tokens.left, tokens.reset_at)
+
+    def room(self, key: str, now: float) -> tuple[Room, ...]:
+        """What is left of each kind, for operators; nothing that is too old to say."""
+        found: list[Room] = []
+        kinds: tuple[tuple[Literal["requests", "tokens"], dict[str, Allowance]], ...]
+        kinds = (("requests", self._requests), ("tokens", self._tokens))
+        for kind, kept in kinds:
+            one = kept.get(key)
+            if one is None:
+                continue
+            one.roll(now)
+            if one.reset_at > now:
+                found.append(Room(kind, max(0, one.left), one.limit, one.reset_at))
+        return tuple(found)

@@ -218,6 +218,18 @@ class Proven(ControlTell["Provider"], frozen=True):
     epoch: int
 
 
+class Room(Struct, frozen=True):
+    """What a rate limit has left, as the provider told and we counted on.
+
+    `resets_at` is on the runtime's clock; `limit` None: it does not say.
+    """
+
+    kind: Literal["requests", "tokens"]
+    left: int
+    limit: int | None
+    resets_at: float
+
+
 class Vitals(Struct, frozen=True):
     """A provider's state for routers, metrics and operators."""
 
@@ -231,6 +243,7 @@ class Vitals(Struct, frozen=True):
     cooling_until: float | None = None
     key_refused: bool = False
     paused: str = ""
+    room: tuple[Room, ...] = ()
 
 
 class SetPaused(ControlTell["Provider"], frozen=True):

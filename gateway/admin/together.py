@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.admin.resources.shapes import Actor, ProviderState, Tree
+from gateway.admin.resources.shapes import Actor, ProviderState, RateRoom, Tree
 
 # What an operator has to look at first, where workers differ.
 WORST_FIRST: Final = ("open", "probation", "paused", "unknown", "closed")
@@ -53,7 +53,18 @@ def _provider(states: Sequence[ProviderState]) -> ProviderState:
         lives=max(one.lives for one in states),
         key_refused=any(one.key_refused for one in states),
         last_trip=next((one.last_trip for one in states if one.last_trip), None),
+        room=_room(states),
     )
+
+
+def _room(states: Sequence[ProviderState]) -> tuple[RateRoom, ...]:
+    """The tightest of each kind: all workers call under the same limits."""
+    by_kind: dict[str, RateRoom] = {}
+    for one in (room for state in states for room in state.room):
+        known = by_kind.get(one.kind)
+        if known is None or one.left < known.left:
+            by_kind[one.kind] = one
+    return tuple(by_kind.values())
 
 
 def _rank(state: str) -> int:

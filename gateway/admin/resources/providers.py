@@ -14,7 +14,7 @@ from gateway.admin.office import Office
 from gateway.admin.operation import Call, Operation
 from gateway.admin.paging import Page, Paged, page_of
 from gateway.admin.problems import Problem
-from gateway.admin.resources.shapes import ProviderState
+from gateway.admin.resources.shapes import ProviderState, RateRoom
 from gateway.admin.trying import Tried, try_deployment
 from gateway.settings.providers import ProviderConfig
 from gateway.workers import chorus
@@ -127,6 +127,10 @@ async def _shown(office: Office, one: ProviderConfig) -> ProviderState:
         key_refused=vitals.key_refused if vitals is not None else False,
         last_trip=last_trip,
         key=key_of(one),
+        room=tuple(
+            RateRoom(left.kind, left.left, left.limit, max(0.0, left.resets_at - now))
+            for left in (vitals.room if vitals is not None else ())
+        ),
     )
 
 

@@ -45,6 +45,16 @@ class Tree(msgspec.Struct, frozen=True):
     dead_letters_total: int
 
 
+class RateRoom(msgspec.Struct, frozen=True):
+    """What a rate limit has left, as the provider's last answer told."""
+
+    kind: str
+    """requests or tokens."""
+    left: int
+    limit: int | None
+    resets_in_s: float
+
+
 class ProviderState(msgspec.Struct, frozen=True):
     """A deployment and how it is now.
 
@@ -72,3 +82,5 @@ class ProviderState(msgspec.Struct, frozen=True):
     last_trip: str | None
     key: str
     """Where its key is: `vault:NAME`, `env`, `federation`, `none`. Never the key."""
+    room: tuple[RateRoom, ...] = ()
+    """Empty: its answers do not say, or none came a short time ago."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.console.app import Console, Page
@@ -10,6 +11,14 @@ from gateway.console.visit import Refused, Shown, Visit, at
 
 HOUR_MS: Final = 3_600_000
 REQUESTS_SHOWN: Final = 15
+REQUESTS_JUDGED: Final = 500  # Enough for a 95th percentile of a few sizes; one page.
+ALERTS_LOOKED_AT: Final = 200  # Of each kind, of all providers.
+HISTORY_SHOWN: Final = 20
+# Of prompts, in tokens: below which, and what to call it.
+SIZES: Final = (
+    (1_000, "up to 1k"), (4_000, "1k to 4k"), (16_000, "4k to 16k"),
+    (64_000, "16k to 64k"), (1 << 62, "over 64k"),
+)  # fmt: skip
 STATES: Final = {
     "closed": ("good", "in use"),
     "probation": ("warn", "on probation"),
@@ -91,17 +100,90 @@ async def _detail(visit: Visit, tried: Any) -> Shown:
         query={
             "provider": name,
             "since_ms": visit.now_ms - 24 * HOUR_MS,
-            "limit": REQUESTS_SHOWN,
+            "limit": REQUESTS_JUDGED,
         },
     )
+    tree = await visit.ask("GET", "/tree")
+    crashes = [
+        one for one in tree["crashes"] if one["actor"].endswith(f"providers/{name}")
+    ]
     return visit.show(
         "provider.html",
         one=state,
         states=STATES,
         tried=tried,
-        rows=records["items"],
+        rows=records["items"][:REQUESTS_SHOWN],
         more="",
+        sizes=by_size(records["items"]),
+        judged=len(records["items"]),
+        history=await _history(visit, name),
+        crashes=crashes[::-1],
+        secret=await _secret(visit, name, state["key"]),
     )
+
+
+def by_size(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How long answers took, by the length of the prompt; only what went well."""
+    found: list[dict[str, Any]] = []
+    least = 0
+    for most, label in SIZES:
+        own = [
+            row
+            for row in rows
+            if row["outcome"] == "ok" and least <= row["prompt_tokens"] < most
+        ]
+        least = most
+        if not own:
+            continue
+        # Without streaming there is no first content: the whole answer is.
+        first = [row["first_content_ms"] or row["duration_ms"] for row in own]
+        total = [row["duration_ms"] for row in own]
+        made = {"label": label, "requests": len(own)}
+        for name, times in (("first", first), ("total", total)):
+            made[f"{name}_p50_ms"] = quantile(times, 0.5)
+            made[f"{name}_p95_ms"] = quantile(times, 0.95)
+        found.append(made)
+    slowest = max((one["total_p95_ms"] for one in found), default=0) or 1
+    for one in found:
+        one["share"] = max(1, round(100 * one["total_p95_ms"] / slowest))
+        one["first_share"] = max(1, round(100 * one["first_p95_ms"] / slowest))
+    return found
+
+
+def quantile(times: Sequence[int], share: float) -> int:
+    """The nearest rank: a time that was measured, not one between two."""
+    ordered = sorted(times)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+async def _history(visit: Visit, name: str) -> list[Any]:
+    """When its breaker opened and closed, the newest first; over restarts too."""
+    found: list[Any] = []
+    for kind in ("provider.down", "provider.up"):
+        try:
+            told = await visit.ask(
+                "GET", "/alerts", query={"kind": kind, "limit": ALERTS_LOOKED_AT}
+            )
+        except Refused:
+            return []
+        found += [one for one in told["items"] if one["subject"] == name]
+    found.sort(key=lambda one: one["at_ms"], reverse=True)
+    return found[:HISTORY_SHOWN]
+
+
+async def _secret(visit: Visit, name: str, key: str) -> Any:
+    """What is known of the key in the vault that it is called with, if it is there."""
+    if not key.startswith("vault:"):
+        return None
+    try:
+        every_one = await visit.every("/secrets")
+    except Refused:
+        return None
+    wanted = key.removeprefix("vault:")
+    own = [
+        one for one in every_one if one["provider"] == name and one["name"] == wanted
+    ]
+    return max(own, key=lambda one: one["version"], default=None)
 
 
 async def _by_provider(

@@ -140,3 +140,25 @@ def test_the_tightest_window_counts() -> None:
     allowances.learn("k", windows, 0.0)
 
     assert allowances.full_until("k", 1, 0.0) == 40.0
+
+
+def test_what_is_left_is_told_until_it_is_too_old() -> None:
+    allowances = Allowances()
+    allowances.learn(
+        "k",
+        (
+            RateWindow("requests", "minute", limit=60, remaining=10, reset_s=30.0),
+            RateWindow("tokens", "minute", limit=None, remaining=500, reset_s=5.0),
+        ),
+        100.0,
+    )
+    allowances.take("k", 200, 101.0)
+
+    requests, tokens = allowances.room("k", 101.0)
+    assert (requests.kind, requests.left, requests.limit) == ("requests", 9, 60)
+    assert (tokens.kind, tokens.left, tokens.limit) == ("tokens", 300, None)
+    assert requests.resets_at == 130.0
+    # A window that is over begins anew where its limit is known, and is unknown else.
+    (later,) = allowances.room("k", 131.0)
+    assert (later.kind, later.left) == ("requests", 60)
+    assert allowances.room("another", 101.0) == ()

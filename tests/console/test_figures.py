@@ -1,0 +1,112 @@
+"""What pages work out by themselves: waterfalls, quantiles, series, words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.console.pages.audit import label
+from gateway.console.pages.overview import series
+from gateway.console.pages.providers import by_size, quantile
+from gateway.console.pages.requests import waterfall
+
+MINUTE_MS = 60_000
+
+
+def row(prompt: int, first: int, total: int, outcome: str = "ok") -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt,
+        "first_content_ms": first,
+        "duration_ms": total,
+        "outcome": outcome,
+    }
+
+
+def test_times_are_told_by_the_length_of_the_prompt() -> None:
+    rows = [row(10, 100, 200), row(20, 300, 400), row(5000, 900, 4000)]
+    short, long = by_size(rows)
+    assert (short["label"], short["requests"]) == ("up to 1k", 2)
+    assert (short["first_p50_ms"], short["total_p95_ms"]) == (100, 400)
+    assert (long["label"], long["share"], long["first_share"]) == ("4k to 16k", 100, 22)
+
+
+def test_failures_do_not_make_a_provider_look_fast() -> None:
+    assert by_size([row(10, 0, 1, "error"), row(10, 0, 1, "aborted")]) == []
+
+
+def test_an_answer_in_one_piece_has_its_first_content_at_its_end() -> None:
+    assert by_size([row(10, 0, 700)])[0]["first_p95_ms"] == 700
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1), st.floats(0, 1))
+def test_a_quantile_is_a_time_that_was_measured(times: list[int], share: float) -> None:
+    found = quantile(times, share)
+    assert found in times
+    assert sum(one <= found for one in times) >= share * len(times) - 1e-6
+
+
+TIMES = st.integers(0, 10_000)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "duration_ms": TIMES,
+            "planned_ms": TIMES,
+            "attempts": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "provider": st.just("p"),
+                        "model": st.just("m"),
+                        "outcome": st.sampled_from(["ok", "failed"]),
+                    },
+                    optional={
+                        "began_ms": TIMES,
+                        "queued_ms": TIMES,
+                        "leased_ms": TIMES,
+                        "head_ms": TIMES,
+                        "first_content_ms": TIMES,
+                        "total_ms": TIMES,
+                    },
+                ),
+                max_size=3,
+            ),
+        }
+    )
+)
+def test_no_bar_of_a_waterfall_leaves_its_rail(record: dict[str, Any]) -> None:
+    """Whatever the clocks of a crashed request have left in its record."""
+    for bar in waterfall(record):
+        assert 0 <= bar["start"] < 100
+        assert 1 <= bar["share"] <= 100 - bar["start"]
+        assert bar["ms"] >= 0
+
+
+def test_minutes_without_a_request_are_in_a_chart_too() -> None:
+    sums = {"requests": 4, "errors": 1, "prompt_tokens": 10, "output_tokens": 5,
+            "cost_nanousd": 2_000_000_000}  # fmt: skip
+    found = series(
+        [{"at_ms": 2 * MINUTE_MS, "sums": sums}],
+        [{"at_ms": 2 * MINUTE_MS, "first_p50_ms": 7, "first_p95_ms": 9}],
+        (MINUTE_MS, 4 * MINUTE_MS),
+        "minute",
+    )
+    assert found["at_s"] == [60, 120, 180]
+    assert found["requests"] == [0, 4, 0]
+    assert found["usd"] == [0, 2, 0]
+    assert found["first_p95_ms"] == [None, 9, None]
+
+
+def test_an_entry_of_the_audit_log_says_what_it_was_about() -> None:
+    nothing = dict.fromkeys(("name", "provider", "tenant", "env"), "") | {"version": 0}
+    assert label(nothing) == ""
+    assert label(nothing | {"tenant": "t1", "env": "prod"}) == "t1/prod"
+    assert (
+        label(
+            nothing
+            | {"name": "default", "provider": "main", "version": 2, "tenant": "t1"}
+        )
+        == "default main v2 of t1"
+    )
