@@ -64,7 +64,7 @@ async def preview(visit: Visit) -> Shown:
             "POST", at("sites", visit.params["site"], "preview"), body=body
         )
     except Refused as refused:
-        return visit.show("_refused.html", 200, refused=refused)
+        return visit.show("_refused.html", refused.status, refused=refused)
     return visit.show("_preview.html", preview=found)
 
 
