@@ -53,9 +53,9 @@ def prices_of(
     provider: ProviderConfig, catalogue: Lookup = NO_CATALOGUE
 ) -> dict[str, Price]:
     """What its models cost; a model that is not in it is unpriced."""
-    if provider.kind == "simulated":
-        return {model: Price(0, 0) for model in provider.models}
     prices: dict[str, Price] = {}
+    if provider.kind == "simulated":  # Free, but for whoever wants to see caps at work.
+        prices = dict.fromkeys(provider.models, Price(0, 0))
     for model in provider.models:
         own = provider.prices.get(model)
         found = catalogue.find(catalogue_kind(provider), model)

@@ -8,6 +8,7 @@ import ssl
 
 import trio
 
+from actors.provider.reach import is_metadata
 from actors.provider.tls_wire import TlsWire
 from actors.provider.wires import WIRE_FAULTS, Origin, PhaseHook, SocketWire, Wire
 
@@ -20,13 +21,18 @@ async def dial(origin: Origin, tls: ssl.SSLContext | None, phase: PhaseHook) -> 
     """Connect to an origin: happy eyeballs, TCP_NODELAY, TLS with SNI and ALPN.
 
     Raises:
-        DialRefused: name, network or handshake failed.
+        DialRefused: name, network or handshake failed, or no provider is there.
     """
     phase("connect")
     try:
         stream = await trio.open_tcp_stream(origin.host, origin.port)
+        # Of the connection itself: a name may lead elsewhere each time it is asked.
+        peer = str(stream.socket.getpeername()[0])
     except OSError as error:
         raise DialRefused(f"cannot connect: {_reason(error)}") from error
+    if is_metadata(peer):
+        stream.socket.close()
+        raise DialRefused(f"{peer} is link-local or a metadata service, no provider")
     wire = SocketWire(stream)
     if tls is None:
         return wire

@@ -97,6 +97,15 @@ def test_a_simulated_model_is_free() -> None:
     assert prices_of(one, CATALOGUE) == {"m": Price(0, 0)}
 
 
+def test_a_simulated_model_costs_what_an_operator_says() -> None:
+    """So that caps can be tried without anybody's money."""
+    own = PriceConfig(
+        input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=2_000_000_000
+    )
+    one = openai("m", kind="simulated", base_url="", prices={"m": own})
+    assert prices_of(one, CATALOGUE) == {"m": Price(1_000_000_000, 2_000_000_000)}
+
+
 def test_the_router_learns_windows_and_what_models_can() -> None:
     facts = facts_of(config([openai("gpt-4o")]), CATALOGUE)[
         Deployment("main", "gpt-4o")

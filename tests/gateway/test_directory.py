@@ -323,6 +323,17 @@ async def test_models_and_caps_can_be_added(autojump_clock: MockClock) -> None:
         (
             "provider",
             "p",
+            {
+                "kind": "openai",
+                "models": ["m"],
+                "base_url": "http://169.254.169.254/v1",
+                "allow_plain_http": True,
+            },
+            "metadata service",
+        ),
+        (
+            "provider",
+            "p",
             {"kind": "openai", "models": ["m"], "federation": {"url": "https://x"}},
             "must not reach",
         ),
