@@ -12,9 +12,11 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 import attrs
 
+from actors.provider.reach import is_metadata
 from gateway.settings.build import Builder
 from gateway.settings.checks import problems
 from gateway.settings.config import Config, ModelConfig
@@ -162,6 +164,11 @@ class Documents:
         for key, why in table.file_only.items():
             if key in one.document:
                 builder.report(f"{label}.{key}", why)
+        if isinstance(value, ProviderConfig) and is_metadata(
+            urlsplit(value.base_url).hostname or ""
+        ):
+            what = "is link-local or a metadata service; no provider is there"
+            builder.report(f"{label}.base_url", what)
         made = _Made(one.document, inherited, value, tuple(builder.problems))
         self._made[one.kind, one.name] = made
         return made

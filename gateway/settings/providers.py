@@ -11,7 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from actors.provider.reach import is_metadata
 from gateway.settings import values
 from gateway.settings.definition import config, section, setting, table
 from gateway.settings.kinds import KINDS, SIGNED, OnAbort, base_url
@@ -302,11 +301,6 @@ class ProviderConfig:
         """Keys travel encrypted; a price belongs to a model that is served."""
         if not self.base_url and self.kind != "simulated":
             yield "base_url", f"is missing: kind {self.kind} has no address of its own"
-        if is_metadata(urlsplit(self.base_url).hostname or ""):
-            yield (
-                "base_url",
-                "is link-local or a metadata service; no provider is there",
-            )
         if self.base_url.startswith("http://") and not self.allow_plain_http:
             yield (
                 "base_url",
