@@ -18,7 +18,7 @@ from actors.auditor.messages import Attest, AuditEvent
 from actors.provider.messages import Vitals
 from gateway import explaining
 from gateway.gate import Gate
-from gateway.http.replies import reply_error, reply_json
+from gateway.http.replies import reply, reply_error, reply_json
 from gateway.http.request import Request
 from gateway.http11_exchange import Receive, Scope, Send
 from gateway.vaultdesk import BODY_BYTES_MAX, PREFIX, VaultDesk
@@ -74,6 +74,10 @@ class Control:
             case "GET", "/models":
                 found = await chorus.models(peers, await self.models())
                 await reply_json(send, 200, found)
+            case "GET", "/metrics":
+                own = await self.gate.render_metrics("")
+                kind, text = await chorus.metrics(peers, own, "")
+                await reply(send, 200, text, [("content-type", kind)])
             case "GET", "/workers":
                 await reply_json(send, 200, await chorus.workers(peers))
             case "GET", explaining.PATH:

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "demo": ("demo", "serve at once, with the keys at hand or a simulated model"),
     "check": ("check", "say what is wrong with a configuration, or what it serves"),
     "tree": ("tree", "show the actors of a running gateway"),
+    "top": ("top", "watch a running gateway: traffic, latency, money, providers"),
     "models": ("models", "list the models of a running gateway"),
     "catalogue": ("catalogue", "show, compare and refresh what is known of models"),
     "tenant": ("tenant", "tenants: list, add, set, remove"),

@@ -64,7 +64,24 @@ def post(path: Path, target: str, value: Any) -> Any:
     return _exchange(path, "POST", target, json.dumps(value).encode())
 
 
+def get_text(path: Path, target: str) -> str:
+    """The text that a running gateway answers to GET `target`.
+
+    Raises:
+        ControlError: No gateway runs there, or it answers with an error.
+    """
+    return _read(path, "GET", target, None).decode("utf-8", "replace")
+
+
 def _exchange(path: Path, method: str, target: str, given: bytes | None) -> Any:
+    body = _read(path, method, target, given)
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise ControlError(f"the answer to {target} is no JSON") from None
+
+
+def _read(path: Path, method: str, target: str, given: bytes | None) -> bytes:
     connection = UnixConnection(path)
     try:
         connection.request(
@@ -93,10 +110,7 @@ def _exchange(path: Path, method: str, target: str, given: bytes | None) -> Any:
         )
     if response.status != 200:
         raise ControlError(f"the gateway answered {response.status} to {target}")
-    try:
-        return json.loads(body)
-    except ValueError:
-        raise ControlError(f"the answer to {target} is no JSON") from None
+    return body
 
 
 def _reason(body: bytes) -> str:
