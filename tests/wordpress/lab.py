@@ -512,7 +512,8 @@ def connect(there: Site, to: Gateway, **settings: Any) -> None:
 
 
 def main() -> None:
-    """Serve one of each, until stopped."""
+    """Serve one of each, until stopped; what it started ends with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server: Server = "apache" if "apache" in sys.argv else "nginx"
     version = "6.5" if "6.5" in sys.argv else "7.1"
     with (
