@@ -16,11 +16,13 @@ import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bench.lib import procs, shape
 from bench.lib.load import Target, allow_files
+from gateway.cli import control
 
 KEY_ENV = "BENCH_UPSTREAM_KEY"  # where the gateway finds the upstream's key
 SITE_KEY = "sk-bench-0123456789abcdef0123456789abcdef"
@@ -55,11 +57,22 @@ route = ["upstream/{upstream_model}"]
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """One thing under measurement. ``process`` is None for the mock itself."""
+    """One thing under measurement. ``process`` is None for the mock itself.
+
+    ``state_dir`` is where Stagedoor has its control socket.
+    """
 
     name: str
     target: Target
     process: procs.Process | None
+    state_dir: Path | None = None
+
+    def actors(self) -> int:
+        """How many actors there are in it now; 0 for another gateway."""
+        if self.state_dir is None or not (self.state_dir / "control.sock").exists():
+            return 0
+        tree = control.get(self.state_dir / "control.sock", "/tree")
+        return _count(tree)
 
 
 def options(doc: str | None) -> argparse.ArgumentParser:
@@ -218,4 +231,14 @@ def _gateway(
         env = {KEY_ENV: "sk-upstream", "UPSTREAM": upstream}
         with procs.started(name, words, core=core, env=env) as process:
             process.wait_listening(port)
-            yield Gateway(name, Target("127.0.0.1", port, SITE_KEY), process)
+            target = Target("127.0.0.1", port, SITE_KEY)
+            yield Gateway(name, target, process, Path(folder) / "state")
+
+
+def _count(tree: Any) -> int:
+    """The nodes that have an id, wherever they are."""
+    if isinstance(tree, list):
+        return sum(map(_count, tree))
+    if not isinstance(tree, dict):
+        return 0
+    return ("id" in tree) + sum(map(_count, tree.values()))

@@ -8,8 +8,10 @@ reads them all to their end. Both raise AnswerError at the first wrong byte.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import errno
 import itertools
+import random
 import resource
 import select
 import socket
@@ -81,6 +83,10 @@ def allow_files() -> int:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if most < FILES_MAX:
+        with contextlib.suppress(ValueError, OSError):  # Root alone may.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
+            return FILES_MAX
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return most
 
@@ -176,9 +182,10 @@ class Seen:
 
 @dataclass(slots=True)
 class StreamResult:
-    """What the readers of many streams saw; every stream came whole.
+    """What the readers of many streams saw; every stream came whole, as far as read.
 
-    ``steady`` is what they saw once all of them were open.
+    ``steady`` is what they saw once all of them were open. ``left`` hung up early,
+    ``stalled`` stopped reading; both by our own choice.
     """
 
     streams: int
@@ -188,6 +195,8 @@ class StreamResult:
     deltas_steady: int = 0
     elapsed_s: float = 0.0
     open_peak: int = 0
+    left: int = 0
+    stalled: int = 0
     first_ns: array[int] = field(default_factory=lambda: array("q"))
 
     def first_ms(self, quantile: float) -> float:
@@ -198,10 +207,21 @@ class StreamResult:
 class _Reader:
     """One stream: connects, asks, reads deltas."""
 
-    __slots__ = ("check", "ended", "now_ns", "parser", "sent_ns", "sock", "tag")
+    __slots__ = (
+        "check",
+        "ended",
+        "leaves_at",
+        "now_ns",
+        "parser",
+        "sent_ns",
+        "sock",
+        "stalls_at",
+        "tag",
+    )
 
     def __init__(self, sock: socket.socket, tag: str, deltas: int) -> None:
         self.sock = sock
+        self.leaves_at = self.stalls_at = deltas + 1  # After so many deltas: never.
         self.tag = tag
         self.check = DeltaCheck(tag, deltas)
         self.parser = httptools.HttpResponseParser(self)
@@ -231,11 +251,30 @@ class _Reader:
 
 
 class StreamLoad:
-    """Many streams at a fixed pace, all read to the end."""
+    """Many streams at a fixed pace, all read to the end.
+
+    But those that misbehave: ``leaving`` and ``stalled`` are shares of all streams.
+    They do so at a random delta, and not before all streams are open.
+    """
 
     def __init__(
-        self, target: Target, *, streams: int, deltas: int, gap_us: int, ramp_s: float
+        self,
+        target: Target,
+        *,
+        streams: int,
+        deltas: int,
+        gap_us: int,
+        ramp_s: float,
+        leaving: float = 0.0,
+        stalled: float = 0.0,
+        seed: int = 0,
     ) -> None:
+        chance = random.Random(seed)
+        wayward = chance.sample(range(streams), round(streams * (leaving + stalled)))
+        self._stalls = set(wayward[: round(streams * stalled)])
+        self._leaves = set(wayward[len(self._stalls) :])
+        self._chance = chance
+        self._stalled: list[_Reader] = []
         self._target = target
         self._streams = streams
         self._deltas = deltas
@@ -247,6 +286,7 @@ class StreamLoad:
         self._open: dict[int, _Reader] = {}
         self._waiting_first = streams
         self._open_ns = 0  # when all were open
+        self._delivered = 0  # deltas of those that ended or left
         self._result = StreamResult(streams, deltas)
 
     def run(self, on_all_open: Callable[[], None] = lambda: None) -> StreamResult:
@@ -259,7 +299,8 @@ class StreamLoad:
         try:
             return self._run(on_all_open)
         finally:
-            for reader in (*self._asking.values(), *self._open.values()):
+            asking, reading = self._asking.values(), self._open.values()
+            for reader in (*asking, *reading, *self._stalled):
                 reader.sock.close()
             self._epoll.close()
 
@@ -267,8 +308,9 @@ class StreamLoad:
         result = self._result
         start_ns = heard_ns = time.monotonic_ns()
         started = ended = 0
+        came = 0
         told = False
-        while ended < self._streams:
+        while ended + len(self._stalled) < self._streams:
             due = self._due(time.monotonic_ns() - start_ns)
             while started < due and len(self._asking) < CONNECTING_MAX:
                 self._connect()
@@ -283,13 +325,15 @@ class StreamLoad:
                 self._open_ns = heard_ns
                 came = sum(reader.check.next for reader in self._open.values())
                 came += ended * self._deltas
-                result.deltas_steady = self._streams * self._deltas - came
                 on_all_open()
             if time.monotonic_ns() - heard_ns > SILENCE_MAX_S * 1e9:
                 raise AnswerError(
                     f"silence for {SILENCE_MAX_S} s, {len(self._open)} streams open"
                 )
         result.elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
+        result.stalled = len(self._stalled)
+        # Of those that nobody reads the gateway has had all the same, meanwhile.
+        result.deltas_steady = self._delivered + result.stalled * self._deltas - came
         return result
 
     def _due(self, since_ns: int) -> int:
@@ -304,8 +348,13 @@ class StreamLoad:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.connect_ex((self._target.host, self._target.port))
-        tag = f"s{next(self._numbers)}"
-        self._asking[sock.fileno()] = _Reader(sock, tag, self._deltas)
+        number = next(self._numbers)
+        reader = _Reader(sock, f"s{number}", self._deltas)
+        if number in self._leaves:
+            reader.leaves_at = self._chance.randrange(self._deltas)
+        elif number in self._stalls:
+            reader.stalls_at = self._chance.randrange(self._deltas)
+        self._asking[sock.fileno()] = reader
         self._epoll.register(sock, select.EPOLLOUT)
 
     def _turn(self, fd: int, now_ns: int) -> bool:
@@ -323,7 +372,16 @@ class StreamLoad:
             self._result.first_ns.append(now_ns - reader.sent_ns)
             self._waiting_first -= 1
         if not reader.ended:
-            return False
+            if not self._open_ns:
+                return False
+            if reader.check.next > reader.stalls_at:
+                del self._open[fd]
+                self._epoll.unregister(fd)
+                self._stalled.append(reader)
+                return False
+            if reader.check.next <= reader.leaves_at:
+                return False
+            self._result.left += 1
         self._take(reader)
         del self._open[fd]
         reader.sock.close()  # which takes it out of the epoll, too
@@ -342,6 +400,7 @@ class StreamLoad:
         self._epoll.modify(fd, select.EPOLLIN)
 
     def _take(self, reader: _Reader) -> None:
+        self._delivered += reader.check.next
         times_ns = reader.check.seen_ns
         delays_ns = reader.check.delays_ns
         gaps_ns = [later - sooner for sooner, later in itertools.pairwise(times_ns)]

@@ -82,6 +82,10 @@ class Process:
         """Resident memory right now."""
         return sum(_rss_bytes(pid) for pid in self.pids)
 
+    def files(self) -> int:
+        """How many files and sockets it has open."""
+        return sum(_files(pid) for pid in self.pids)
+
     def log_tail(self, most_bytes: int = LOG_TAIL_BYTES) -> str:
         """The last of what it printed."""
         log = self._log.fileno()
@@ -179,6 +183,13 @@ def _cpu_s(pid: int) -> float:
     The number of that clock is what clock_getcpuclockid(3) computes on Linux.
     """
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def _files(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    except FileNotFoundError:
+        return 0  # It has ended meanwhile.
 
 
 def _rss_bytes(pid: int) -> int:

@@ -51,3 +51,14 @@ def test_every_pair_of_dialects_is_measured() -> None:
     cells: Any = msgspec.json.decode(ran.stdout)
     assert len({(cell["provider"], cell["client"]) for cell in cells}) == 50
     assert sum(cell["relayed"] for cell in cells) == 5
+
+
+def test_streams_that_leave_and_stall_leave_nothing_behind() -> None:
+    options = ["--streams", "40", "--only", "stagedoor", "--rounds", "1"]
+    ran = run("bench.streams", *options, "--leaving", ".2", "--stalled", ".1", "--json")
+    assert ran.returncode == 0, ran.stderr
+    tree: Any = msgspec.json.decode(ran.stdout)
+    values = {row["measure"]: row["median"] for row in tree["rows"]}
+    assert values["stopped reading"] + values["left early"] > 0
+    assert "holds nothing after" in values
+    assert tree["failures"] == {}
