@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 import attrs
+import httpx
 import trio
 
 from actors.archivist.ports import Unavailable
@@ -71,6 +72,7 @@ class Console:
         office: clocks, configuration, neighbours.
         people: where people are kept; None until the database is open.
         pages: makes the pages, given this.
+        oidc_transport: how an OpenID provider is reached.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Console:
         *,
         now: Callable[[], float],
         passwords: Passwords | None = None,
+        oidc_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.api = api
         self.office = office
@@ -90,6 +93,7 @@ class Console:
         self.throttle = Throttle()
         self.passwords = passwords or Passwords()
         self.live = Live()
+        self.oidc_transport = oidc_transport
         self._pages = [(_parts(page.path), page) for page in pages(self)]
 
     def __repr__(self) -> str:
@@ -120,6 +124,7 @@ class Console:
             "now_ms": visit.now_ms,
             "done": DONE.get(visit.query.get("done", ""), ""),
             "version": self.office.version,
+            "has_oidc": bool(self.office.config.console.oidc.issuer),
             "may": lambda role: (
                 visitor is not None and RANK[visitor.person.role] >= RANK[role]
             ),

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import attrs
+import httpx
 from argon2 import PasswordHasher
 
 from actors.people import Person
@@ -114,8 +115,12 @@ class Guest:
 
 
 @asynccontextmanager
-async def house(made: Config | None = None, **more: Any) -> AsyncGenerator[House]:
-    """A gateway with a Console."""
+async def house(
+    made: Config | None = None,
+    oidc: httpx.AsyncBaseTransport | None = None,
+    **more: Any,
+) -> AsyncGenerator[House]:
+    """A gateway with a Console; `oidc` is where its OpenID provider is."""
     async with desk(made, **more) as at:
         admin = at.gateway.admin
         assert admin is not None
@@ -129,6 +134,7 @@ async def house(made: Config | None = None, **more: Any) -> AsyncGenerator[House
             every,
             now=lambda: office.gate.wall() - EPOCH_S,
             passwords=Passwords(CHEAP),
+            oidc_transport=oidc,
         )
         at.gateway.app = client_app(
             office.gate,

@@ -12,6 +12,7 @@ from gateway.console.pages import (
     configuration,
     declared,
     keys,
+    oidc,
     overview,
     playground,
     providers,
@@ -44,4 +45,5 @@ def every(console: Console) -> Sequence[Page]:
         *vault.pages(console),
         *actors.pages(console),
         *access.pages(console),
+        *oidc.pages(console),
     )

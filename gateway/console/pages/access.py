@@ -54,7 +54,7 @@ def pages(_console: Console) -> Sequence[Page]:
 async def login(visit: Visit) -> Shown:
     """The form."""
     if visit.visitor is not None:
-        return visit.go(_next(visit.query.get("next", "")))
+        return visit.go(inside(visit.query.get("next", "")))
     return visit.show(
         "login.html", name="", problem="", next=visit.query.get("next", "")
     )
@@ -65,22 +65,22 @@ async def log_in(visit: Visit) -> Shown:
     name = visit.field("name").lower()
     password = visit.form.get("password", [""])[-1]
     following = visit.field("next")
-    wait_s = _wait_s(visit, name)
-    if wait_s:
-        told = f"Too many tries. Try again in {math.ceil(wait_s)} s."
+    waits_s = wait_s(visit, name)
+    if waits_s:
+        told = f"Too many tries. Try again in {math.ceil(waits_s)} s."
         shown = visit.show("login.html", 429, name=name, problem=told, next=following)
-        return replace_headers(shown, ("retry-after", str(math.ceil(wait_s))))
+        return replace_headers(shown, ("retry-after", str(math.ceil(waits_s))))
     console = visit.console
     person = await console.people.find(name) if NAME.fullmatch(name) else None
     usable = person is not None and person.disabled_ms is None
     stored = person.password if person is not None and usable else ""
     good = await console.passwords.verify(stored, password)
     if not good or person is None or not usable:
-        _failed(visit, name)
+        failed(visit, name)
         return visit.show("login.html", 401, name=name, problem=WRONG, next=following)
     if console.passwords.is_stale(person.password):
         await _set_password(visit, person, password)
-    return await _enter(visit, person, "password", following)
+    return await enter(visit, person, "password", following)
 
 
 async def passkey_options(visit: Visit) -> Shown:
@@ -97,17 +97,17 @@ async def passkey_options(visit: Visit) -> Shown:
 
 async def passkey_login(visit: Visit) -> Shown:
     """By passkey: the answer of the browser, as JSON in the form."""
-    wait_s = _wait_s(visit, "")
-    if wait_s:
-        return _json(429, {"error": f"Too many tries; wait {math.ceil(wait_s)} s."})
+    waits_s = wait_s(visit, "")
+    if waits_s:
+        return _json(429, {"error": f"Too many tries; wait {math.ceil(waits_s)} s."})
     people = visit.console.people
     try:
         person, passkey, used = await _proven(visit, visit.field("answer"))
     except BadPasskey as bad:
-        _failed(visit, "passkey")
+        failed(visit, "passkey")
         return _json(401, {"error": str(bad)})
     await people.passkey_used(passkey.id, used, visit.now_ms)
-    entered = await _enter(visit, person, "passkey", visit.field("next"))
+    entered = await enter(visit, person, "passkey", visit.field("next"))
     where = dict(entered.headers)["location"]
     headers = tuple(h for h in entered.headers if h[0] == "set-cookie")
     gone = f"{HINT}=; Path={LOGIN}; HttpOnly; Max-Age=0"
@@ -149,9 +149,9 @@ async def accept(visit: Visit) -> Shown:
             check(password, name)
         except Weak as weak:
             problem = f"The password: {weak}."
-    wait_s = _wait_s(visit, "")
-    if wait_s:
-        problem = f"Too many tries. Try again in {math.ceil(wait_s)} s."
+    waits_s = wait_s(visit, "")
+    if waits_s:
+        problem = f"Too many tries. Try again in {math.ceil(waits_s)} s."
     if problem:
         return visit.show("welcome.html", 422, name=name, problem=problem)
     people = visit.console.people
@@ -164,7 +164,7 @@ async def accept(visit: Visit) -> Shown:
     person_id = await people.accept(digest, visit.now_ms)
     person = None if person_id is None else await people.get(person_id)
     if person is None or person.disabled_ms is not None:
-        _failed(visit, "invitation")
+        failed(visit, "invitation")
         told = "This link works no more. Ask for a new one."
         return visit.show("welcome.html", 410, name=name, problem=told)
     try:
@@ -175,7 +175,7 @@ async def accept(visit: Visit) -> Shown:
     fresh = await people.get(person.id)
     assert fresh is not None
     await people.close_others(person.id, b"")
-    return await _enter(visit, fresh, "invitation", "")
+    return await enter(visit, fresh, "invitation", "")
 
 
 # -- proving it again ------------------------------------------------------------------
@@ -189,18 +189,18 @@ async def confirm(visit: Visit) -> Shown:
 async def confirmed(visit: Visit) -> Shown:
     """By password."""
     person = visit.who.person
-    wait_s = _wait_s(visit, person.name)
+    waits_s = wait_s(visit, person.name)
     following = visit.field("next")
-    if wait_s:
-        told = f"Too many tries. Try again in {math.ceil(wait_s)} s."
+    if waits_s:
+        told = f"Too many tries. Try again in {math.ceil(waits_s)} s."
         return visit.show("confirm.html", 429, problem=told, next=following)
     given = visit.form.get("password", [""])[-1]
     if not await visit.console.passwords.verify(person.password, given):
-        _failed(visit, person.name)
+        failed(visit, person.name)
         told = "That is not your password."
         return visit.show("confirm.html", 401, problem=told, next=following)
     await visit.console.sessions.sure(visit.who, visit.now_ms)
-    return visit.go(_next(following))
+    return visit.go(inside(following))
 
 
 async def _proven(visit: Visit, answer: str) -> tuple[Person, Passkey, int]:
@@ -223,11 +223,12 @@ async def _proven(visit: Visit, answer: str) -> tuple[Person, Passkey, int]:
 # -- parts -----------------------------------------------------------------------------
 
 
-async def _enter(visit: Visit, person: Person, how: str, following: str) -> Shown:
+async def enter(visit: Visit, person: Person, how: str, following: str) -> Shown:
+    """They have proved who they are: a new session."""
     agent = visit.request.headers.get("user-agent", "")
     visitor = await visit.console.sessions.open(person, agent, visit.now_ms)
     _note(visit, "console.login", person.name, how=how)
-    shown = visit.go(_next(following))
+    shown = visit.go(inside(following))
     return replace_headers(shown, ("set-cookie", _cookie(visit, visitor.secret)))
 
 
@@ -239,13 +240,15 @@ async def _set_password(visit: Visit, person: Person, password: str) -> None:
         return  # The next login does it.
 
 
-def _wait_s(visit: Visit, name: str) -> float:
+def wait_s(visit: Visit, name: str) -> float:
+    """How long this address, or this name, has to wait."""
     throttle, now = visit.console.throttle, visit.console.now()
     waits = [throttle.wait_s(key, now) for key in _throttled(visit, name)]
     return max(waits)
 
 
-def _failed(visit: Visit, name: str) -> None:
+def failed(visit: Visit, name: str) -> None:
+    """A try that let nobody in."""
     for key in _throttled(visit, name):
         visit.console.throttle.failed(key, visit.console.now())
     # Names that nobody has are not repeated: people type passwords there.
@@ -265,11 +268,11 @@ def _note(visit: Visit, act: str, name: str, *, out: str = "ok", how: str = "") 
     visit.console.office.gate.auditor.offer(Noted((event,)))
 
 
-def _next(path: str) -> str:
+def inside(path: str) -> str:
     """Where to go: a page of the Console, never another place."""
-    inside = path == BASE or path.startswith(f"{BASE}/")
+    ours = path == BASE or path.startswith(f"{BASE}/")
     plain = "\\" not in path and "//" not in path and path.isprintable()
-    return path if inside and plain and not path.startswith(LOGIN) else BASE
+    return path if ours and plain and not path.startswith(LOGIN) else BASE
 
 
 def scheme_of(visit: Visit) -> str:
