@@ -56,7 +56,7 @@ class Login:
 
     def is_own(self, state: str) -> bool:
         """Whether an answer belongs to it."""
-        return hmac.compare_digest(self.part("state"), state)
+        return hmac.compare_digest(self.part("state").encode(), _bytes(state))
 
 
 class Provider:
@@ -159,9 +159,7 @@ class Provider:
             and ends_s > now_s - LEEWAY_S
             and isinstance(made_s, int | float)
             and made_s < now_s + LEEWAY_S
-            and hmac.compare_digest(
-                str(claims.get("nonce", "")).encode(), nonce.encode()
-            )
+            and hmac.compare_digest(_bytes(claims.get("nonce")), nonce.encode())
         )
         if not believed:
             raise OidcFailed("its ID token is not for this login, or too old")

@@ -18,6 +18,7 @@ from gateway.console.sessions import COOKIE
 from gateway.embed import Answer
 from gateway.settings.config import Config
 from gateway.settings.console import ConsoleConfig, OidcConfig
+from gateway.settings.definition import evolve
 from tests.console.support_memory import HOST, House, house, seen
 from tests.gateway.gateways import config
 
@@ -28,7 +29,7 @@ OTHER = RSAKey.generate_key(2048, {"kid": "one"})
 
 
 def with_oidc() -> Config:
-    return attrs.evolve(config(), console=ConsoleConfig(oidc=OIDC))
+    return evolve(config(), console=ConsoleConfig(oidc=OIDC))
 
 
 @attrs.define
@@ -169,6 +170,7 @@ async def test_a_token_of_another_key_opens_nothing(autojump_clock: MockClock) -
 
 @pytest.mark.parametrize("answer", [
     {"code": "c", "state": "forged"},
+    {"code": "c", "state": "%C3%A9"},
     {"code": "c"},
     {"code": "c", "state": "OWN", "iss": "https://evil.example"},
     {"error": "access_denied", "state": "OWN"},
