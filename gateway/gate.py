@@ -106,6 +106,7 @@ class Gate:
         self.hooks = Hooks()
         self.people: People | None = None
         self.tracing: Tracing | None = None  # None: nothing is traced.
+        self.connections = 0  # Of clients; their listener writes it.
         self.traces: Callable[[], TraceStatistics] | None = None
         self.logs = logs
         self.metrics = metrics
@@ -373,6 +374,7 @@ class Gate:
         vault = await self._vault_gauges()
         self._gauges = Gauges(
             streams_open=sum(account.in_flight for account in accounts),
+            connections=self.connections,
             sites_in_flight={a.site: a.in_flight for a in accounts},
             providers=providers,
             log=self.logs.statistics(),

@@ -28,6 +28,33 @@ from gateway.workers.doors import Doors, own_socket
 from gateway.workers.parent import Worker
 
 
+class Counted:
+    """The turns of the clients' listener, and how many it has, for the gate."""
+
+    def __init__(self, gate: Gate, share: Share | None) -> None:
+        self._gate = gate
+        self._share = share
+
+    def __repr__(self) -> str:
+        """How many."""
+        return f"<Counted {self._gate.connections}>"
+
+    def note(self, connections: int) -> None:
+        """See Turns."""
+        self._gate.connections = connections
+        if self._share is not None:
+            self._share.note(connections)
+
+    def gone(self) -> None:
+        """See Turns."""
+        if self._share is not None:
+            self._share.gone()
+
+    def wait_s(self) -> float:
+        """See Turns."""
+        return 0.0 if self._share is None else self._share.wait_s()
+
+
 def listeners(
     config: Config,
     gate: Gate,
@@ -62,7 +89,8 @@ def listeners(
         ping_s=server.sockets.ping_s,
     )
     cells: list[ListenerCell] = []
-    turns = Share(worker.balance, worker.number) if worker is not None else None
+    shares = Share(worker.balance, worker.number) if worker is not None else None
+    turns = Counted(gate, shares)
 
     def listen(
         name: str,

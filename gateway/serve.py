@@ -57,6 +57,7 @@ from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.reloading import ask_for, follow, reloading, say
 from gateway.roster import Roster
+from gateway.self_test import at_start, files_wanted
 from gateway.settings.config import Config
 from gateway.settings.database import DatabaseConfig
 from gateway.settings.errors import ConfigError, Problem
@@ -100,8 +101,6 @@ REPLICA_BYTES: Final = 8  # Names one life of a process; it is no secret.
 # How long a thread that computes (a scrape, a batch of spans) may keep the loop waiting
 # for the interpreter: Python's own 5 ms are more than a request takes. `bench.scrape`.
 SWITCH_S: Final = 0.0005
-FILES_PER_CONNECTION: Final = 2  # A client's socket and an upstream's.
-FILES_SPARE: Final = 256  # Idle upstream connections, logs, records, the database.
 
 
 def run(
@@ -179,6 +178,10 @@ async def serve(
                             nursery.start_soon(follow, source, wanted)
                             nursery.start_soon(reloading, following, source, reloads)
                         nursery.start_soon(_sweep, gateway)
+                        if worker is None or worker.is_first:
+                            nursery.start_soon(
+                                at_start, gateway.config, os.environ, say
+                            )
                         nursery.start_soon(note_siblings, gateway)
                         await _obey(signals, gateway, wanted)
                         nursery.cancel_scope.cancel(reason="stopping")
@@ -505,11 +508,6 @@ def _console_url(config: Config, urls: Sequence[str]) -> str:
     if server.admin_bind is None:
         return urls[0].rstrip("/")
     return f"{'https' if server.tls_cert else 'http'}://{server.admin_bind}"
-
-
-def files_wanted(server: ServerConfig) -> int:
-    """How many files the configured connections need."""
-    return server.limits.connections_max * FILES_PER_CONNECTION + FILES_SPARE
 
 
 def raise_file_limit(server: ServerConfig) -> None:
