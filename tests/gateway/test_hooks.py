@@ -149,26 +149,28 @@ class Shaky(Hook):
         self.heard.append(f"abort {why}")
 
 
-HEARD: list[str] = []
-STUCK = threading.Event()
+class Stage:
+    """What the hooks of one test share; threads that are left behind keep their own."""
+
+    heard: list[str] = []  # noqa: RUF012 - made anew for each test
+    stuck = threading.Event()
 
 
 def make_shaky(options: Mapping[str, str]) -> Hook:
-    return Shaky(options.get("how", ""), HEARD, STUCK)
+    return Shaky(options.get("how", ""), Stage.heard, Stage.stuck)
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Any:
-    HEARD.clear()
-    STUCK.clear()
+    Stage.heard, Stage.stuck = [], threading.Event()
     point = EntryPoint("shaky", f"{__name__}:make_shaky", GROUP)
     monkeypatch.setattr("gateway.hooks.entry_points", lambda **_: [point])
     yield
-    STUCK.set()
+    Stage.stuck.set()
 
 
 def shaky(how: str = "", **more: Any) -> HookConfig:
-    given = {"name": "mine", "kind": "shaky", "isolated": False, "time_box_ms": 100}
+    given = {"name": "mine", "kind": "shaky", "isolated": False, "time_box_ms": 60_000}
     return HookConfig(
         **cast("dict[str, Any]", {**given, "options": (f"how={how}",), **more})
     )
@@ -182,7 +184,7 @@ async def test_an_installed_hook_sees_the_whole_life_of_an_answer(
         answer = await ask(gateway)
 
     assert text_of(answer.body) == "HELLO YOU THERE"
-    assert HEARD == ["start acme fast main", "finish stop 15"]
+    assert Stage.heard == ["start acme fast main", "finish stop 15"]
 
 
 async def test_a_hook_that_raises_is_left_out_of_the_answer(
@@ -214,7 +216,7 @@ async def test_a_hook_that_must_not_fail_takes_the_answer_with_it(
 
 
 async def test_a_hook_that_hangs_is_left_behind(autojump_clock: MockClock) -> None:
-    isolated = shaky("hang", isolated=True)
+    isolated = shaky("hang", isolated=True, time_box_ms=100)
     main = FakeProvider([Says("Hello you there")])
     async with embedded(hooked(isolated), {"main": main}, environ=ENV) as gateway:
         with trio.fail_after(30):
@@ -232,7 +234,7 @@ async def test_hooks_hear_that_the_client_left(autojump_clock: MockClock) -> Non
             await call.chunk()
         await gateway.records()
 
-    assert HEARD == ["start acme fast main", "abort client gone (disconnected)"]
+    assert Stage.heard == ["start acme fast main", "abort client gone (disconnected)"]
 
 
 async def test_hooks_hear_that_the_provider_broke(autojump_clock: MockClock) -> None:
@@ -241,7 +243,7 @@ async def test_hooks_hear_that_the_provider_broke(autojump_clock: MockClock) -> 
         answer = await ask(gateway)
 
     assert answer.status == 200
-    assert HEARD[1].startswith("abort ")
+    assert Stage.heard[1].startswith("abort ")
 
 
 async def test_deltas_are_gathered_by_the_clock(autojump_clock: MockClock) -> None:
