@@ -296,7 +296,7 @@ class Stream(Actor):
                 if self.ended_by or not policy.goes_down(fault, lower=standing.lower):
                     return fault
                 standing = await self._enter(length, rung_min=standing.rung + 1)
-            return faults.hold_refused(standing)
+            return faults.hold_refused(standing, for_page=inquiry.for_page)
         except (AuditUnavailable, AskError) as error:
             return faults.not_admitted(error)
 

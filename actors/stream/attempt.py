@@ -277,7 +277,9 @@ class Attempt:
                 output_tokens_limit=self._answer_tokens_most(),
             )
         )
-        return faults.hold_refused(held) if isinstance(held, HoldRefused) else held
+        if isinstance(held, HoldRefused):
+            return faults.hold_refused(held, for_page=self.inquiry.for_page)
+        return held
 
     def _answer_tokens_most(self) -> int | None:
         """No answer is longer than its model's window, where that is known."""

@@ -129,9 +129,17 @@ def refused(reply: Refused, now: float) -> Fault:
     )
 
 
-def hold_refused(reply: HoldRefused) -> Fault:
-    """The site has no room: for this answer, or for one more request."""
+FOR_STRANGERS = "This service has reached its limit for now; please try again later."
+
+
+def hold_refused(reply: HoldRefused, *, for_page: bool = False) -> Fault:
+    """The site has no room: for this answer, or for one more request.
+
+    `for_page`: whoever reads it is no client of ours, and learns no sum.
+    """
     message = f"{reply.message[0].upper()}{reply.message[1:]}."
+    if for_page:
+        message = FOR_STRANGERS
     if reply.reason == "in_flight":
         return ours(
             message,

@@ -64,6 +64,7 @@ class Inquiry(Struct, frozen=True):
     stored_body: bytes = b""
     feature: str = ""
     only: Deployment | None = None
+    for_page: bool = False  # Strangers read the answer: it names no sums of the site.
     people: tuple[str, str] = ("", "")  # Its user and address, as records name them.
     aside: Aside | None = None
     trace: Trace | None = None  # None: nobody traces it.

@@ -405,6 +405,7 @@ class Grants:
                 feature=feature,
                 # Of the page's own visitor, not of the server that made the grant.
                 people=self.gate.people_of(request, caller, head.user),
+                for_page=True,
             ),
         )
 

@@ -102,6 +102,25 @@ async def test_of_many_at_once_one_gets_the_answer(autojump_clock: MockClock) ->
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "", "http://www.acme.example"]
 )
+async def test_a_visitor_of_a_page_learns_no_sum_of_its_site(
+    autojump_clock: MockClock,
+) -> None:
+    async with gateway_with(spend_max_nanousd=1_000) as (gateway, main):
+        told = await gateway.post("/v1/chat/completions", chat("hi"), key=KEY)
+        granted = await issue(gateway)
+
+        refused = await gateway.request(
+            "GET", granted["path"], headers={"origin": ORIGIN}
+        )
+
+    assert "$" in told.json()["error"]["message"]
+    error = refused.json()["error"]
+    assert (refused.status, error["code"]) == (429, "insufficient_quota")
+    assert "$" not in error["message"]
+    assert "acme" not in error["message"]
+    assert main.requests == []
+
+
 async def test_a_foreign_page_gets_nothing_and_uses_nothing_up(
     autojump_clock: MockClock, origin: str
 ) -> None:
