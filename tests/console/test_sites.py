@@ -21,6 +21,7 @@ from tests.console.support_memory import (
     version_in,
 )
 from tests.gateway.admin.support_admin import a_site
+from tests.gateway.gateways import CHAT, chat
 
 HOSTILE = "\"'><img src=x onerror=alert(1)>{{7*7}}<script>alert(1)</script>"
 SHOP = "/sites/blog/settings"
@@ -169,6 +170,32 @@ async def test_the_pages_of_a_site_tell_its_caps_and_their_outlook(
 
         assert "of $31.00 this month" in page
         assert "Even pace" in page
+
+
+async def test_a_cap_that_is_used_up_is_seen_on_the_sites_pages(
+    autojump_clock: MockClock,
+) -> None:
+    """With the step of its ladder that is in force, at the next look."""
+    async with house() as at:
+        await a_site(at.desk)
+        ladder = [{"name": "thrifty", "from_percent": 50, "prefer_cheap": True}]
+        patch = {"settings": {"spend_usd_max": 0.0008, "ladder": ladder}}
+        await at.desk.ask("PATCH", "/sites/blog", patch, headers={"if-match": "*"})
+        key = await at.desk.made("/sites/blog/keys", {"terms": {}})
+        await trio.sleep(1)
+        who = await at.person("ann", "viewer", ("t1",))
+        assert "Its ladder is in force" not in seen(await who.get("/sites/blog"))
+        body = {**chat(), "max_tokens": 20}
+        answer = await at.desk.gateway.post(CHAT, body, key=key["secret"])
+        while answer.status == 200:
+            answer = await at.desk.gateway.post(CHAT, body, key=key["secret"])
+            await trio.sleep(1)
+
+        page = await who.get("/sites/blog")
+
+        assert answer.status == 429, answer.body
+        assert "Its ladder is in force" in seen(page)
+        assert "thrifty" in seen(await who.get("/sites"))
 
 
 async def test_wordpress_gets_a_key_and_its_pages_may_read(
