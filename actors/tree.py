@@ -16,6 +16,7 @@
     │   └── NAME         permanent   admission and health; trips by exiting
     ├── streams          one_for_one
     │   └── REQUEST_ID   temporary   OWNS one request from plan to record
+    ├── prober           permanent   asks idle deployments how they are
     └── edge             one_for_one the listeners; they drain with the streams
 
 Only this file imports every `actor.py`. What outlives an incarnation is in the cells,
@@ -49,6 +50,8 @@ from actors.ledger.escrow import Escrow
 from actors.ledger.messages import Alert, Cap, SiteLimits
 from actors.ledger.ports import LedgerStore
 from actors.ledger.sharing import Sharing
+from actors.prober.actor import Prober, ProberCell
+from actors.prober.messages import Probed
 from actors.provider.actor import Provider, ProviderCell, Providers
 from actors.router.actor import Router, RouterCell
 from actors.router.messages import RouteTable
@@ -154,6 +157,8 @@ class TreeSpec:
     alert: Callable[[Alert], None]
     home_of: Callable[[str], tuple[str, str]]
     dropped: Callable[[str], None]
+    probes: tuple[Probed, ...]
+    request_id: Callable[[], str]
     counter: Counter | None = None
     hooks: Hooks = attrs.field(factory=Hooks)
     edge: Callable[[], Actor] | None = None
@@ -199,6 +204,11 @@ class Tree:
     def auditor(self) -> Ref[Auditor]:
         """Records."""
         return self._of("auditor", Auditor)
+
+    @property
+    def prober(self) -> Ref[Prober]:
+        """Asks idle deployments."""
+        return self._of("prober", Prober)
 
     @property
     def providers(self) -> Ref[Providers]:
@@ -257,6 +267,7 @@ class _Growing:
         )
         self.ledger = self._ledger()
         self.router = RouterCell(spec.routes)
+        self.prober = ProberCell(spec.probes, spec.rng, spec.request_id)
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
         self.tapes = TapesCell(Budget(spec.replay_bytes_max), spec.replay_s)
         if spec.tape_store is not None:
@@ -292,6 +303,7 @@ class _Growing:
             *self._herald(),
             ChildSpec("providers", self._providers),
             ChildSpec("streams", lambda: Sessions(self._peers, self.spec.heartbeat_s)),
+            ChildSpec("prober", lambda: Prober(self.prober)),
         ]
         if self.spec.edge is not None:
             children.append(ChildSpec("edge", self.spec.edge))

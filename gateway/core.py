@@ -27,6 +27,7 @@ from actors.herald.cell import HeraldCell
 from actors.keeper.ports import Shelf
 from actors.keeper.shelf import MemoryShelf
 from actors.ledger.messages import SetLimits
+from actors.prober.messages import SetProbes
 from actors.provider.admission import share_of
 from actors.provider.messages import SetShare, SetUpstream
 from actors.provider.transport import Transport
@@ -50,8 +51,10 @@ from gateway.deployments import NO_CATALOGUE, yardsticks_of
 from gateway.gate import Gate
 from gateway.hooks import placed
 from gateway.keysafe import rules_of
+from gateway.logs import new_request_id
 from gateway.pausing import Pausing
 from gateway.people import People
+from gateway.preferences import probes_of
 from gateway.settings.changes import diff
 from gateway.settings.config import Config
 from gateway.settings.providers import ProviderConfig
@@ -171,6 +174,7 @@ class Gateway:
         )
         table = assembly.route_table(config, self.catalogue)
         await self.tree.router.ask(SetRoutes(table))
+        await self.tree.prober.ask(SetProbes(probes_of(config)))
         if self.gate.counter is not None:
             yardsticks = yardsticks_of(config, self.catalogue)
             self.gate.counter.follow(yardsticks, table.routes)
@@ -356,6 +360,8 @@ async def open_core(
         ended=gate.ended,
         alert=gate.alert,
         home_of=gate.sites.home_of,
+        probes=probes_of(config),
+        request_id=new_request_id,
         dropped=lambda kind: gate.metrics.aside(kind, "dropped"),
         counter=counter,
         hooks=gate.hooks,

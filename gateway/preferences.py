@@ -5,6 +5,7 @@ Owns: the words of `gateway/settings/routing.py` in the router's own vocabulary.
 
 from __future__ import annotations
 
+from actors.prober.messages import Probed
 from actors.router.messages import Deployment, RoutePolicy, Share, Weights, Wishes
 from gateway.settings.config import Config, ModelConfig
 from gateway.settings.routing import RoutingConfig, ShareOf
@@ -49,4 +50,20 @@ def _shares(shares: tuple[ShareOf, ...]) -> tuple[Share, ...]:
     return tuple(
         Share(Deployment(share.provider, share.model), share.percent)
         for share in shares
+    )
+
+
+def probes_of(config: Config) -> tuple[Probed, ...]:
+    """The deployments that are asked when nobody calls them: those on a route."""
+    routed = {
+        (step.provider, step.model) for model in config.models for step in model.route
+    }
+    return tuple(
+        Probed(
+            Deployment(provider.name, model), provider.probe_idle_s, provider.probe_site
+        )
+        for provider in config.providers
+        if provider.probe_idle_s is not None
+        for model in provider.models
+        if (provider.name, model) in routed
     )

@@ -13,9 +13,11 @@ from actors.directory.policy import may_ask
 from actors.router import policy
 from actors.router.book import Book
 from actors.router.messages import (
+    Deployment,
     Explain,
     Explained,
     Foreseen,
+    Heard,
     ListModels,
     MakePlan,
     NoRoute,
@@ -23,6 +25,7 @@ from actors.router.messages import (
     Plan,
     Preview,
     ProviderChanged,
+    ReportHeard,
     RouteTable,
     SetRoutes,
 )
@@ -57,6 +60,7 @@ class Router(Actor):
         SetRoutes,
         Explain,
         Preview,
+        ReportHeard,
     )
 
     def __init__(self, cell: RouterCell) -> None:
@@ -96,6 +100,11 @@ class Router(Actor):
             if policy.allowed(site, name, model)
             and (msg.terms is None or may_ask(msg.terms, (name, model)))
         )
+
+    @answers(ReportHeard)
+    def report_heard(self, _msg: ReportHeard) -> dict[Deployment, Heard]:
+        """For the prober."""
+        return self.cell.book.heard(self.ctx.now())
 
     @handles(Observed)
     def observed(self, msg: Observed) -> None:

@@ -23,6 +23,7 @@ from actors.router.health import ERROR_FORGET_S, Known
 from actors.router.latency import PACE_QUIET, SURE_WEIGHT, bucket_of
 from actors.router.messages import (
     Deployment,
+    Heard,
     MakePlan,
     Observed,
     On,
@@ -145,6 +146,18 @@ class Book:
             )
 
     # -- what it answers ---------------------------------------------------------
+
+    def heard(self, now: float) -> dict[Deployment, Heard]:
+        """When each deployment was last heard of, and how its provider is."""
+        found: dict[Deployment, Heard] = {}
+        for deployment, option in self._options.items():
+            until, _ = self._shut.get(deployment.provider, (0.0, ""))
+            found[deployment] = Heard(
+                at=max(option.known.latency.heard_at, option.known.error_at),
+                shut=until == NEVER or now < until,
+                probation=option.load.probation,
+            )
+        return found
 
     def inputs(self, ask: MakePlan, now: float, rng: Random) -> Inputs | None:
         """The inputs of a decision; None: no such model for this site."""

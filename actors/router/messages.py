@@ -279,6 +279,18 @@ class Foreseen(Struct, frozen=True):
     after: Candidate | None
 
 
+class Heard(Struct, frozen=True):
+    """When a deployment was last heard of, and how its provider is."""
+
+    at: float
+    shut: bool = False
+    probation: bool = False
+
+
+class ReportHeard(Request["Router", "dict[Deployment, Heard]"], frozen=True):
+    """Who has been heard of when, for whoever asks the silent ones."""
+
+
 class SetRoutes(Request["Router", None], frozen=True):
     """A new table after a reload; plans made after the reply follow it."""
 

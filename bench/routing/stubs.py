@@ -165,7 +165,8 @@ class Stub:
                 (connection.send(head) or b"") + _event(connection, _delta("Well"))
             )
             await end.wait()
-            done = _delta(" done", finish="stop")
+            # All words at once: what counts is when they end, and how many they are.
+            done = _delta(" " + WORD * told.output, finish="stop")
             usage = {"prompt_tokens": told.prompt, "completion_tokens": told.output}
             last = {**_delta(""), "choices": [], "usage": usage}
             await stream.send_all(

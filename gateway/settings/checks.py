@@ -33,6 +33,7 @@ def problems(
     yield from _homes(config, where, declared.get("tenants", frozenset()))
     yield from _routes(config, where, declared.get("providers", frozenset()))
     yield from _shares(config, where)
+    yield from _probes(config, where, declared.get("sites", frozenset()))
     yield from _fallbacks(config, where, declared.get("models", frozenset()))
     yield from _patterns(config, where, declared.get("models", frozenset()))
     yield from _ladders(config, where, declared.get("models", frozenset()))
@@ -106,6 +107,15 @@ def _shares(config: Config, where: Where) -> Found:
                         f"{where(model)}.{kind}[{index}]",
                         f'"{share}" names no model of a configured provider',
                     )
+
+
+def _probes(config: Config, where: Where, declared: AbstractSet[str]) -> Found:
+    """Somebody pays for them."""
+    sites = {site.name for site in config.sites} | declared
+    for provider in config.providers:
+        if provider.probe_idle_s is not None and provider.probe_site not in sites:
+            here = f"{where(provider)}.probe_site"
+            yield here, "names no site; probe_idle_s wants one that pays for probes"
 
 
 def _fallbacks(config: Config, where: Where, declared: AbstractSet[str]) -> Found:

@@ -23,6 +23,7 @@ from gateway.settings.words import (
     FORM_FIELD,
     KIND,
     NAME,
+    NAME_OR_NONE,
     ON_ABORT,
     PLACE,
     PROJECT,
@@ -245,6 +246,21 @@ class ProviderConfig:
         default="",
         default_doc="unknown",
         doc="Where it processes prompts, as sites and models name their regions.",
+    )
+    probe_idle_s: float | None = setting(
+        values.SECONDS,
+        default=None,
+        default_doc="never",
+        unit="seconds",
+        doc="Ask each of its routed models a small question after that long without a "
+        "call, and at once when it may be tried again after failures, so that its "
+        "health and speed are known before a client needs it. Each worker asks.",
+    )
+    probe_site: str = setting(
+        NAME_OR_NONE,
+        default="",
+        default_doc="none",
+        doc="The site whose money pays for these questions, within its caps.",
     )
     in_flight_max: int = setting(
         COUNT,

@@ -1,0 +1,1 @@
+"""Asks idle deployments how they are."""
