@@ -99,9 +99,6 @@ async def test_of_many_at_once_one_gets_the_answer(autojump_clock: MockClock) ->
         assert len(main.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "", "http://www.acme.example"]
-)
 async def test_a_visitor_of_a_page_learns_no_sum_of_its_site(
     autojump_clock: MockClock,
 ) -> None:
@@ -121,6 +118,9 @@ async def test_a_visitor_of_a_page_learns_no_sum_of_its_site(
     assert main.requests == []
 
 
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "", "http://www.acme.example"]
+)
 async def test_a_foreign_page_gets_nothing_and_uses_nothing_up(
     autojump_clock: MockClock, origin: str
 ) -> None:
