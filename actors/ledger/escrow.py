@@ -269,6 +269,12 @@ class Escrow:
             if self._is_stale(one, tick_s):
                 self.touch(one)
 
+    def touch_cap(self, name: str) -> None:
+        """Ask next about a cap's sums: an operator has changed them in the store."""
+        for one in self._slices.values():
+            if one.key.cap == name:
+                self.touch(one)
+
     def _is_stale(self, one: Slice, tick_s: float) -> bool:
         old = not self.alone and tick_s - one.asked_at > FRESH_S
         return not one.answered or old

@@ -15,6 +15,7 @@ from actors.ledger.accounts import Accounts
 from actors.ledger.escrow import Escrow
 from actors.ledger.messages import Cap, LedgerUnavailable
 from actors.ledger.ports import LedgerStore, LedgerStoreLost
+from actors.ledger.shares import cap_id
 
 SYNC_S: Final = 5.0  # A transaction of ours takes milliseconds; then nobody is there.
 FINISH_S: Final = 5.0  # For what is not durable yet, when the gateway stops.
@@ -139,6 +140,8 @@ class Sharing:
                 "the ledger's database does not answer: whether the cap has begun anew "
                 "is unknown; look, and try again"
             ) from None
+        for cap in caps:  # A replica alone would believe its last answer for ever.
+            self.escrow.touch_cap(cap_id(cap))
         await self.once()
         return count
 

@@ -21,6 +21,7 @@ from gateway.admin.login import Login
 from gateway.admin.office import Books, Office
 from gateway.admin.operation import Operation
 from gateway.admin.resources import (
+    adjusting,
     alerts,
     audit,
     budget,
@@ -101,6 +102,7 @@ def every(office: Office) -> tuple[Operation, ...]:
         *declared.operations(office),
         *keys.operations(office),
         *budget.operations(office),
+        *adjusting.operations(office),
         *configuration.operations(office),
         *models.operations(office),
         *providers.operations(office),

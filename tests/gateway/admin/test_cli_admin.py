@@ -58,6 +58,19 @@ def shell(gateway: Served, capsys: Output) -> Shell:
     return Shell(gateway, capsys)
 
 
+def test_money_is_given_back_and_a_cap_begun_anew(shell: Shell) -> None:
+    assert shell("cap", "add", "many", "spend_usd_max=9", "per=all") == OK
+    assert shell("cap", "charge", "acme", "1.5", "an invoice") == OK
+    assert "charged to acme" in shell.told
+    assert shell("cap", "refund", "acme", "0.5", "an apology") == OK
+    assert "given back to acme" in shell.told
+    assert shell("cap", "reset", "many", "a new deal") == OK
+    assert shell("cap", "reset", "nope", "a new deal") == REFUSED
+    for usd in ("x", "-1", "0", "nan", "0.0000000001"):
+        assert shell("cap", "refund", "acme", usd, "why") == USAGE
+    assert shell("cap", "remove", "many") == OK
+
+
 def test_a_site_is_added_changed_and_removed(shell: Shell) -> None:
     assert shell("site", "add", "blog", "tenant=t1", "spend_usd_max=12.5",
                  'models=["fast"]', "each_key.in_flight_max=2") == OK  # fmt: skip

@@ -20,6 +20,8 @@ MARK = "zweitens"  # In everything of t2 that has a name: no answer may hold it.
 
 # A body for each schema that takes one: as well-formed as can be, and about t2.
 BODIES: dict[str, Any] = {
+    "CapReset": {"reason": "mine"},
+    "Adjustment": {"nanousd": -1, "reason": "mine"},
     "Wanted": {"name": "mine", "settings": {"tenant": "t2"}},
     "Settings": {"settings": {"tenant": "t2"}},
     "Patch": {"settings": {"suspended": True}},
