@@ -171,7 +171,8 @@ def visitor(browser: Browser, **how: Any) -> Generator[Page]:
 
     A response that is no success is the page's business; it is no such error.
     """
-    context: BrowserContext = browser.new_context(**{"viewport": WIDE, **how})
+    made: dict[str, Any] = {"viewport": WIDE, **how}
+    context: BrowserContext = browser.new_context(**made)
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
     errors: list[str] = []
