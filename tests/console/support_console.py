@@ -124,6 +124,7 @@ class Stage:
     def until(self, path: str, ready: Any) -> Any:
         """What the admin API says, once it is so; records come a moment later."""
         until = time.monotonic() + START_S
+        found: Any = None
         while time.monotonic() < until:
             if ready(found := self.admin("GET", path)):
                 return found
