@@ -67,7 +67,7 @@ LEFT_OUT: Final = {
     "InvokeModel is read in tests/wire",
     "generate": "Ollama is called by /api/chat; /api/generate is read in tests/wire",
     "native embeddings": "Ollama is called by /api/embed, which no recording holds",
-    "count": "token counts are held to the recordings in tests/wire",
+    "count": "token counts are replayed in test_counts.py",
     "other": "files, batches and lists of models are no calls of a model",
     "realtime": "WebSocket sessions are no HTTP exchange",
     "responses-get": "a stored response is no call of a model",
