@@ -266,7 +266,10 @@ class _Growing:
             spec.peppers,
         )
         self.ledger = self._ledger()
-        self.router = RouterCell(spec.routes)
+        # A generator of its own, from where the one seed stands: who is chosen then
+        # depends on what was asked, and not on what else took a number meanwhile.
+        routing = Random(repr(spec.rng.getstate()))  # noqa: S311 - no secret
+        self.router = RouterCell(spec.routes, rng=routing)
         self.prober = ProberCell(spec.probes, spec.rng, spec.request_id)
         self.keeper = KeeperCell(spec.shelf, spec.keep_s)
         self.tapes = TapesCell(Budget(spec.replay_bytes_max), spec.replay_s)

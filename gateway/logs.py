@@ -340,6 +340,12 @@ class Logs:
         self.writer.close(timeout_s)
 
 
+def request_of(actor: str) -> str | None:
+    """The request that an actor serves, by its name; None for all others."""
+    parent, _, name = actor.rpartition("/")
+    return name if parent in ("streams", "sessions") else None
+
+
 class LibraryHandler(logging.Handler):
     """Where a library logged, and how badly. What it said may quote a request."""
 
@@ -358,6 +364,7 @@ class LibraryHandler(logging.Handler):
                 epoch=report.incarnation,
                 error_class=report.error,
                 where=report.trace[-1] if report.trace else None,
+                request_id=request_of(report.actor),
             )
             return
         if isinstance(tripped, Tripped):

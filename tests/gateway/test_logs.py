@@ -21,6 +21,7 @@ from gateway.logs import (
     LogStatistics,
     is_request_id,
     new_request_id,
+    request_of,
 )
 from gateway.request_line import RequestLine
 from runtime import Actor, ChildSpec, Supervisor, Tripped, open_system
@@ -382,3 +383,10 @@ def test_request_ids_ascend_with_time_and_never_repeat() -> None:
     assert len(set(ids)) == len(ids)
     assert times == sorted(times)
     assert all(is_request_id(one) for one in ids)
+
+
+def test_an_actor_that_serves_a_request_names_it() -> None:
+    """A crash is then found by the id that the client was told."""
+    assert request_of("streams/req_0123") == "req_0123"
+    assert request_of("providers/main") is None
+    assert request_of("ledger") is None
