@@ -16,7 +16,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -200,7 +200,7 @@ def screen(shown: list[str], foot: str, width: int, height: int) -> str:
 
 
 @contextmanager
-def _screen() -> Iterator[None]:
+def _screen() -> Generator[None]:
     """The other screen, with keys as they are typed; afterwards all as it was."""
     fd = sys.stdin.fileno()
     old = termios.tcgetattr(fd)
