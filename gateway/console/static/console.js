@@ -42,6 +42,14 @@
   localise(document);
   document.addEventListener("htmx:after:swap", () => localise(document));
 
+  // What scrolls sideways can be scrolled by the keyboard.
+  const reach = () => {
+    for (const box of document.querySelectorAll(".scroll:not([tabindex])"))
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  };
+  reach();
+  addEventListener("resize", reach);
+
   // The secret of an invitation is behind the #, where no log sees it.
   const linked = document.querySelector("[data-link-form]");
   if (linked) {
