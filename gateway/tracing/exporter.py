@@ -127,7 +127,11 @@ class SpanExporter:
 def places_of(config: Config) -> dict[str, Place]:
     """Each provider's kind and host."""
     return {
-        one.name: Place(one.kind, urlsplit(one.base_url or "").hostname or "")
+        one.name: Place(
+            one.kind,
+            urlsplit(one.base_url or "").hostname or "",
+            keyed=bool(one.key or one.key_env),
+        )
         for one in config.providers
     }
 

@@ -40,10 +40,11 @@ _FINE: Final = frozenset({"ok", "cancelled"})
 
 @attrs.frozen
 class Place:
-    """What a configuration says of a provider: its kind, and the host it is at."""
+    """What a configuration says of a provider: its kind, its host, if it has a key."""
 
     kind: str
     host: str = ""
+    keyed: bool = True
 
 
 @attrs.frozen
@@ -236,7 +237,7 @@ def _call(
         start_ns=began_ns,
         end_ns=began_ns + attempt.total_ms * NS_PER_MS,
         attributes=attributes,
-        events=tuple(_call_events(attempt, began_ns)),
+        events=tuple(_call_events(attempt, began_ns, keyed=place.keyed)),
         error=error,
     )
 
@@ -257,7 +258,9 @@ def _of_usage(record: RequestRecord) -> dict[str, Value]:
     return found
 
 
-def _call_events(attempt: AttemptRecord, began_ns: int) -> Iterator[Event]:
+def _call_events(
+    attempt: AttemptRecord, began_ns: int, *, keyed: bool
+) -> Iterator[Event]:
     """What the record has a time for; times of nothing are those of the start."""
     for name, at_ms in (
         ("permit", attempt.queued_ms if attempt.status else 0),
@@ -265,5 +268,7 @@ def _call_events(attempt: AttemptRecord, began_ns: int) -> Iterator[Event]:
         ("head", attempt.head_ms if attempt.status else 0),
         ("first_content", attempt.first_content_ms),
     ):
+        if name == "lease" and not keyed:
+            continue
         if at_ms or (attempt.status and name in ("lease", "head")):
             yield Event(name, began_ns + at_ms * NS_PER_MS)
