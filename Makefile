@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 SELF := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
-COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
+COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 FUZZ_S ?= 60
@@ -70,7 +70,7 @@ docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 lock: $(VENV)/.dev ## Resolve the dependencies anew
 	$(COMPILE) --upgrade --output-file=requirements/runtime.lock pyproject.toml
 	$(COMPILE) --upgrade --constraint=requirements/runtime.lock --output-file=requirements/dev.lock pyproject.toml requirements/dev.in
-	$(COMPILE) --upgrade --constraint=requirements/dev.lock --output-file=requirements/build.lock requirements/build.in
+	$(COMPILE) --upgrade --constraint=requirements/runtime.lock --output-file=requirements/build.lock requirements/build.in
 	$(COMPILE) --upgrade --output-file=requirements/fuzz.lock requirements/fuzz.in
 
 bench: $(VENV)/.dev ## Measure against a stock gateway, in the same run
