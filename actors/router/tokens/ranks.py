@@ -66,7 +66,7 @@ class Encoding:
     """One encoding. Its vocabulary is loaded when the first text comes."""
 
     def __init__(self, name: EncodingName) -> None:
-        self.name = name
+        self.name: EncodingName = name
         self._lock = Lock()
         self._loaded: Tokenizer | None = None
         self._calls = 0
