@@ -144,6 +144,7 @@ class SqliteDatabase:
         self._rng = rng
         self._bells = Bells(self._version, POLL_S)
         self._closed = False
+        self._file = _identity(path)
 
     def __repr__(self) -> str:
         return f"<SqliteDatabase {self.path}>"
@@ -175,14 +176,23 @@ class SqliteDatabase:
         del isolation  # There is one writer at a time.
         async with self._turn:
             result, rung = await self._trying(
-                self._writer,
-                lambda gone: transaction(
-                    self._writer.here, "BEGIN IMMEDIATE", work, gone
-                ),
+                self._writer, lambda gone: self._write(work, gone)
             )
         for channel in rung:
             self._bells.ring(channel)
         return result
+
+    def _write(
+        self, work: Callable[[Transaction], T], gone: Gone
+    ) -> tuple[T, set[str]]:
+        # SQLite itself goes on in a file that has no name any more, and a start would
+        # find none of it: keys that were revoked, and money that was spent, come back.
+        if _identity(self.path) != self._file:
+            raise DatabaseUnavailable(
+                f"{self.path} was removed or replaced while it was open; put it back, "
+                "or restart to go on with what is there now"
+            )
+        return transaction(self._writer.here, "BEGIN IMMEDIATE", work, gone)
 
     async def subscribe(self, channel: str) -> Bell:
         """See Database."""
@@ -256,6 +266,15 @@ async def _connect(path: Path) -> _Lane:
         return _Lane(await apsw.Connection.as_async(str(path), flags=flags))
     finally:
         apsw.async_controller.reset(before)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; None for none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare(path: Path) -> None:
