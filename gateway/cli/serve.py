@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-from gateway.cli import OK, UNREACHABLE, USAGE, complain
+from gateway.cli import OK, REFUSED, UNREACHABLE, USAGE, complain
 from gateway.cli.source import (
     add_config,
     add_flags,
@@ -66,7 +66,7 @@ def serve(config: Config, *, source: Source | None, on_ready: OnReady) -> int:
         running(config, source=source, on_ready=on_ready)
     except ConfigError as error:
         complain(error)
-        return USAGE
+        return REFUSED
     except WorkersFailed as error:
         complain(error)
         return error.code

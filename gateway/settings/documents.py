@@ -126,7 +126,7 @@ class Documents:
             if one.name in items[table.plural]:
                 what = (
                     "is also in the file; rename one of them, or remove this with "
-                    f"`stagedoor {one.kind} delete {one.name}`"
+                    f"`stagedoor {one.kind} remove {one.name}`"
                 )
                 found.append(Problem(SOURCE, label, what))
                 continue

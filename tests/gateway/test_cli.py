@@ -276,7 +276,10 @@ def test_serve_takes_the_file_that_a_variable_names(
     ("error", "code"),
     [
         (OSError(98, "Address already in use"), cli.UNREACHABLE),
-        (ConfigError((Problem("", "server.state_dir", "/s is no folder"),)), cli.USAGE),
+        (
+            ConfigError((Problem("", "server.state_dir", "/s is no folder"),)),
+            cli.REFUSED,
+        ),
         (KeyboardInterrupt(), cli.INTERRUPTED),
     ],
 )

@@ -109,6 +109,7 @@ def test_every_problem_is_told_with_its_place() -> None:
         'database: models.x.route[0]: "main/other" is a model that main does not list',
         'database: sites.c.environment: "staging" is no environment of t',
         "database: sites.acme: is also in the file",
+        "`stagedoor site remove acme`",
     ):
         assert line in told
 
