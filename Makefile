@@ -66,6 +66,7 @@ docs: $(VENV)/.dev ## Write the generated pages of docs/ anew
 	$(BIN)/python -m wire.field_policies > docs/dialects-fields.md
 	$(BIN)/python -m gateway.admin.reference docs/admin-api.md > docs/admin-api.md.new && mv docs/admin-api.md.new docs/admin-api.md
 	$(BIN)/python -m tests.recorded.matrix > docs/dialects.md
+	$(BIN)/python -m tests.e2e.client_matrix
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew
 	$(COMPILE) --upgrade --output-file=requirements/runtime.lock pyproject.toml

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 
 export const baseUrl = process.env.GATEWAY_URL;
 export const apiKey = process.env.GATEWAY_KEY;
-export const prompt = "What is the weather in Paris?";
+export const prompt = process.env.GATEWAY_PROMPT ?? "What is the weather in Paris?";
 export const outputTokensMax = 16000; // More than any recorded answer has.
 export const retriesMax = 0; // The gateway's own answers are what is looked at.
 

@@ -11,7 +11,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from gateway.embed import Embedded, embedded, text_of
-from gateway.embed_providers import BreaksAfter, CutAfter, FakeProvider, Says
+from gateway.embed_providers import Behaviour, BreaksAfter, CutAfter, FakeProvider, Says
 from gateway.settings.config import Config
 from gateway.settings.definition import evolve
 from gateway.settings.providers import BreakerConfig
@@ -135,7 +135,7 @@ async def test_hundreds_of_streams_that_leave_stall_and_break_leave_nothing_behi
 ) -> None:
     rng = Random(seed)
     good = Says(TEXT, delta_s=1)
-    script = [
+    script: list[Behaviour] = [
         rng.choice([CutAfter("w0"), BreaksAfter("w0")])
         if rng.random() < BREAK
         else good
