@@ -3,7 +3,7 @@
 Owns: the rank files, their hashes, the patterns, when they are loaded. Never: touches
 the network. A vocabulary takes 28 MB and 0.1 s, most of it with the interpreter locked;
 it is loaded with the first prompt that needs it, so a gateway that has none stays small
-(docs/decisions/0013).
+(docs/decisions/0011).
 """
 
 from __future__ import annotations
