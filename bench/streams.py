@@ -123,14 +123,20 @@ def _measure(
         open_bytes = process.rss_bytes()
         open_s = process.cpu_s()
 
-    result = load.run(look)
+    end_s = 0.0
+
+    def first_end() -> None:
+        nonlocal end_s
+        end_s = process.cpu_s()
+
+    result = load.run(look, first_end)
     streams = result.streams
     if result.open_peak < streams:
         raise AnswerError(
             f"only {result.open_peak} of {streams} streams were open at once, the "
             "first ended before the last began; try fewer --streams on this machine"
         )
-    delta_us = (process.cpu_s() - open_s) * 1e6 / result.deltas_steady
+    delta_us = (end_s - open_s) * 1e6 / result.deltas_steady
     opened_us = (open_s - before_s) * 1e6 / streams
     kib = (open_bytes - idle_bytes) / streams / 1024
     numbers.add(gateway.name, "memory, idle", "MiB", idle_bytes / 2**20)

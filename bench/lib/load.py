@@ -289,22 +289,30 @@ class StreamLoad:
         self._delivered = 0  # deltas of those that ended or left
         self._result = StreamResult(streams, deltas)
 
-    def run(self, on_all_open: Callable[[], None] = lambda: None) -> StreamResult:
+    def run(
+        self,
+        on_all_open: Callable[[], None] = lambda: None,
+        on_first_end: Callable[[], None] = lambda: None,
+    ) -> StreamResult:
         """Open, read and check them all.
 
         ``on_all_open`` is called once, when every stream has had its first content
         and all of them are open: the moment to look at the gateway's memory.
+        ``on_first_end`` is called once, when the first has come to its end: between
+        the two nothing but deltas costs anything (and whoever leaves early).
         """
         allow_files()
         try:
-            return self._run(on_all_open)
+            return self._run(on_all_open, on_first_end)
         finally:
             asking, reading = self._asking.values(), self._open.values()
             for reader in (*asking, *reading, *self._stalled):
                 reader.sock.close()
             self._epoll.close()
 
-    def _run(self, on_all_open: Callable[[], None]) -> StreamResult:
+    def _run(
+        self, on_all_open: Callable[[], None], on_first_end: Callable[[], None]
+    ) -> StreamResult:
         result = self._result
         start_ns = heard_ns = time.monotonic_ns()
         started = ended = 0
@@ -326,15 +334,21 @@ class StreamLoad:
                 came = sum(reader.check.next for reader in self._open.values())
                 came += ended * self._deltas
                 on_all_open()
+            if told and not result.deltas_steady and ended > result.left:
+                result.deltas_steady = self._came() - came
+                on_first_end()
             if time.monotonic_ns() - heard_ns > SILENCE_MAX_S * 1e9:
                 raise AnswerError(
                     f"silence for {SILENCE_MAX_S} s, {len(self._open)} streams open"
                 )
         result.elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
         result.stalled = len(self._stalled)
-        # Of those that nobody reads the gateway has had all the same, meanwhile.
-        result.deltas_steady = self._delivered + result.stalled * self._deltas - came
         return result
+
+    def _came(self) -> int:
+        """Deltas that were read so far, of whomever."""
+        reading = (*self._open.values(), *self._stalled)
+        return self._delivered + sum(reader.check.next for reader in reading)
 
     def _due(self, since_ns: int) -> int:
         if not self._ramp_s:
