@@ -3,7 +3,7 @@
 A KMS answers with a key as base64, and what reads it leaves copies in freed memory, as
 the socket's bytes and the decoded text. Here each call is an errand: a new process
 asks, writes the key from its own locked memory to a pipe, and ends; this one reads it
-straight into locked memory. It costs a start of Python a call (docs/decisions/0011), so
+straight into locked memory. It costs a start of Python a call (docs/decisions/0013), so
 it is for who fears readers of a live process, and has few tenants.
 
 The errand's own side is gateway/kms_errand.py; `Errand` and `Told` are the protocol:
