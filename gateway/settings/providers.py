@@ -265,8 +265,8 @@ class ProviderConfig:
     in_flight_max: int = setting(
         COUNT,
         default=64,
-        doc="The most calls to it at once; more wait in its queue. Processes that share "
-        "a database have equal parts of it.",
+        doc="The most calls to it at once; more wait in its queue. Processes that "
+        "share a database have equal parts of it.",
     )
     queue_max: int = setting(
         values.integer(0, 1_000_000),
