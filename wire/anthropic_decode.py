@@ -42,7 +42,7 @@ from wire.events import (
     ToolCallStart,
     Usage,
 )
-from wire.jsontext import JSON_ERRORS
+from wire.jsontext import JSON_ERRORS, mended
 from wire.sse import SseError, SseSplitter, parse_event, split_events
 
 _event = msgspec.json.Decoder(StreamEvent)
@@ -55,9 +55,9 @@ def payload(event: bytes) -> bytes | None:
     """The data of one SSE event, the usual two lines the fast way."""
     at = event.find(b"\ndata: ")
     if at > 0 and event.startswith(b"event: ") and event.find(b"\n", at + 1) < 0:
-        return event[at + 7 :]
+        return mended(event[at + 7 :])
     frame = parse_event(event)
-    return frame.data if frame is not None else None
+    return mended(frame.data) if frame is not None else None
 
 
 def merge_usage(known: AUsage, newer: AUsage) -> AUsage:

@@ -30,7 +30,7 @@ from wire.events import (
     ToolCallStart,
     Usage,
 )
-from wire.jsontext import count, decode_object, mapping, text
+from wire.jsontext import count, decode_object, mapping, mended, text
 from wire.sse import Frame, SseDecoder, SseError
 
 SOURCE: Final = "cohere"
@@ -289,7 +289,7 @@ class CohereDecoder:
         for frame in frames:
             if frame.data.strip() in {b"", b"[DONE]"}:
                 continue
-            events += self._reader.read(frame.data)
+            events += self._reader.read(mended(frame.data))
             if self._reader.over:
                 break
         return events

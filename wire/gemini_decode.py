@@ -49,7 +49,7 @@ from wire.gemini_schema import (
     finish_word,
 )
 from wire.gemini_search import searches_of
-from wire.jsontext import JSON_ERRORS
+from wire.jsontext import JSON_ERRORS, mended
 from wire.sse import SseDecoder, SseError
 
 _chunk = msgspec.json.Decoder(Chunk)
@@ -341,7 +341,7 @@ class GeminiDecoder:
             else:
                 self._sse = SseDecoder()
         if self._sse is not None:
-            pieces = [frame.data for frame in self._sse.feed(data)]
+            pieces = [mended(frame.data) for frame in self._sse.feed(data)]
         else:
             assert self._array is not None
             pieces = self._array.feed(data)

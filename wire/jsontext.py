@@ -88,6 +88,26 @@ def listing(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+_ESCAPES = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def mended(data: bytes) -> bytes:
+    """JSON in which each half of a surrogate pair is a replacement character.
+
+    Some servers cut an answer within a character outside the BMP and write its halves
+    as escapes of two events; by itself a half is no text (RFC 8259, 8.2). The same
+    object where there is none, and for whatever is no JSON.
+    """
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return data
+    return _ESCAPES.sub(
+        lambda found: b"\\ufffd" if found[1] is not None else found[0], data
+    )
+
+
 _AT = re.compile(r" - at `\$?\.?([^`]*)`$")
 _QUOTED = re.compile(r"Invalid (?:enum )?value .*")
 

@@ -34,6 +34,7 @@ from wire.jsontext import (
     decode_object,
     encode,
     mapping,
+    mended,
     text,
 )
 from wire.openai_chat_calls import Calls
@@ -350,7 +351,7 @@ class ChatDecoder:
             return []
         if not frame.data.strip():
             return []
-        events = self._reader.read(frame.data)
+        events = self._reader.read(mended(frame.data))
         if events and isinstance(events[-1], Fault):
             self._failed = True
         return events

@@ -37,6 +37,7 @@ from wire.jsontext import (
     encode,
     listing,
     mapping,
+    mended,
     text,
 )
 from wire.openai_responses_schema import (
@@ -253,7 +254,7 @@ class ResponsesDecoder:
         return self._done or self._failed
 
     def _frame(self, frame: Frame, events: list[Event]) -> None:
-        data = frame.data
+        data = mended(frame.data)
         if not data.strip() or data.startswith(b"[DONE]"):
             return
         try:

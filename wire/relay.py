@@ -24,7 +24,7 @@ from wire.dialect import (
 )
 from wire.events import Event, Fault, Finish, FinishReason, Start, Usage, is_content
 from wire.events import output_chars as chars_of
-from wire.jsontext import JSON_ERRORS
+from wire.jsontext import JSON_ERRORS, mended
 from wire.sse import SseError, SseSplitter
 
 HELD_BYTES_MAX = 256 * 1024
@@ -110,7 +110,7 @@ class SseRelay:
         reading.events = len(events)
         if len(events) == 1:  # By far the most common: one delta a chunk.
             event = events[0]
-            kept = self.look(event, reading)
+            kept = self._looked(event, reading)
             if kept is not event:
                 run = kept + b"\n\n" if kept else b""
         else:
@@ -124,13 +124,22 @@ class SseRelay:
         reading.out = run
         return reading
 
+    def _looked(self, event: bytes, reading: Reading) -> bytes:
+        """As `look`, with half a character mended.
+
+        It is relayed as it came: the client joins it with its other half.
+        """
+        whole = mended(event)
+        kept = self.look(whole, reading)
+        return event if kept is whole else kept
+
     def _look_at_all(self, events: list[bytes], run: bytes, reading: Reading) -> bytes:
         kept: list[bytes] = []
         changed = False
         for position, event in enumerate(events):
             if not event:
                 continue  # Two blank lines in a row.
-            relayed = self.look(event, reading)
+            relayed = self._looked(event, reading)
             changed = changed or relayed is not event
             if reading.fault is not None:
                 # What came before the error in the same chunk is still the answer's.
