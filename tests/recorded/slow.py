@@ -7,6 +7,7 @@ Ollama send a call whole, so theirs have words alone.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -225,6 +226,26 @@ def _converse() -> Spoken:
     )
 
 
+def _invoke() -> Spoken:
+    """Claude's events, one by one, in InvokeModel's envelope."""
+    spoken = _anthropic()
+
+    def wrapped(events: bytes) -> bytes:
+        out = b""
+        for event in events.split(b"\n\n"):
+            data = event.partition(b"data: ")[2]
+            if data:
+                chunk = {"bytes": base64.b64encode(data).decode()}
+                out += aws("chunk", json.dumps(chunk).encode())
+        return out
+
+    return Spoken(
+        "application/vnd.amazon.eventstream",
+        wrapped(spoken.opening),
+        tuple(map(wrapped, spoken.beats)),
+    )
+
+
 def _cohere() -> Spoken:
     def delta(kind: str, index: int, message: Any) -> bytes:
         return _named({"type": kind, "index": index, "delta": {"message": message}})
@@ -275,6 +296,7 @@ SPOKEN: Final[dict[str, Callable[[], Spoken]]] = {
     "responses": _responses,
     "gemini": _gemini,
     "converse": _converse,
+    "invoke": _invoke,
     "cohere": _cohere,
     "ollama": _ollama,
 }

@@ -29,7 +29,9 @@ async def test_a_word_a_second_arrives_a_word_a_second(
     """Each word, and each piece of a call's arguments, in the second it was said."""
     family = FAMILIES[SPEECHES[kind].dialect_for(CLIENTS[client].name).name]
     spoken = SPOKEN[family]()
-    place = Place(kind, "m", project="example-project" if kind == "vertex" else "")
+    # Of the others, InvokeModel is not asked.
+    model = "anthropic.claude-haiku-4-5" if kind == "bedrock-invoke" else "m"
+    place = Place(kind, model, project="example-project" if kind == "vertex" else "")
     target, body = request_of(client, "parallel tools", MODEL, stream=True)
     arrived: list[tuple[int, bytes]] = []
     started = trio.current_time()
