@@ -141,8 +141,11 @@ class UpstreamSocket:
                     f"{self._origin}: the answer to the handshake is no HTTP, or no "
                     "WebSocket's"
                 ) from None
-            for event in events:
+            for place, event in enumerate(events):
                 if isinstance(event, AcceptConnection):
+                    # Its first messages may have come with the answer.
+                    for early in events[place + 1 :]:
+                        await self._take(early)
                     return
                 if isinstance(event, RejectConnection):
                     rejected = event
