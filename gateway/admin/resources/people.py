@@ -5,8 +5,7 @@ Passwords and passkeys are not here: those are everybody's own, and set at the C
 
 from __future__ import annotations
 
-import secrets
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +13,6 @@ from msgspec.structs import replace
 from actors.adminbooks import Role
 from actors.people import (
     Changed,
-    Invitation,
     LastOwner,
     NameTaken,
     PeopleBook,
@@ -25,9 +23,8 @@ from gateway.admin.operation import Answer, Call, Operation, etag
 from gateway.admin.paging import Page, Paged, page_of
 from gateway.admin.problems import Problem
 from gateway.admin.resources.tokens import TenantName
-from gateway.console.links import LINK_MS, SECRET_BYTES, digest_of, link_of
-
-ID_BYTES: Final = 8
+from gateway.console import first
+from gateway.console.links import LINK_MS
 
 PersonName = Annotated[
     str,
@@ -116,10 +113,9 @@ def operations(office: Office) -> tuple[Operation, ...]:
         return found
 
     async def invited(person: Person) -> Invited:
-        secret = secrets.token_bytes(SECRET_BYTES)
-        until_ms = office.now_ms() + LINK_MS
-        await book().invite(Invitation(digest_of(secret), person.id, until_ms))
-        return Invited(shown(person), link_of(secret), until_ms)
+        now_ms = office.now_ms()
+        link = await first.invite(book(), person.id, now_ms)
+        return Invited(shown(person), link, now_ms + LINK_MS)
 
     async def everybody(call: Call) -> Page[PersonShown]:
         found = page_of(
@@ -134,7 +130,7 @@ def operations(office: Office) -> tuple[Operation, ...]:
     async def invite(call: Call) -> Answer:
         asked: PersonWanted = call.body
         person = Person(
-            id=f"p_{secrets.token_hex(ID_BYTES)}",
+            id=first.new_id(),
             name=asked.name,
             role=asked.role,
             tenants=asked.tenants or None,
