@@ -35,10 +35,14 @@ from gateway.console.visit import FORM_BYTES_MAX, Refused, Shown, Visit, form_of
 from gateway.http.replies import reply
 from gateway.http.request import Request, TooLarge
 from gateway.logs import new_request_id
+from gateway.settings.config import Config
 
 BASE: Final = "/console"
 STATIC: Final = f"{BASE}/static/"
 ONCE_BYTES: Final = 16
+FORM_MS: Final = 10 * 60_000  # What somebody needs to fill in a long one.
+IN_FORCE_S: Final = 2.5  # The directory is looked at each second.
+IN_FORCE_LOOK_S: Final = 0.05
 
 Handler = Callable[[Visit], Awaitable[Shown]]
 
@@ -131,6 +135,15 @@ class Console:
             "operator": visitor is not None and visitor.person.tenants is None,
         }
 
+    async def in_force(self, before: Config) -> None:
+        """Wait until what was just stored is in force here, for a moment at most.
+
+        A change that comes to the same configuration puts none in force.
+        """
+        with trio.move_on_after(IN_FORCE_S):
+            while self.office.config is before:  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(IN_FORCE_LOOK_S)
+
     # -- one request -------------------------------------------------------------
 
     async def answer(self, request: Request) -> None:
@@ -210,7 +223,9 @@ class Console:
                 "error.html", 403, title="That is not yours to see",
                 told="It concerns the whole gateway, and you look after some tenants.",
             )  # fmt: skip
-        if page.sure and not visitor.is_sure(visit.now_ms):
+        # A form that is to be filled in needs time until it is sent.
+        ahead_ms = FORM_MS if page.method == "GET" else 0
+        if page.sure and not visitor.is_sure(visit.now_ms + ahead_ms):
             return visit.go(f"{BASE}/confirm?next={quote(_way_back(visit))}")
         return None
 

@@ -1,4 +1,4 @@
-"""Which settings of sites, tenants and caps the Console edits, and how it asks. Pure.
+"""Settings of sites, tenants, models and caps as the Console asks for them. Pure.
 
 What is not here is left as it is: a form changes only its own fields.
 """
@@ -97,6 +97,28 @@ TENANT: Final = (
           hint="One a line, as prod and staging: each has keys of its own in the "
           "vault. Empty: sites may name any."),
     Field("suspended", "Suspended: all its sites are refused", "yes"),
+)  # fmt: skip
+MODEL: Final = (
+    Field("route", "Route", "lines",
+          hint="Candidates as PROVIDER/MODEL, one a line, the preferred one first."),
+    Field("aliases", "Other names", "lines", hint="That clients may ask for it by."),
+    Field("canary", "Try first", "lines",
+          hint="Shares for candidates outside the route, as: 5% PROVIDER/MODEL."),
+    Field("mirror", "Ask as well", "lines",
+          hint="As: 5% PROVIDER/MODEL. Nobody reads that answer; it is measured and "
+          "paid."),
+    Field("fallbacks", "Models when all fail", "lines"),
+    Field("context_fallbacks", "Models for longer prompts", "lines"),
+    Field("content_fallbacks", "Models for refused content", "lines"),
+    Field("routing.prefer", "Prefer", "choice",
+          choices=("", "ordered", "balanced", "cheapest", "fastest"),
+          hint="Empty: as the site says."),
+    Field("routing.latency_slo_s", "Quick enough within", "seconds", unit="seconds"),
+    Field("routing.request_usd_max", "One request at most", "money",
+          unit="US dollars"),
+    Field("routing.regions", "Prompts may be processed in", "lines",
+          hint="Regions of providers. Empty: anywhere."),
+    Field("hedge", "Start a second candidate when the first is late", "yes"),
 )  # fmt: skip
 CAP: Final = (
     Field("spend_usd_max", "At most", "money", unit="US dollars"),

@@ -28,8 +28,9 @@ SHOP = "/sites/blog/settings"
 # Every page that shows what such forms keep.
 SHOWN = (
     "", "/sites", "/sites/blog", SHOP, "/sites/blog/keys", "/sites/blog/wordpress",
-    "/tenants", "/caps", "/vault", "/settings/tokens", "/settings/webhooks",
-    "/settings/people", "/settings/configuration", "/requests",
+    "/tenants", "/caps", "/models", "/providers", "/vault",
+    "/settings/tokens", "/settings/webhooks", "/settings/people",
+    "/settings/configuration", "/requests",
 )  # fmt: skip
 
 
@@ -285,6 +286,10 @@ async def test_a_configuration_goes_out_and_comes_in_after_a_look(
     ("/sites/blog/wordpress", {"address": HOSTILE}),
     ("/tenants", {"name": "x", "title": HOSTILE, "environments": HOSTILE}),
     ("/caps", {"name": HOSTILE, "spend_usd_max": HOSTILE, "sites": HOSTILE}),
+    ("/models", {"name": "x", "route": HOSTILE, "aliases": HOSTILE}),
+    ("/providers/+new", {"name": HOSTILE, "kind": HOSTILE, "base_url": HOSTILE,
+                         "models": HOSTILE, "price_model-0": HOSTILE,
+                         "input_usd_per_mtok-0": HOSTILE, "key_name": HOSTILE}),
     ("/settings/tokens", {"name": HOSTILE, "role": HOSTILE, "tenants": HOSTILE}),
     ("/settings/webhooks", {"url": f"https://h.example/{HOSTILE}", "label": HOSTILE}),
     ("/settings/configuration/diff", {"text": HOSTILE}),
@@ -315,7 +320,8 @@ async def test_hostile_text_stays_text(
 @pytest.mark.parametrize("path", [
     "/login?next={}&done={}", "/?span={}&site={}&model={}", "/requests?site={}&id={}",
     "/vault/add?provider={}&name={}&hosts={}", "/sites/{}", "/sites/blog/keys/{}",
-    "/settings/webhooks/{}", "/providers/{}", "/{}", "/sites?done={}",
+    "/settings/webhooks/{}", "/providers/{}", "/models/{}",
+    "/providers/{}/settings", "/{}", "/sites?done={}",
 ])  # fmt: skip
 async def test_what_an_address_says_is_never_markup(
     autojump_clock: MockClock, path: str

@@ -1,6 +1,6 @@
-"""Tenants and caps: objects whose settings are one form.
+"""Tenants, models and caps: objects whose settings are one form.
 
-One set of pages for both, from the same definitions (objects.py): a list, one object,
+One set of pages for them, from the same definitions (objects.py): a list, one object,
 and the form of a new one. Objects of the file are shown and not changed.
 """
 
@@ -15,12 +15,18 @@ import attrs
 from gateway.console import forms, objects
 from gateway.console.app import Console, Page
 from gateway.console.forms import Field
+from gateway.console.pages.providers import STATES
 from gateway.console.visit import Refused, Shown, Visit, at
 
 
 @attrs.frozen
 class Kind:
-    """What these pages show. `role` changes, `operator` may see."""
+    """What these pages show. `role` changes, `operator` may see.
+
+    Args:
+        above: the page that leads here.
+        live: where the admin API tells how they are.
+    """
 
     plural: str
     noun: str
@@ -29,6 +35,8 @@ class Kind:
     fields: tuple[Field, ...]
     role: str
     operator: bool
+    above: tuple[str, str] = ("/settings", "Settings")
+    live: str = ""
 
 
 KINDS: Final = (
@@ -41,6 +49,13 @@ KINDS: Final = (
         "caps", "cap", "Caps",
         "What may be spent in a window, by whom, on what, beside a site's own cap.",
         objects.CAP, "admin", operator=True,
+    ),
+    Kind(
+        "models", "model", "Models",
+        "What clients ask for, and the candidates that serve it. A site may also ask "
+        "for PROVIDER/MODEL by itself, where its lists allow it.",
+        objects.MODEL, "admin", operator=True, above=("/providers", "Providers"),
+        live="/model-states",
     ),
 )  # fmt: skip
 
@@ -80,6 +95,7 @@ async def _every(
         kind=kind,
         rows=await visit.every(f"/{kind.plural}"),
         sites=sites,
+        **await _live(kind, visit),
         refused=refused,
         name=visit.field("name"),
         name_problem=problems.get("$.name", ""),
@@ -97,10 +113,13 @@ async def create(kind: Kind, visit: Visit) -> Shown:
     name = visit.field("name")
     settings = forms.without_nothing(forms.patch_of(kind.fields, visit.form))
     body = {"name": name, "settings": settings}
+    before = visit.console.office.config
     try:
         await visit.ask("POST", f"/{kind.plural}", body=body, once=visit.field("once"))
     except Refused as refused:
         return await _every(kind, visit, refused.status, refused)
+    if kind.live:
+        await visit.console.in_force(before)
     return visit.go(f"/console/{kind.plural}", done="added")
 
 
@@ -142,11 +161,26 @@ async def _detail(
         refused=refused,
         stale=stale,
         sites=sites,
+        **await _live(kind, visit),
     )
+
+
+async def _live(kind: Kind, visit: Visit) -> dict[str, Any]:
+    """How each is now, where that is told; what a new one can be made of."""
+    if not kind.live:
+        return {"live": {}, "candidates": [], "states": STATES}
+    states = {one["name"]: one for one in await visit.every(kind.live)}
+    candidates = [
+        f"{one.name}/{model}"
+        for one in visit.console.office.config.providers
+        for model in one.models
+    ]
+    return {"live": states, "candidates": candidates, "states": STATES}
 
 
 async def save(kind: Kind, visit: Visit) -> Shown:
     """Its settings."""
+    before = visit.console.office.config
     try:
         await visit.ask(
             "PATCH",
@@ -159,6 +193,8 @@ async def save(kind: Kind, visit: Visit) -> Shown:
         if refused.status == 404:
             raise
         return await _detail(kind, visit, refused.status, refused)
+    if kind.live:
+        await visit.console.in_force(before)
     return visit.go(f"/console{_path(kind, visit)}", done="saved")
 
 

@@ -56,7 +56,7 @@ async def every(visit: Visit) -> Shown:
 
 async def detail(visit: Visit) -> Shown:
     """One of them."""
-    return await _detail(visit, None)
+    return await show_provider(visit, None)
 
 
 async def pause(visit: Visit) -> Shown:
@@ -79,21 +79,28 @@ async def resume(visit: Visit) -> Shown:
 async def test(visit: Visit) -> Shown:
     """Send it one short question, and say how it went."""
     name = visit.params["provider"]
+    tried = await tried_of(visit, name, visit.field("model"))
+    return await show_provider(visit, tried)
+
+
+async def tried_of(visit: Visit, name: str, model: str) -> Any:
+    """How a test call went; one that was refused is one that did not go well."""
     try:
-        tried = await visit.ask(
+        return await visit.ask(
             "POST",
             at("providers", name, "test"),
-            body={"model": visit.field("model"), "site": visit.field("site")},
-            once=visit.field("once"),
+            body={"model": model, "site": visit.field("site")},
+            once=f"{visit.field('once')}-test",
         )
     except Refused as refused:
-        tried = {"ok": False, "error": refused.told, "elapsed_ms": None, "status": 0}
-    return await _detail(visit, tried)
+        return {"ok": False, "error": refused.told, "elapsed_ms": None, "status": 0}
 
 
-async def _detail(visit: Visit, tried: Any) -> Shown:
+async def show_provider(visit: Visit, tried: Any) -> Shown:
+    """One, with how a test call went if there was one."""
     name = visit.params["provider"]
     state = await visit.ask("GET", at("providers", name, "state"))
+    declared = await visit.ask("GET", at("providers", name))
     records = await visit.ask(
         "GET",
         "/records",
@@ -110,6 +117,8 @@ async def _detail(visit: Visit, tried: Any) -> Shown:
     return visit.show(
         "provider.html",
         one=state,
+        declared=declared,
+        serves=await _serves(visit, name),
         states=STATES,
         tried=tried,
         rows=records["items"][:REQUESTS_SHOWN],
@@ -120,6 +129,15 @@ async def _detail(visit: Visit, tried: Any) -> Shown:
         crashes=crashes[::-1],
         secret=await _secret(visit, name, state["key"]),
     )
+
+
+async def _serves(visit: Visit, name: str) -> list[str]:
+    """The models that clients ask for and that it is a candidate of."""
+    return [
+        one["name"]
+        for one in await visit.every("/model-states")
+        if any(step["provider"] == name for step in one["route"])
+    ]
 
 
 def by_size(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

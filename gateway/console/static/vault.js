@@ -8,6 +8,7 @@
   if (!form) return;
   const problem = form.querySelector("[data-seal-problem]");
   const field = form.querySelector("[data-key]");
+  if (!field) return;
   const tell = (text) => { problem.textContent = text; problem.hidden = !text; };
 
   const utf8 = new TextEncoder();
@@ -66,19 +67,26 @@
 
   if (!globalThis.crypto?.subtle) {
     tell("This browser seals only over https or on localhost. Open the Console there, or use `stagedoor vault add`.");
-    form.querySelector("button.main").disabled = true;
+    field.disabled = true;
+    if (field.required) form.querySelector("button.main").disabled = true;
     return;
   }
+  // A key may be left out where a form is about more than it.
   form.addEventListener("submit", async (event) => {
+    if (event.defaultPrevented || (!field.required && !field.value.trim())) return;
     event.preventDefault();
     tell("");
-    const value = (name) => form.elements[name].value.trim();
+    const value = (name) => (form.elements[name]?.value ?? "").trim();
+    const provider = value(form.dataset.sealProvider || "provider");
+    const name = value(form.dataset.sealName || "name");
+    // The button that was pressed says what is to be done.
+    const pressed = event.submitter?.name ? event.submitter : null;
     try {
       const sealed = await seal(
         utf8.encode(field.value.trim()), bytesOf(form.dataset.publicKey),
         bound(
           "gwv-delivery", value("tenant") || form.dataset.tenant, value("environment") || form.dataset.environment,
-          value("provider"), value("name") || "default",
+          provider, name || "default",
         ),
       );
       form.elements.delivery.value = base64Of(sealed);
@@ -87,6 +95,7 @@
       return;
     }
     field.value = "";
+    if (pressed) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: pressed.name, value: pressed.value }));
     form.submit();
   });
 })();

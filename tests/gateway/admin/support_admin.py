@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -68,7 +69,8 @@ async def desk(made: Config | None = None, **more: Any) -> AsyncGenerator[Desk]:
     """A gateway whose one provider always answers."""
     database = await open_memory()
     given = made or config()
-    providers = {one.name: FakeProvider() for one in given.providers}
+    # Also those that a test adds later.
+    providers = defaultdict[str, FakeProvider](FakeProvider)
     environ = {"PROVIDER_KEY": "sk-upstream-canary-42"}
     try:
         async with embedded(
