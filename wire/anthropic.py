@@ -47,6 +47,7 @@ class Messages:
 
     name = SOURCE
     heartbeat = encoding.HEARTBEAT
+    reads_sse = True
     stream_headers = STREAM_HEADERS
 
     def __repr__(self) -> str:

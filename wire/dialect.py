@@ -256,6 +256,11 @@ class ClientDialect(Protocol):
         ...
 
     @property
+    def reads_sse(self) -> bool:
+        """Whether its official clients know more of an event than data: comments, ids."""
+        ...
+
+    @property
     def stream_headers(self) -> tuple[tuple[str, str], ...]:
         """Response headers of a stream."""
         ...

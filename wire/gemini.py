@@ -125,6 +125,8 @@ class GeminiProvider:
 class GeminiClient(GeminiProvider):
     """One request of a Gemini client: the path has said model, method and framing."""
 
+    reads_sse = False  # Any line without "data: " is JSON to them, or the event lost.
+
     def __init__(self, route: Route) -> None:
         self.route = route
 

@@ -58,6 +58,7 @@ class OpenAIChat:
 
     name = SOURCE
     heartbeat = HEARTBEAT
+    reads_sse = True
     stream_headers = STREAM_HEADERS
 
     # The client's side.

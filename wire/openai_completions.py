@@ -99,6 +99,7 @@ class OpenAICompletions:
 
     name = SOURCE
     heartbeat = HEARTBEAT
+    reads_sse = True
     stream_headers = STREAM_HEADERS
 
     def read_head(self, body: bytes, headers: Headers) -> Head:

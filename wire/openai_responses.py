@@ -69,6 +69,7 @@ class OpenAIResponses:
 
     name = SOURCE
     heartbeat = HEARTBEAT
+    reads_sse = True
     stream_headers = STREAM_HEADERS
 
     def read_head(self, body: bytes, headers: Headers) -> Head:

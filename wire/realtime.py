@@ -46,6 +46,7 @@ class RealtimeClient(OpenAIChat):
 
     name = "openai_realtime"
     heartbeat = b""
+    reads_sse = False
 
     def render_error(self, fault: Fault) -> ErrorResponse:
         """Before the socket is open: the handshake's answer."""

@@ -88,6 +88,7 @@ class EmbedClient:
 
     name = EMBEDDINGS.name
     heartbeat = b""
+    reads_sse = False
     stream_headers: tuple[tuple[str, str], ...] = ()
 
     def read_head(self, body: bytes, headers: Headers) -> Head:

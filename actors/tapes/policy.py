@@ -61,11 +61,16 @@ def bare(frame: bytes, heartbeat: bytes) -> bytes:
     return frame
 
 
+def _is_silent(frame: bytes) -> bool:
+    """Whether it has no field: nothing but comments and the ends of lines."""
+    return all(line.startswith(b":") or not line for line in frame.splitlines())
+
+
 def with_id(frame: bytes, request_id: str, number: int) -> bytes:
     """The frame with its place in front.
 
-    A comment has none: an id makes some clients dispatch an empty event after it.
+    A comment by itself has none: an id makes some clients dispatch an empty event.
     """
-    if frame.startswith((b":", b"\n", b"\r")):
+    if frame.startswith((b":", b"\n", b"\r")) and _is_silent(frame):
         return frame
     return b"id: %b.%d\n%b" % (request_id.encode("ascii"), number, frame)

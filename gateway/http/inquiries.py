@@ -27,6 +27,7 @@ from actors.stream.messages import (
 from actors.tapes.messages import TapesUnavailable
 from gateway.gate import Gate
 from gateway.http import buffered
+from gateway.http.late_facts import late_facts
 from gateway.http.replies import reply
 from gateway.http.request import Request, TooLarge
 from gateway.http.taped import (
@@ -205,7 +206,7 @@ class Endpoint:
     ) -> None:
         channel = opened.channel
         send = request.send
-        begun = False
+        begun = early = False
         while pieces := await channel.receive_some():
             if tap is not None:
                 for piece in pieces:
@@ -216,15 +217,22 @@ class Endpoint:
                 if begun:
                     # For its heartbeats: too late for a status of its own.
                     event = last.event or self.dialect.error_event(CRASHED)
+                    event = late_facts(self.dialect, last.headers) + event
                     await send({"type": "http.response.body", "body": event})
                 else:
                     await reply(send, last.status, last.body, (*last.headers, *ids))
                 return
             if not begun:
                 begun = True
-                await send(_start(self._begin(pieces, opened), ids))
-                if pieces == [last] and isinstance(last, Begin):
+                begin = _begin_in(pieces)
+                early = begin is None
+                await send(_start(begin or self._early(opened), ids))
+                if pieces == [last] and begin is last:
                     continue
+            elif early and (begin := _begin_in(pieces)):
+                # It began for its heartbeats: what its head would have said comes now.
+                early = False
+                pieces[pieces.index(begin)] = late_facts(self.dialect, begin.headers)
             # With the channel closed well and empty, this is the last: one write.
             over = channel.ended and channel.cancelled is None
             more = bool(not over or channel.depth or channel.status)
@@ -250,11 +258,8 @@ class Endpoint:
         error = self.dialect.render_error(CRASHED)
         await reply(send, error.status, error.body, error.headers)
 
-    def _begin(self, pieces: list[Piece], opened: Opened) -> Begin:
-        """The head of a stream: its own, or one made for its heartbeats."""
-        for piece in pieces:
-            if isinstance(piece, Begin):
-                return piece
+    def _early(self, opened: Opened) -> Begin:
+        """The head of a stream that begins for its heartbeats."""
         request_id = opened.ref.id.rpartition("/")[2]
         return Begin(200, (*self.dialect.stream_headers, ("x-request-id", request_id)))
 
@@ -332,6 +337,13 @@ def _start(begin: Begin, ids: tuple[tuple[str, str], ...]) -> dict[str, object]:
         "status": begin.status,
         "headers": [(k.encode("ascii"), v.encode("latin-1")) for k, v in fields],
     }
+
+
+def _begin_in(pieces: list[Piece]) -> Begin | None:
+    for piece in pieces:
+        if isinstance(piece, Begin):
+            return piece
+    return None
 
 
 def _joined(pieces: list[Piece]) -> bytes:

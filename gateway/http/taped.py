@@ -117,7 +117,7 @@ async def answer_taped(
         site=inquiry.site,
         key_id=inquiry.key_id,
         request_id=inquiry.request_id,
-        ids=policy != "off",
+        ids=policy != "off" and (dialect.reads_sse or inquiry.for_page),
         detached=policy == "detach",
         name=wish.name,
         digest=_digest(request, inquiry) if wish.name else b"",

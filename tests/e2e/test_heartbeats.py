@@ -9,6 +9,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from google import genai
+from google.genai import types
 
 from tests.e2e.stage import KEY, Stage, staged
 
@@ -30,7 +32,8 @@ def resumable(
 ) -> Generator[Stage, None, None]:
     folder = tmp_path_factory.mktemp("ids")
     beats = "heartbeat_s = 0.06"
-    with staged(folder, deadlines=beats, site='resume = "cancel"') as made:
+    told = 'resume = "cancel"\nrouting_headers = true'
+    with staged(folder, deadlines=beats, site=told) as made:
         yield made
 
 
@@ -66,7 +69,20 @@ def test_openais_client_reads_chat_through_heartbeats_and_ids(
     assert chunks[-1].choices == []
 
 
-def test_openais_client_reads_responses_through_heartbeats(stage: Stage) -> None:
+def test_what_a_silent_beginning_left_out_of_the_head_comes_as_comments(
+    resumable: Stage,
+) -> None:
+    body = {"model": "bench", "stream": True, "messages": MESSAGES}
+    _, headers, answer = resumable.ask("POST", "/v1/chat/completions", body)
+    assert "x-stagedoor-route" not in headers
+    assert b": x-stagedoor-route: mock/gpt-mock\n" in answer.partition(b"data: ")[0]
+
+
+@pytest.mark.parametrize("site", ["stage", "resumable"])
+def test_openais_client_reads_responses_through_heartbeats(
+    site: str, request: pytest.FixtureRequest
+) -> None:
+    stage: Stage = request.getfixturevalue(site)
     with (
         openai.OpenAI(base_url=stage.base_url, api_key=KEY) as client,
         client.responses.stream(model="bench", input=WORDS) as stream,
@@ -77,7 +93,11 @@ def test_openais_client_reads_responses_through_heartbeats(stage: Stage) -> None
     assert final.output_text.count("h1w") == 4
 
 
-def test_anthropics_client_reads_messages_through_pings(stage: Stage) -> None:
+@pytest.mark.parametrize("site", ["stage", "resumable"])
+def test_anthropics_client_reads_messages_through_pings(
+    site: str, request: pytest.FixtureRequest
+) -> None:
+    stage: Stage = request.getfixturevalue(site)
     base = stage.base_url.removesuffix("/v1")
     with (
         anthropic.Anthropic(base_url=base, auth_token=KEY) as client,
@@ -87,6 +107,19 @@ def test_anthropics_client_reads_messages_through_pings(stage: Stage) -> None:
     ):
         text = "".join(stream.text_stream)
     assert text.count("h1w") == 4
+
+
+@pytest.mark.parametrize("site", ["stage", "resumable"])
+def test_googles_client_reads_through_blank_lines_and_is_shown_no_ids(
+    site: str, request: pytest.FixtureRequest
+) -> None:
+    """Whatever does not begin with "data: " is JSON to it, or a JSONDecodeError."""
+    stage: Stage = request.getfixturevalue(site)
+    base_url = stage.base_url.removesuffix("/v1")
+    options = types.HttpOptions(base_url=base_url)
+    client = genai.Client(api_key=KEY, vertexai=False, http_options=options)
+    chunks = client.models.generate_content_stream(model="bench", contents=WORDS)
+    assert "".join(chunk.text or "" for chunk in chunks).count("h1w") == 4
 
 
 def test_usage_comes_only_to_who_asks_for_it(stage: Stage) -> None:

@@ -10,7 +10,14 @@ import trio.testing
 from trio.testing import MockClock
 
 from gateway.embed import Embedded, embedded, events, text_of
-from gateway.embed_providers import Behaviour, FakeProvider, PausesAfter, Says, Silent
+from gateway.embed_providers import (
+    Behaviour,
+    Fails,
+    FakeProvider,
+    PausesAfter,
+    Says,
+    Silent,
+)
 from gateway.settings.config import Config
 from gateway.settings.server import UpstreamDeadlines
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
@@ -163,3 +170,67 @@ async def test_whole_answers_and_background_ones_get_none(
             "GET", f"/v1/responses/{queued.json()['id']}", key=KEY
         )
         assert found.json()["status"] == "completed"
+
+
+@pytest.mark.parametrize("name", list(REQUESTS))
+@pytest.mark.parametrize("resume", ["off", "detach"])
+async def test_what_the_head_came_too_early_to_say_comes_before_the_first_event(
+    autojump_clock: MockClock, name: str, resume: str
+) -> None:
+    """As comments, a header field a line, where the dialect's clients skip those."""
+    path, body, heartbeat = REQUESTS[name]
+    made = config(
+        [provider("main", deadlines=PATIENT)], routing_headers=True, resume=resume
+    )
+    main = FakeProvider([Says("one two", delta_s=40)])
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+        async with gateway.open("POST", path, body, key=KEY) as call:
+            answer = await call.read()
+        again = await gateway.request(
+            "GET", f"/v1/streams/{answer.headers['x-request-id']}", key=KEY
+        )
+
+    assert "x-stagedoor-route" not in answer.headers
+    said = answer.body.replace(heartbeat, b"")
+    lines = said.split(b"\n")
+    comments = [line for line in lines if line.startswith(b":")]
+    if name == "gemini":
+        assert comments == []
+    else:
+        names = [line.split(b":")[1].strip() for line in comments]
+        assert names == [
+            b"x-stagedoor-route",
+            b"x-stagedoor-attempts",
+            b"x-stagedoor-cost",
+        ]
+        assert comments[0] == b": x-stagedoor-route: main/m"
+        # In front of the first event, and part of it: a blank line would end one.
+        assert lines.index(comments[0]) <= 1
+        first = said.partition(b"\n\n")[0].split(b"\n")
+        assert first[-1].startswith(b"data: {")
+        assert first[0].startswith(b"id: ") == (resume != "off")
+    if resume != "off":
+        # Whoever picks it up reads the same, with the same numbers.
+        if name == "gemini":  # Its heartbeat is a blank line, as an event's end is.
+            assert b"".join(again.body.split()) == b"".join(answer.body.split())
+        else:
+            assert again.body == said
+
+
+async def test_an_error_behind_heartbeats_says_when_to_come_back(
+    autojump_clock: MockClock,
+) -> None:
+    """The field that an SDK would have looked for is there for who reads the bytes."""
+    slow = attrs.evolve(PATIENT, headers_s=20)  # type: ignore[misc]
+    made = config([provider("a", deadlines=slow), provider("b", deadlines=PATIENT)])
+    b = FakeProvider([Fails(429, headers={"retry-after": "30"})])
+    gone = {"a": FakeProvider([Silent()]), "b": b}
+    async with embedded(made, gone, environ=ENV) as gateway:
+        async with gateway.open("POST", CHAT, chat(), key=KEY) as call:
+            answer = await call.read()
+
+    assert answer.status == 200
+    last = answer.body.replace(b": hb\n", b"")
+    assert b": retry-after: 30\n" in last.partition(b"data: ")[0]
+    assert last.partition(b"data: ")[2].startswith(b'{"error"')
+    assert last.count(b"\n\n") == 1

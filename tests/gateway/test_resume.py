@@ -635,12 +635,15 @@ async def test_every_dialect_can_be_picked_up(
             while b"two" not in seen:
                 seen += await call.chunk()
 
+        request_id = call.headers["x-request-id"]
+        # Google's clients read nothing but data: theirs counts what it has had.
+        last = seen.count(b"data: ") - 1
+        names = [f"{request_id}.{number}" for number in range(last + 1)]
+        assert ids_of(seen) == ([] if dialect == "gemini" else names)
         rest = await gateway.request(
-            "POST", path, body, key=KEY, headers={"last-event-id": ids_of(seen)[-1]}
+            "POST", path, body, key=KEY, headers={"last-event-id": names[-1]}
         )
-        whole = await gateway.request(
-            "GET", f"/v1/streams/{ids_of(seen)[0].partition('.')[0]}", key=KEY
-        )
+        whole = await gateway.request("GET", f"/v1/streams/{request_id}", key=KEY)
 
         assert seen + rest.body == whole.body
         assert b"six" in rest.body
