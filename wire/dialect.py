@@ -257,7 +257,7 @@ class ClientDialect(Protocol):
 
     @property
     def reads_sse(self) -> bool:
-        """Whether its official clients know more of an event than data: comments, ids."""
+        """Whether its official clients read more of events than data: comments, ids."""
         ...
 
     @property
