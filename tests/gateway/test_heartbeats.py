@@ -226,8 +226,7 @@ async def test_an_error_behind_heartbeats_says_when_to_come_back(
     b = FakeProvider([Fails(429, headers={"retry-after": "30"})])
     gone = {"a": FakeProvider([Silent()]), "b": b}
     async with embedded(made, gone, environ=ENV) as gateway:
-        async with gateway.open("POST", CHAT, chat(), key=KEY) as call:
-            answer = await call.read()
+        answer = await gateway.post(CHAT, chat(), key=KEY)
 
     assert answer.status == 200
     last = answer.body.replace(b": hb\n", b"")
