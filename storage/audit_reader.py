@@ -11,7 +11,7 @@ import heapq
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -33,6 +33,7 @@ from actors.auditor.reading import (
 )
 from actors.auditor.tiles import TILE_WIDTH, BadTile
 from storage.audit_check import Asked
+from storage.audit_export import zip_of
 from storage.audit_files import CHECKPOINT, WITNESSED, read_file, worker_of
 from storage.audit_proof import proof_of
 from storage.audit_siblings import key_of
@@ -122,6 +123,13 @@ class AuditReader:
             f"`stagedoor audit verify` on a copy"
         )
         return Verdict(False, (), (late,), int(VERIFY_S_MAX * 1000))
+
+    async def export(self) -> AsyncGenerator[bytes]:
+        """See LogReader."""
+        folders = await self._read(self._folders)
+        pieces = zip_of(list(folders.values()), self._first)
+        while piece := await self._read(lambda: next(pieces, b"")):
+            yield piece
 
     async def _read(self, look: Callable[[], T]) -> T:
         try:

@@ -6,7 +6,7 @@ is shown is what readers of the folder see: entries under a published checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -174,6 +174,10 @@ class LogReader(Protocol):
 
     async def prove(self, number: int, seq: int) -> Proof:
         """One entry and its proof. Raises NoEntry."""
+        ...
+
+    def export(self) -> AsyncGenerator[bytes]:
+        """All logs as a zip file, which `stagedoor audit verify` takes offline."""
         ...
 
     async def verify(self) -> Verdict:

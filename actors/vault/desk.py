@@ -154,6 +154,9 @@ class Desk:
         try:
             record = parse(row.record)
             kek = f"{record.kek_id}@{record.kek_ver}"
+            sealed = self._safe.holdings.keks.get((record.kek_id, record.kek_ver))
+            if sealed is not None and sealed.state == "destroyed":
+                kek = "destroyed"  # Its records are there, and never open again.
         except Unsealable:
             kek = "damaged" if row.record else "none"
         return SecretFacts(

@@ -285,6 +285,8 @@ DONE: Final = {
     "paused": "Paused. New requests go elsewhere.",
     "resumed": "Back in use.",
     "rotated": "Rotated.",
+    "rewrapped": "Sealed under a new key. Nothing else has changed.",
+    "shredded": "Destroyed. Nothing of it opens again.",
     "welcome": "You are set up.",
     "logged-out": "You are logged out.",
     "sent": "Sent.",

@@ -5,7 +5,7 @@ Owns: asking the admin API as whoever is logged in, forms, and the words of refu
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -150,6 +150,16 @@ class Visit:
         etag = next((v for k, v in reply.headers if k == "etag"), "")
         return value, etag
 
+    async def file(self, path: str, query: Mapping[str, Any] | None = None) -> Shown:
+        """A file that the admin API makes as it is read. Raises Refused."""
+        given = {k: v for k, v in (query or {}).items() if v not in {None, ""}}
+        asked = AdminRequest("GET", path, urlencode(given), {}, b"")
+        api: AdminApi = self.console.api
+        reply = await api.handle(asked, self.who.principal, self.request_id)
+        if reply.status >= 400 or reply.stream is None:
+            raise Refused(reply.status, reply.json() or {})
+        return Shown(reply.status, b"", tuple(reply.headers), _pieces(reply.stream))
+
     async def every(
         self, path: str, query: Mapping[str, Any] | None = None, *, most: int = 1000
     ) -> list[Any]:
@@ -183,6 +193,15 @@ class Visit:
 def at(*parts: str) -> str:
     """A path of the admin API; each part is quoted whole."""
     return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+async def _pieces(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    try:
+        async for piece in stream:
+            yield piece
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
 
 
 def form_of(body: bytes) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,8 @@ import pytest
 
 from actors.auditor.merkle import check_inclusion, leaf_hash
 from actors.auditor.notes import Verifier, open_checkpoint
+from gateway.cli import OK
+from gateway.cli import main as cli
 from tests.console.support_console import (
     OWNER,
     PHONE,
@@ -253,6 +256,22 @@ def test_everything_is_verified_at_a_click(house: House) -> None:
         page.get_by_role("button", name="Verify now").click()
         wait_text(page, "Everything is as it was signed")
         wait_text(page, "batches of records unchanged")
+
+
+def test_all_logs_are_downloaded_and_verify_elsewhere(
+    house: House, tmp_path: Path
+) -> None:
+    with house.visitor() as page:
+        page.goto(f"{house.stage.console}/audit")
+        page.get_by_text("Its public key").click()
+        vkey = page.locator("#vkey1").inner_text().replace("\n", "")
+        with page.expect_download() as coming:
+            page.get_by_role("link", name="Download all logs").click()
+        assert coming.value.suggested_filename.startswith("stagedoor-audit-")
+        with zipfile.ZipFile(coming.value.path()) as archive:
+            archive.extractall(tmp_path)
+
+    assert cli(["audit", "verify", str(tmp_path / "audit"), "--vkey", vkey]) == OK
 
 
 def test_the_playground_asks_two_routes_and_tells_time_and_tokens(

@@ -15,7 +15,7 @@ from actors.vault.messages import SecretFacts, VaultReport
 from gateway.admin.office import Office
 from gateway.admin.operation import Call, Operation
 from gateway.admin.paging import Page, Paged, page_of
-from gateway.admin.problems import Problem
+from gateway.admin.problems import FieldError, Problem
 from gateway.vaultdesk import REVOKE, VaultDesk
 
 # Whom the vault's own policy knows; see docs/security.md.
@@ -66,6 +66,36 @@ class SecretEnd(SecretNamed, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     end_requests: bool = False
     """Whether the requests that were begun with it end too."""
+
+
+class TenantNamed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All keys of a tenant and environment."""
+
+    tenant: Name
+    environment: Name
+
+
+class ShredWanted(TenantNamed, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tenant's and environment's keys that are never to open again."""
+
+    confirm: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=128, description="TENANT/ENVIRONMENT, typed by whoever asks."
+        ),
+    ]
+
+
+class Rewrapped(msgspec.Struct, frozen=True):
+    """How many secrets are sealed under the new key."""
+
+    rewrapped: int
+
+
+class Shredded(msgspec.Struct, frozen=True):
+    """How many keys of the tenant were destroyed."""
+
+    destroyed: int
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -134,6 +164,28 @@ def operations(office: Office) -> tuple[Operation, ...]:
         found = await told(call, "POST", "/vault/secrets/rotate", _named(asked))
         return msgspec.convert(found, type=Begun)
 
+    async def rewrap(call: Call) -> Rewrapped:
+        asked: TenantNamed = call.body
+        await call.record(tenant=asked.tenant, env=asked.environment)
+        body = {"tenant": asked.tenant, "environment": asked.environment}
+        found = await told(call, "POST", "/vault/keks/rotate", body)
+        return msgspec.convert(found, type=Rewrapped)
+
+    async def shred(call: Call) -> Shredded:
+        asked: ShredWanted = call.body
+        wanted = f"{asked.tenant}/{asked.environment}"
+        if asked.confirm != wanted:
+            told_so = f"must be {wanted}: nothing of it will ever open again"
+            raise Problem(
+                "invalid",
+                f"$.confirm: {told_so}",
+                errors=(FieldError("$.confirm", told_so),),
+            )
+        await call.record(tenant=asked.tenant, env=asked.environment)
+        body = {"tenant": asked.tenant, "environment": asked.environment}
+        found = await told(call, "POST", "/vault/shred", body)
+        return msgspec.convert(found, type=Shredded)
+
     async def record(call: Call, asked: SecretNamed) -> None:
         await call.record(
             asked.name,
@@ -175,6 +227,21 @@ def operations(office: Office) -> tuple[Operation, ...]:
             "Never lend a key again, from this moment", revoke,
             role="admin", reach="operator", body=SecretEnd, gives=Ended,
             act="secret.revoke", conflicts=True,
+        ),
+        Operation(
+            "rewrapSecrets", "POST", "/secrets/rewrap", "vault",
+            "Give a tenant a new key, and seal its secrets under it", rewrap,
+            doc="Nothing else changes: requests go on, keys stay as they are. What was "
+            "done stays done if it is interrupted; ask again.",
+            role="admin", reach="operator", body=TenantNamed, gives=Rewrapped,
+            act="secret.rewrap", conflicts=True,
+        ),
+        Operation(
+            "shredSecrets", "POST", "/secrets/shred", "vault",
+            "Destroy a tenant's key: its secrets never open again", shred,
+            doc="Nor does any backup of them without that key. Leases of them end.",
+            role="owner", reach="operator", body=ShredWanted, gives=Shredded,
+            act="secret.shred", conflicts=True,
         ),
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ def pages(_console: Console) -> Sequence[Page]:
     return (
         Page("GET", "/audit", browse, operator=True),
         Page("POST", "/audit/verify", verify, role="admin", operator=True),
+        Page("GET", "/audit/export", export, role="admin", operator=True),
         Page("GET", entry, detail, operator=True),
         Page("GET", f"{entry}/proof", proof, operator=True),
     )
@@ -40,6 +41,11 @@ async def verify(visit: Visit) -> Shown:
     """Check everything now, and show what was found above the entries."""
     verdict = await visit.ask("POST", "/audit/verifications", once=visit.field("once"))
     return await _browse(visit, verdict)
+
+
+async def export(visit: Visit) -> Shown:
+    """All logs as a file, to be checked elsewhere."""
+    return await visit.file("/audit/export")
 
 
 async def detail(visit: Visit) -> Shown:

@@ -6,7 +6,7 @@ that arrives here holds no key, and neither does any page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.console.app import Console, Page
@@ -23,6 +23,9 @@ def pages(_console: Console) -> Sequence[Page]:
         Page("POST", "/vault/add", add, role="admin", operator=True, sure=True),
         Page("POST", "/vault/rotate", rotate, role="admin", operator=True, sure=True),
         Page("POST", "/vault/revoke", revoke, role="admin", operator=True, sure=True),
+        Page("POST", "/vault/rewrap", rewrap, role="admin", operator=True, sure=True),
+        Page("GET", "/vault/shred", shred_form, role="owner", operator=True),
+        Page("POST", "/vault/shred", shred, role="owner", operator=True, sure=True),
     )
 
 
@@ -52,6 +55,7 @@ async def _vault(visit: Visit, status: int, problem: str = "") -> Shown:
         "vault.html",
         status,
         secrets=secrets,
+        homes=homes_of(secrets),
         report=await visit.ask("GET", "/secrets/report"),
         rules=config.vault.policy,
         rotate_days=config.vault.rotate_days,
@@ -112,12 +116,74 @@ async def revoke(visit: Visit) -> Shown:
     return await _done(visit, "/secrets/revoke", body, "revoked")
 
 
+async def rewrap(visit: Visit) -> Shown:
+    """A new key for a tenant; its secrets are sealed under it."""
+    return await _done(visit, "/secrets/rewrap", _home(visit), "rewrapped")
+
+
+async def shred_form(visit: Visit) -> Shown:
+    """What would be lost, before it is."""
+    return await _shred(visit, 200)
+
+
+async def _shred(visit: Visit, status: int, problem: str = "") -> Shown:
+    query = visit.query
+    tenant = visit.field("tenant") or query.get("tenant", "")
+    environment = visit.field("environment") or query.get("environment", "")
+    secrets = await visit.every("/secrets")
+    return visit.show(
+        "vault_shred.html",
+        status,
+        tenant=tenant,
+        environment=environment,
+        lost=[
+            one
+            for one in secrets
+            if (one["tenant"], one["environment"]) == (tenant, environment)
+            and one["state"] != "revoked"
+        ],
+        problem=problem,
+    )
+
+
+async def shred(visit: Visit) -> Shown:
+    """Destroy a tenant's key."""
+    body = {**_home(visit), "confirm": visit.field("confirm")}
+    try:
+        await visit.ask("POST", "/secrets/shred", body=body, once=visit.field("once"))
+    except Refused as refused:
+        return await _shred(visit, refused.status, refused.told)
+    return visit.go("/console/vault", done="shredded")
+
+
+def homes_of(secrets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tenants and environments that have a key of their own, with what it seals."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in secrets:
+        place = (one["tenant"], one["environment"])
+        home = found.setdefault(
+            place,
+            {"tenant": place[0], "environment": place[1], "secrets": 0, "keks": set()},
+        )
+        home["secrets"] += one["state"] != "revoked" and one["kek"] != "destroyed"
+        if "@" in one["kek"]:
+            home["keks"].add(int(one["kek"].rpartition("@")[2]))
+    return [{**home, "keks": sorted(home["keks"])} for _, home in sorted(found.items())]
+
+
 async def _done(visit: Visit, path: str, body: dict[str, Any], done: str) -> Shown:
     try:
         await visit.ask("POST", path, body=body, once=visit.field("once"))
     except Refused as refused:
         return await _vault(visit, refused.status, refused.told)
     return visit.go("/console/vault", done=done)
+
+
+def _home(visit: Visit) -> dict[str, str]:
+    return {
+        "tenant": visit.field("tenant"),
+        "environment": visit.field("environment"),
+    }
 
 
 def _named(visit: Visit) -> dict[str, str]:

@@ -36,6 +36,8 @@ BODIES: dict[str, Any] = {
     "SecretWanted": {"provider": "main", "tenant": "t2", "delivery": "AAAA"},
     "SecretNamed": {"provider": "main", "tenant": "t2"},
     "SecretEnd": {"provider": "main", "tenant": "t2"},
+    "TenantNamed": {"tenant": "t2", "environment": "prod"},
+    "ShredWanted": {"tenant": "t2", "environment": "prod", "confirm": "t2/prod"},
     "Try": {"site": f"{MARK}-shop"},
     "TokenWanted": {"name": "x", "role": "owner", "tenants": ["t2"]},
     "WebhookWanted": {"url": "https://h.example/x", "tenants": ["t2"]},
