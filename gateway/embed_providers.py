@@ -36,12 +36,13 @@ class Says:
 
 @attrs.frozen
 class Fails:
-    """An HTTP error."""
+    """An HTTP error, after a while."""
 
     status: int = 500
     message: str = "something broke"
     code: str | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    delay_s: float = 0.0
 
 
 @attrs.frozen
@@ -145,6 +146,8 @@ class FakeProvider(httpx.AsyncBaseTransport):
         try:
             if isinstance(behaviour, Silent):
                 await trio.sleep_forever()
+            if isinstance(behaviour, Fails) and behaviour.delay_s:
+                await trio.sleep(behaviour.delay_s)
             await trio.lowlevel.checkpoint()
         except trio.Cancelled:
             self.open -= 1

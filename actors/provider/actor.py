@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from actors.herald.messages import AlertKind, Raise
 from actors.provider import admission, breaker
-from actors.provider.fair import FairQueue
 from actors.provider.limits import Allowances
+from actors.provider.line import Line, Reply
 from actors.provider.messages import (
     Admit,
     Load,
@@ -118,7 +118,7 @@ class Provider(Actor):
         self.cell = cell
         # A life after the first is on probation: whatever ended the last one may last.
         self.health = breaker.born(probation=cell.lives > 0)
-        self.queue: FairQueue[tuple[Admit, Deferred[Permit | Refused]]] = FairQueue()
+        self.line = Line()
         cell.lives += 1
 
     def __repr__(self) -> str:
@@ -127,7 +127,7 @@ class Provider(Actor):
         return (
             f"<Provider {self.cell.upstream.name} {state} "
             f"in_flight={len(self.cell.grants)}/{self.cell.limits.in_flight_max} "
-            f"queued={len(self.queue)} failures={self.health.failures}>"
+            f"queued={len(self.line)} failures={self.health.failures}>"
         )
 
     def on_start(self) -> None:
@@ -182,30 +182,40 @@ class Provider(Actor):
             return self._refuse("paused", PAUSED)
         if msg.spare and not self._has_spare(probing=msg.probing):
             return self._refuse("busy", "has nothing to spare")
-        decision = admission.admit(
+        decision = self._decide(msg, len(self.line), now)
+        match decision:
+            case "permit" | "probe":
+                return self._permit(msg, probe=decision == "probe")
+            case "queue" | "busy" if msg.standby:
+                return self.line.stand_by(msg) or self._refuse_busy()
+            case "queue":
+                return self._wait(msg)
+            case "busy":
+                last = self.line.push_out(msg.site)
+                if last is None:
+                    return self._refuse_busy()
+                # Its site has more than its share of the queue; it waited the least.
+                last.reply(self._refuse_busy())
+                return self._wait(msg)
+            case _:
+                return self._not_now(decision, msg, now)
+
+    def _decide(self, msg: Admit, queued: int, now: float) -> admission.Decision:
+        return admission.admit(
             self.health,
             self.cell.limits,
             in_flight=len(self.cell.grants),
             probing=self._probing(),
-            queued=len(self.queue),
+            queued=queued,
             now=now,
             key_retry_at=self.cell.key_retry_at,
             rate_full_until=self.cell.allowances.full_until(
                 THE_KEY, msg.prompt_tokens, now
             ),
         )
+
+    def _not_now(self, decision: admission.NotNow, msg: Admit, now: float) -> Refused:
         match decision:
-            case "permit" | "probe":
-                return self._permit(msg, probe=decision == "probe")
-            case "queue":
-                return self._wait(msg)
-            case "busy":
-                last = self.queue.push_out(msg.site)
-                if last is None:
-                    return self._refuse_busy()
-                # Its site has more than its share of the queue; it waited the least.
-                last[1].reply(self._refuse_busy())
-                return self._wait(msg)
             case "probing":
                 return self._refuse(
                     "probing",
@@ -289,10 +299,8 @@ class Provider(Actor):
         self.cell.paused = msg.why
         if msg.why:
             self._tell_router(available=False, until=None, why="paused")
-            while self.queue:
-                _, deferred = self.queue.pop()
-                if not deferred.abandoned:
-                    deferred.reply(self._refuse("paused", PAUSED))
+            for reply in self.line.everybody():
+                reply.reply(self._refuse("paused", PAUSED))
             self.cell.load.queued = 0
         else:
             self._tell_router(available=True, until=None)
@@ -324,7 +332,7 @@ class Provider(Actor):
             epoch=self.ctx.epoch,
             in_flight=len(self.cell.grants),
             in_flight_max=self.cell.limits.in_flight_max,
-            queued=len(self.queue),
+            queued=len(self.line),
             failures=self.health.failures,
             cooling_until=self.health.cooling_until,
             key_refused=self.health.key_refused,
@@ -344,7 +352,7 @@ class Provider(Actor):
             self.health,
             self.cell.limits,
             in_flight=len(self.cell.grants),
-            queued=len(self.queue),
+            queued=len(self.line),
             probing=probing,
         )
 
@@ -375,7 +383,7 @@ class Provider(Actor):
         """Show the router how busy this is."""
         load = self.cell.load
         load.in_flight = len(self.cell.grants)
-        load.queued = len(self.queue)
+        load.queued = len(self.line)
         load.probing = self._probing() > 0
 
     def _show_allowance(self) -> None:
@@ -386,28 +394,43 @@ class Provider(Actor):
             load.tokens_left, load.tokens_reset_at = tokens
 
     def _serve_queue(self) -> None:
-        """Hand freed permits to those who wait, by turns of their sites."""
+        """Hand freed permits to those who wait, by turns of their sites.
+
+        What a newcomer would be refused for, they are too: a 429 came meanwhile, or the
+        last of the rate limit is gone.
+        """
         while (
-            self.queue
-            and not self.health.probation
+            not self.health.probation
             and len(self.cell.grants) < self.cell.limits.in_flight_max
         ):
-            msg, deferred = self.queue.pop()
-            if not deferred.abandoned:  # It may have given up.
-                deferred.reply(self._permit(msg, probe=False))
-            self.cell.load.queued = len(self.queue)
+            waiting = self.line.next()
+            if waiting is None:
+                break
+            msg, reply = waiting
+            now = self.ctx.now()
+            decision = self._decide(msg, 0, now)
+            if decision == "permit":
+                reply.reply(self._permit(msg, probe=False))
+            else:
+                assert decision in admission.NOT_NOW, decision
+                reply.reply(self._not_now(decision, msg, now))
+        self.cell.load.queued = len(self.line)
 
-    def _wait(self, msg: Admit) -> Deferred[Permit | Refused]:
-        deferred: Deferred[Permit | Refused] = Deferred()
-        self.queue.push(msg.site, (msg, deferred))
-        self.cell.load.queued = len(self.queue)
-        return deferred
+    def _wait(self, msg: Admit) -> Reply:
+        reply = self.line.wait(msg)
+        reply.on_abandoned(self._forget_gone)
+        self.cell.load.queued = len(self.line)
+        return reply
+
+    def _forget_gone(self) -> None:
+        self.line.forget_gone()
+        self.cell.load.queued = len(self.line)
 
     def _refuse_busy(self) -> Refused:
         return self._refuse(
             "busy",
             f"has all {self.cell.limits.in_flight_max} calls in flight and "
-            f"{len(self.queue)} waiting",
+            f"{len(self.line)} waiting",
         )
 
     def _refuse(

@@ -4,7 +4,7 @@ Permits outlive an incarnation: a stream admitted before a trip still uses the
 deployment's capacity, so the count belongs to the cell.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -24,6 +24,14 @@ Decision = Literal[
     "rate_limited",
     "key_refused",
 ]
+
+NotNow = Literal["probing", "cooling", "rate_limited", "key_refused"]
+NOT_NOW: Final[tuple[NotNow, ...]] = (
+    "probing",
+    "cooling",
+    "rate_limited",
+    "key_refused",
+)
 
 
 class Limits(Struct, frozen=True):

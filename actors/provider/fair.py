@@ -12,6 +12,7 @@ last, not somebody who waits alone.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -78,6 +79,18 @@ class FairQueue(Generic[T]):
         self._served[longest] = start
         self._count -= 1
         return item
+
+    def drop(self, gone: Callable[[T], bool]) -> None:
+        """Take out those who have left. The others keep their turns."""
+        for flow, line in list(self._lines.items()):
+            left = deque(entry for entry in line if not gone(entry[1]))
+            self._count -= len(line) - len(left)
+            if left:
+                self._lines[flow] = left
+            else:
+                del self._lines[flow]
+        if not self._lines:
+            self._rest()
 
     def _rest(self) -> None:
         """Nobody waits: nobody is owed anything, or owes."""

@@ -125,6 +125,7 @@ class Admit(Request["Provider", "Permit | Refused"], frozen=True):
     site: str = ""  # Sites take turns in the queue.
     spare: bool = False  # No client waits: only what nobody else wants, never a queue.
     probing: bool = False  # Of those: it may be the call that tests a sick provider.
+    standby: bool = False  # It waits elsewhere: after all that wait here, if ever.
 
 
 class Load(Struct):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from zlib import crc32
 
 import msgspec
@@ -388,7 +389,9 @@ class Stream(Actor):
                 fault = await self._hedged(plan, attempt, second, failures)
             if fault is None or self.sink.committed or self.ended_by:
                 return fault
-            failures.append(Failure(step.candidate, fault))
+            # It may have found a place elsewhere than it was sent to.
+            place = plan.candidates.index(attempt.candidate)
+            failures.append(Failure(place, fault))
 
     def _attempt(self, plan: Plan, place: int, failures: list[Failure]) -> Attempt:
         attempt = Attempt(
@@ -403,6 +406,8 @@ class Stream(Actor):
             opened=self.opened,
             turn_s=self._turn_s(plan, place, failures),
             patience_s=self._patience_s(plan, place, failures),
+            elsewhere=self._elsewhere(plan, place, failures),
+            on_move=partial(self._answers, plan),
         )
         self.attempts.append(attempt)
         attempt.number = len(self.attempts)
@@ -452,6 +457,14 @@ class Stream(Actor):
         """How long it may wait in this provider's queue."""
         waited_s = self.peers.now() - self.opened
         return policy.turn_s(plan.candidates, place, failures, waited_s)
+
+    def _elsewhere(
+        self, plan: Plan, place: int, failures: list[Failure]
+    ) -> tuple[Candidate, ...]:
+        """Whose places it may have as well as this one's."""
+        if plan.hedge or self.inquiry.stored_at or self.inquiry.aside is not None:
+            return ()  # A second call, a store, or nobody who waits: each has its own.
+        return policy.elsewhere(plan.candidates, place, failures)
 
     def _patience_s(
         self, plan: Plan, place: int, failures: list[Failure]

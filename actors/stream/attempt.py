@@ -8,7 +8,7 @@ Talks to: provider, ledger, vault. Never retries: that is the stream's decision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,14 +18,7 @@ import trio
 from actors.auditor.messages import AttemptRecord
 from actors.ledger.messages import Hold, HoldRefused, Meter, TakeHold
 from actors.ledger.pricing import has_1h, to_hold
-from actors.provider.messages import (
-    Admit,
-    Deadlines,
-    Permit,
-    Proven,
-    Refused,
-    Upstream,
-)
+from actors.provider.messages import Deadlines, Permit, Proven, Upstream
 from actors.router.messages import Candidate, Plan
 from actors.stream import faults, settling
 from actors.stream.heads import NOTHING_TOLD, facts_of
@@ -42,9 +35,10 @@ from actors.stream.relay import (
     relay_whole,
 )
 from actors.stream.settling import Bill
+from actors.stream.waiting import ask, ask_anywhere
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import Acquire, KeyRefused, LeaseRefused
-from runtime import ActorDown, AskError, Ref
+from runtime import AskError, Ref
 from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
 from wire.events import Fault
@@ -81,6 +75,8 @@ class Attempt:
         opened: float,
         turn_s: float,
         patience_s: float | None = None,
+        elsewhere: Sequence[Candidate] = (),
+        on_move: Callable[[Attempt], None] | None = None,
     ) -> None:
         self.peers = peers
         self.stream = stream
@@ -90,6 +86,8 @@ class Attempt:
         self.sink = sink
         self.turn_s = turn_s
         self.patience_s = patience_s
+        self.elsewhere = elsewhere  # Who may have a place sooner than this one.
+        self.on_move = on_move  # Hears when one of those had.
         self.number = 1  # Its place among its stream's, from 1.
         self.phase = "queue"
         self.scope = trio.CancelScope()
@@ -107,9 +105,7 @@ class Attempt:
         self.hold: Hold | None = None
         self.bound = plan.output_tokens_max  # Of one choice; a short hold lowers it.
         self.prompt = prompt
-        self.length = prompt.at(candidate.deployment)
-        self.chars_per_token = prompt.chars_per_token(candidate.deployment)
-        self.meter = Meter(prompt_tokens=self.length.tokens)
+        self._measure()
         self.relayed = Relayed()
         self.bill = Bill()
         self.status = 0
@@ -117,6 +113,12 @@ class Attempt:
         self.ended_by = ""  # Set by `end`: the scope was cancelled on purpose.
         self.record: AttemptRecord | None = None
         self.hooked: Hooked | None = None
+
+    def _measure(self) -> None:
+        deployment = self.candidate.deployment
+        self.length = self.prompt.at(deployment)
+        self.chars_per_token = self.prompt.chars_per_token(deployment)
+        self.meter = Meter(prompt_tokens=self.length.tokens)
 
     async def run(self) -> Fault | None:
         """Make the call. Never raises for anything upstream does."""
@@ -140,12 +142,12 @@ class Attempt:
         self.scope.cancel(reason=why)
 
     async def _run(self) -> Fault | None:
-        deployment = self.candidate.deployment
         # Permit first: a lease for an open provider would burn quota.
         admitted = await self._admit()
         if isinstance(admitted, Fault):
             return admitted
         self.permit = admitted
+        deployment = self.candidate.deployment
         upstream = admitted.upstream
         self.deadlines = self._hurried(upstream.deadlines)
         try:
@@ -227,25 +229,16 @@ class Attempt:
         # The next phase is due sooner as a rule: the first alarm serves both.
         connect_at = self.began + self.deadlines.connect_s
         self._arm("queue", self.began + self.turn_s, look_at=connect_at)
-        try:
-            admitted = await provider.ask(
-                Admit(
-                    self.stream,
-                    self.candidate.deployment.model,
-                    self.length.tokens,
-                    self.inquiry.site,
-                    spare=self.inquiry.aside is not None,
-                    probing=self.inquiry.aside is not None
-                    and self.inquiry.aside.kind == "probe",
-                )
-            )
-        except ActorDown as down:
-            return faults.provider_open(down, self.peers.now())
-        except AskError as error:
-            return faults.provider_busy(self.candidate.deployment, error)
-        if isinstance(admitted, Refused):
-            return faults.refused(admitted, self.peers.now())
-        return admitted
+        if self.elsewhere:
+            return await ask_anywhere(self, provider)
+        return await ask(self, provider, self.candidate, self.length.tokens)
+
+    def move(self, candidate: Candidate, provider: Ref[Provider]) -> None:
+        """It has a place elsewhere; nothing has been sent so far."""
+        self.candidate, self.provider = candidate, provider
+        self._measure()
+        if self.on_move is not None:
+            self.on_move(self)
 
     async def _take_hold(self, upstream: Upstream) -> Hold | Fault:
         deployment = self.candidate.deployment

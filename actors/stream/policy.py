@@ -66,6 +66,7 @@ HEDGE_AFTER_MIN_S = 0.5  # Sooner, a hedge costs more than it saves.
 PATIENCE_MIN_S = 3.0  # Predictions of fast models are too short to be exact.
 
 TURN_MIN_S = 5.0  # With others that have room, a queue is worth a moment.
+ELSEWHERE_AFTER_S = 5.0  # As long for those that are full: they are next, not first.
 TURN_MAX_S = 100.0  # In all: after that long most proxies cut a silent answer.
 
 
@@ -209,6 +210,27 @@ def turn_s(
         if untried and other.on == "any" and not other.full:
             return TURN_MIN_S
     return max(TURN_MIN_S, TURN_MAX_S - waited_s)
+
+
+def elsewhere(
+    candidates: Sequence[Candidate], place: int, failures: Sequence[Failure]
+) -> tuple[Candidate, ...]:
+    """Whose places it may have as well, when it has waited in this one's queue.
+
+    Where all are full the next place that is free anywhere is the best one: a queue of
+    each candidate alone leaves some idle while others' queues are long. Those with room
+    have their own turn.
+    """
+    if not failures and not candidates[place].full:
+        return ()
+    last_of = {failure.candidate: failure.fault.code for failure in failures}
+    return tuple(
+        other
+        for index, other in enumerate(candidates)
+        if index != place
+        and other.on == "any"
+        and (last_of[index] == "provider_busy" if index in last_of else other.full)
+    )
 
 
 def moves_on(fault: Fault) -> bool:

@@ -2,6 +2,7 @@
 
 python -m bench.routing SCENARIO.toml --trace FILE --seed N --json
 python -m bench.routing --all [--seeds N] [--traces NAME,…]   RESULTS.md and plots
+python -m bench.routing --all --players ours   the others' figures stay as they are
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from statistics import fmean
 
 import msgspec
 
+from bench.routing.bound import bound
 from bench.routing.figures import PLAYERS, Figures, play
 from bench.routing.judge import Row, judge
 from bench.routing.load import find_trace, read_trace
@@ -33,7 +35,7 @@ TRACES = ("long_context", "chat", "code")
 
 
 class Kept(msgspec.Struct):
-    """The figures of one trace in one scenario."""
+    """The figures of one player, with one trace, in one scenario."""
 
     trace: str
     requests: int
@@ -53,13 +55,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="figures as JSON lines")
     parser.add_argument("--rate", type=float, help="mean requests a second")
     parser.add_argument("--all", action="store_true", help="judge everything")
+    parser.add_argument("--report", action="store_true", help="of what was played")
     parser.add_argument("--seeds", type=int, default=10, help="for --all")
     parser.add_argument("--traces", default=",".join(TRACES), help="for --all")
     parser.add_argument("--only", help="for --all: scenarios by name; the rest stays")
     args = parser.parse_args()
     if args.all:
         only = args.only.split(",") if args.only else []
-        judge_all(args.traces.split(","), args.seeds, args.rate, only)
+        players = args.players.split(",")
+        judge_all(args.traces.split(","), args.seeds, args.rate, only, players)
+        return
+    if args.report:
+        report()
         return
     if args.scenario is None:
         parser.error("name a scenario, or use --all")
@@ -85,7 +92,11 @@ def find_scenario(name: str) -> Scenario:
 
 
 def judge_all(
-    traces: list[str], seeds: int, rate: float | None, only: list[str]
+    traces: list[str],
+    seeds: int,
+    rate: float | None,
+    only: list[str],
+    players: list[str],
 ) -> None:
     """Every scenario, every player, every seed; then the table and the plots."""
     FIGURES.mkdir(exist_ok=True)
@@ -95,17 +106,21 @@ def judge_all(
             scenario = _rated(load_scenario(path), rate)
             if only and scenario.name not in only:
                 continue
-            began, used, count = time.perf_counter(), time.process_time(), 0
-            figures: list[Figures] = []
-            for seed in range(1, seeds + 1):
-                for player in PLAYERS:
-                    figures.append(play(scenario, trace, name, player, seed))
-                    count += figures[-1].requests
-            print(f"{name} {scenario.name} {time.perf_counter() - began:.0f} s")
-            kept = Kept(name, count, time.process_time() - used, figures)
-            file = FIGURES / f"{name}.{path.stem}.json"
-            file.write_bytes(msgspec.json.encode(kept))
-    report()
+            began = time.perf_counter()
+            for player in players:
+                used = time.process_time()
+                figures = [
+                    play(scenario, trace, name, player, seed)
+                    for seed in range(1, seeds + 1)
+                ]
+                count = sum(one.requests for one in figures)
+                kept = Kept(name, count, time.process_time() - used, figures)
+                file = FIGURES / f"{name}.{path.stem}.{player}.json"
+                file.write_bytes(msgspec.json.encode(kept))
+            took_s = time.perf_counter() - began
+            print(f"{name} {scenario.name} {took_s:.0f} s", flush=True)
+    if set(players) == set(PLAYERS):
+        report()
 
 
 def report() -> None:
@@ -117,6 +132,8 @@ def report() -> None:
     figures: dict[str, list[Figures]] = defaultdict(list)
     for one in kept:
         figures[one.trace] += one.figures
+    for ones in figures.values():
+        ones.sort(key=lambda one: list(PLAYERS).index(one.player))
     names = [name for name in TRACES if name in figures]
     names += [name for name in figures if name not in names]
     count = sum(one.requests for one in kept)
@@ -180,7 +197,51 @@ def _section(name: str, figures: list[Figures]) -> str:
             f"| {1000 * fmean(f.mean_cost_usd for f in ones):.3f} "
             f"| {fmean(f.hourly_variance for f in ones):.3g} |"
         )
+    lines += _possible(name, figures)
     return "\n".join(lines) + "\n"
+
+
+_BOUND = (
+    "Failed or cut, all seeds together, beside what nobody could have done better "
+    "(`bound.py`): one machine of the summed speed of all deployments, that knows how "
+    "long each answer will be and leaves out the longest; and the same machine with "
+    "one queue, which leaves out nobody."
+)
+
+
+def _possible(name: str, figures: list[Figures]) -> list[str]:
+    """Where ours left requests without an answer: how many nobody could have served."""
+    lost: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for one in figures:
+        lost[one.scenario][one.player] += one.failed + one.cut
+    shown = {p.stem.partition("_")[2]: p for p in all_scenarios()}
+    seeds = sorted({one.seed for one in figures})
+    lines: list[str] = []
+    trace = read_trace(find_trace(name))
+    for scenario, by in lost.items():
+        if scenario == "hard_cap" or not by["ours"]:
+            continue
+        made = load_scenario(shown[scenario])
+        least = [bound(made, trace, name, seed) for seed in seeds]
+        player = min((p for p in by if p != "ours"), key=by.__getitem__)
+        lines.append(
+            f"| {scenario} | {sum(b.requests for b in least):,} "
+            f"| {sum(b.must_fail for b in least):,} "
+            f"| {sum(b.late_in_order for b in least):,} | {by['ours']:,} "
+            f"| {by[player]:,} ({player}) |"
+        )
+    if not lines:
+        return []
+    return [
+        "",
+        "### Without a whole answer in time",
+        "",
+        _BOUND,
+        "",
+        "| scenario | requests | at the least | perfect queue | ours | best other |",
+        "|---|---|---|---|---|---|",
+        *lines,
+    ]
 
 
 def _verdict(row: Row) -> str:

@@ -243,23 +243,15 @@ class Ours:
                     request,
                     now,
                 )
-                return None
-            case "cooling" | "rate_limited":
-                cooled = provider.health.cooling_until or now
-                return _fault("throttled", max(0.1, cooled - now))
-            case "busy":
-                return Fault("ours", "busy", 503, code="provider_busy")
-            case _:
-                until = provider.open_until
-                if decision == "probing":
-                    until = now + PROBING_RETRY_S
-                return Fault(
-                    "ours",
-                    decision,
-                    503,
-                    code="provider_unavailable",
-                    retry_after_s=None if until is None else max(0.0, until - now),
+                others = policy.elsewhere(
+                    going.plan.candidates, going.candidate, going.failures
                 )
+                if others:
+                    later = now + policy.ELSEWHERE_AFTER_S
+                    self.engine.at(later, self._stand_by, request, now, others)
+                return None
+            case _:
+                return _refusal(provider, decision, now)
 
     def _send(
         self, request: Request, going: Going, decision: str, now: float
@@ -300,6 +292,37 @@ class Ours:
             and self.providers[one.deployment.provider].open_until is None
             for index, one in enumerate(going.plan.candidates)
         )
+
+    def _stand_by(
+        self, request: Request, since: float, others: tuple[Candidate, ...]
+    ) -> None:
+        """Any place will do by now."""
+        going = request.state
+        assert isinstance(going, Going)
+        now = self.engine.now
+        if going.queued_at != since or request.result is not None:
+            return
+        for other in others:
+            provider = self.providers[other.deployment.provider]
+            decision = provider.admit(now, going.estimate)
+            if decision in ("permit", "probe"):
+                self._move(request, going, other)
+                self._go(request, going, decision, now)
+                return
+            if decision in ("queue", "busy"):
+                provider.standby.append((request, since))
+
+    def _move(self, request: Request, going: Going, to: Candidate) -> None:
+        """Leave its queue for a place elsewhere."""
+        self._of(going).queue.remove(request)
+        going.queued_at = None
+        going.candidate = going.plan.candidates.index(to)
+
+    def _go(self, request: Request, going: Going, decision: str, now: float) -> None:
+        fault = self._send(request, going, decision, now)
+        if fault is not None:
+            going.failures.append(Failure(going.candidate, fault))
+            self._next(request, now)
 
     def _waited_enough(self, request: Request, since: float) -> None:
         going = request.state
@@ -367,23 +390,62 @@ class Ours:
 
     def _serve_queue(self, provider: GatewayProvider, now: float) -> None:
         while (
-            provider.queue
+            (provider.queue or provider.standby)
             and not provider.health.probation
             and provider.load.in_flight < provider.limits.in_flight_max
         ):
-            request = provider.queue.popleft()
-            assert isinstance(request, Request)
-            going = request.state
-            assert isinstance(going, Going)
-            going.queued_at = None
-            fault = self._send(request, going, "permit", now)
-            if fault is not None:
+            if provider.queue:
+                request = provider.queue.popleft()
+                assert isinstance(request, Request)
+                going = request.state
+                assert isinstance(going, Going)
+                going.queued_at = None
+            else:
+                request, since = provider.standby.popleft()
+                assert isinstance(request, Request)
+                going = request.state
+                assert isinstance(going, Going)
+                if going.queued_at != since or request.result is not None:
+                    continue  # It has found a place, or given up.
+                self._move(request, going, self._at(going, provider))
+            decision = provider.admit(now, going.estimate, queued=0)
+            if decision == "permit":
+                self._go(request, going, decision, now)
+            else:
+                fault = _refusal(provider, decision, now)
                 going.failures.append(Failure(going.candidate, fault))
                 self._next(request, now)
+
+    def _at(self, going: Going, provider: GatewayProvider) -> Candidate:
+        for one in going.plan.candidates:
+            if one.deployment.provider == provider.name:
+                return one
+        raise AssertionError(provider.name)
 
     def _of(self, going: Going) -> GatewayProvider:
         deployment = going.plan.candidates[going.candidate].deployment
         return self.providers[deployment.provider]
+
+
+def _refusal(provider: GatewayProvider, decision: str, now: float) -> Fault:
+    """As stream/faults.py words what a provider answers."""
+    match decision:
+        case "cooling" | "rate_limited":
+            cooled = provider.health.cooling_until or now
+            return _fault("throttled", max(0.1, cooled - now))
+        case "busy":
+            return Fault("ours", "busy", 503, code="provider_busy")
+        case _:
+            until = provider.open_until
+            if decision == "probing":
+                until = now + PROBING_RETRY_S
+            return Fault(
+                "ours",
+                decision,
+                503,
+                code="provider_unavailable",
+                retry_after_s=None if until is None else max(0.0, until - now),
+            )
 
 
 def _fault(end: End, retry_after_s: float | None) -> Fault:

@@ -43,11 +43,13 @@ class GatewayProvider:
         self.open_until: float | None = None
         self.probes: set[int] = set()
         self.queue: deque[object] = deque()
+        # Who waits elsewhere, and since when: served when nobody waits here.
+        self.standby: deque[tuple[object, float]] = deque()
         self.permits = 0
         book.opened(name, self.load)
 
-    def admit(self, now: float, prompt_tokens: int) -> str:
-        """permit, probe, queue, or why not."""
+    def admit(self, now: float, prompt_tokens: int, queued: int | None = None) -> str:
+        """permit, probe, queue, or why not. `queued` is 0 for whose turn it is."""
         if self.open_until is not None:
             return "open"
         return admission.admit(
@@ -55,7 +57,7 @@ class GatewayProvider:
             self.limits,
             in_flight=self.load.in_flight,
             probing=len(self.probes),
-            queued=len(self.queue),
+            queued=len(self.queue) if queued is None else queued,
             now=now,
             key_retry_at=0.0,
             rate_full_until=self.allowances.full_until(KEY, prompt_tokens, now),
