@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from actors.granter.ports import StoreUnavailable
-from actors.tapes.ports import Part, Save, TapeRow
+from actors.tapes.ports import Part, Save, Saved, TapeRow
 from storage.sql.port import Database, DatabaseUnavailable, Query, Row, Transaction
 
 T = TypeVar("T")
@@ -18,6 +18,10 @@ PARTS_MAX: Final = 256  # Of one read: a minute of them.
 _COLUMNS: Final = (
     "request_id, site, COALESCE(name, ''), digest, epoch, state, head, alive_ms, "
     "expires_ms"
+)
+# A name is, when its tape has expired, or its writer died before it had said anything.
+_FREE: Final = (
+    "(expires_ms <= ? OR (state = 'running' AND bytes = 0 AND alive_ms <= ?))"
 )
 
 
@@ -37,13 +41,15 @@ class SqlTapes:
         def work(tx: Transaction) -> TapeRow | None:
             for _ in range(CLAIM_TRIES):
                 for (gone,) in tx.rows(
-                    "SELECT request_id FROM tape WHERE name = ? AND (expires_ms <= ? "
-                    "OR (state = 'running' AND bytes = 0 AND alive_ms <= ?))",
+                    f"SELECT request_id FROM tape WHERE name = ? AND {_FREE}",  # noqa: S608
                     row.name,
                     row.alive_ms,
                     stale_ms,
                 ):
-                    _delete(tx, str(gone))
+                    # Looked at again: its writer may have come back meanwhile.
+                    sql = f"DELETE FROM tape WHERE request_id = ? AND {_FREE}"  # noqa: S608
+                    if tx.run(sql, gone, row.alive_ms, stale_ms):
+                        tx.run("DELETE FROM tape_part WHERE request_id = ?", gone)
                 if _insert(tx, row):
                     return None
                 sql = f"SELECT {_COLUMNS} FROM tape WHERE name = ?"  # noqa: S608
@@ -54,27 +60,29 @@ class SqlTapes:
 
         return await self._do(work)
 
-    async def save(self, saves: Sequence[Save]) -> frozenset[str]:
+    async def save(self, saves: Sequence[Save]) -> Saved:
         """See TapeStore."""
 
-        def work(tx: Transaction) -> frozenset[str]:
-            for save in saves:
-                self._save(tx, save)
+        def work(tx: Transaction) -> Saved:
+            lost = {save.row.request_id for save in saves if not self._save(tx, save)}
             marks = ", ".join("?" * len(saves))
             wanted = tx.rows(
                 f"SELECT request_id FROM tape WHERE stop_wanted = 1 "  # noqa: S608
                 f"AND request_id IN ({marks})",
                 *(save.row.request_id for save in saves),
             )
-            return frozenset(str(found[0]) for found in wanted)
+            stops = frozenset(str(found[0]) for found in wanted)
+            return Saved(stops, frozenset(lost))
 
         return await self._do(work)
 
-    def _save(self, tx: Transaction, save: Save) -> None:
+    def _save(self, tx: Transaction, save: Save) -> bool:
+        """False: it is not its writer's any more, and nothing is written."""
         row = save.row
-        _insert(tx, row)
+        if not save.there:
+            _insert(tx, row)
         size = sum(len(part.sealed) for part in save.parts)
-        tx.run(
+        changed = tx.run(
             "UPDATE tape SET state = ?, head = ?, bytes = bytes + ?, alive_ms = ?, "
             "expires_ms = ? WHERE request_id = ?",
             row.state,
@@ -84,6 +92,8 @@ class SqlTapes:
             row.expires_ms,
             row.request_id,
         )
+        if not changed:
+            return False
         if row.state == "gone":
             tx.run("DELETE FROM tape_part WHERE request_id = ?", row.request_id)
             tx.run("UPDATE tape SET bytes = 0 WHERE request_id = ?", row.request_id)
@@ -93,6 +103,7 @@ class SqlTapes:
                 "ON CONFLICT (request_id, number) DO NOTHING",
                 [(row.request_id, part.number, part.sealed) for part in save.parts],
             )
+        return True
 
     async def release(self, request_id: str) -> None:
         """See TapeStore."""

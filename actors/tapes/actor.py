@@ -100,8 +100,10 @@ class Tapes(Actor):
         for tape in list(self.cell.running.values()):
             self._ended(tape)
         self._set_alarm()
-        if self.cell.sharing is not None:
-            self.ctx.start_soon(self.cell.sharing.run)
+        sharing = self.cell.sharing
+        if sharing is not None:
+            sharing.on_lost = self._lost
+            self.ctx.start_soon(sharing.run)
 
     async def on_stop(self, why: Exit) -> None:
         """What ended last is there for the other workers too."""
@@ -281,6 +283,13 @@ class Tapes(Actor):
         while len(cell.kept) > TAPES_MAX:
             self._drop(next(iter(cell.kept)))
         self._set_alarm()
+
+    def _lost(self, tape: Tape) -> None:
+        """Another worker may have its name: here it means nothing any more."""
+        self.cell.release(tape)
+        kept = self.cell.kept.get(tape.request_id)
+        if kept is not None and kept[0] is tape:
+            self._drop(tape.request_id)
 
     def _make_room(self) -> None:
         """The oldest lose their items; running ones shed of themselves."""

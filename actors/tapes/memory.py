@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.granter.ports import StoreUnavailable
-from actors.tapes.ports import Part, Save, TapeRow
+from actors.tapes.ports import Part, Save, Saved, TapeRow
 
 
 class MemoryTapes:
@@ -37,11 +37,16 @@ class MemoryTapes:
         self._insert(row)
         return None
 
-    async def save(self, saves: Sequence[Save]) -> frozenset[str]:
+    async def save(self, saves: Sequence[Save]) -> Saved:
         """See TapeStore."""
         self._check()
+        lost: set[str] = set()
         for save in saves:
             if save.row.request_id not in self.rows:
+                names = {row.name for row in self.rows.values()}
+                if save.there or (save.row.name and save.row.name in names):
+                    lost.add(save.row.request_id)
+                    continue
                 self._insert(save.row)
             self.rows[save.row.request_id] = save.row
             parts = self._parts[save.row.request_id]
@@ -49,9 +54,8 @@ class MemoryTapes:
                 parts.setdefault(part.number, part)
             if save.row.state == "gone":
                 parts.clear()
-        return frozenset(
-            save.row.request_id for save in saves if save.row.request_id in self._stops
-        )
+        stops = {save.row.request_id for save in saves} & self._stops
+        return Saved(frozenset(stops), frozenset(lost))
 
     async def release(self, request_id: str) -> None:
         """See TapeStore."""

@@ -18,6 +18,15 @@ _PLACE: Final = re.compile(r"(req_[0-9a-f]{24})\.([0-9]{1,9})")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
+# A writer that is silent says at least this often that it lives.
+ALIVE_S: Final = 5.0
+# Then it is dead: its worker was killed, or lost the store. Its name is free again if
+# it had said nothing yet.
+STALE_S: Final = 20.0
+# A writer that could not say that it lives for so long ends what it writes, before
+# another takes its name: the rest is for two machines' clocks to differ.
+FENCE_S: Final = 15.0
+
 
 class Place(Struct, frozen=True):
     """An event of an answer."""
@@ -30,6 +39,19 @@ def read_place(text: str) -> Place | None:
     """The event that a client saw last; None where the id is none of ours."""
     match = _PLACE.fullmatch(text)
     return None if match is None else Place(match[1], int(match[2]))
+
+
+def may_be_taken(*, silent_s: float, stored: int, keep_s: float) -> bool:
+    """Whether another worker may soon serve the same name anew.
+
+    What it has said keeps the name until it expires; until then only life does.
+    """
+    return silent_s >= (max(keep_s, STALE_S) - STALE_S if stored else 0.0) + FENCE_S
+
+
+def kept_s(keep_s: float, *, running: bool) -> float:
+    """How long from now on it stays: one that runs, until it says so again at least."""
+    return max(keep_s, STALE_S) if running else keep_s
 
 
 def is_key(text: str) -> bool:

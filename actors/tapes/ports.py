@@ -44,10 +44,18 @@ class Part(Struct, frozen=True):
 
 
 class Save(Struct, frozen=True):
-    """What is new of a tape."""
+    """What is new of a tape. `there`: it was written before, and must still be."""
 
     row: TapeRow
     parts: tuple[Part, ...]
+    there: bool = False
+
+
+class Saved(Struct, frozen=True):
+    """What their writer learns: which of them to end, and which are not its own now."""
+
+    stops: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 class TapeStore(Protocol):
@@ -61,8 +69,11 @@ class TapeStore(Protocol):
         """
         ...
 
-    async def save(self, saves: Sequence[Save]) -> frozenset[str]:
-        """Write what is new; which of them somebody wants to end."""
+    async def save(self, saves: Sequence[Save]) -> Saved:
+        """Write what is new.
+
+        One that should be there and is not was given up: nothing of it is written.
+        """
         ...
 
     async def release(self, request_id: str) -> None:

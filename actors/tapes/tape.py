@@ -23,8 +23,9 @@ RUN_BYTES_MAX: Final = 64 * 1024  # Of one write to a reader that comes late.
 ITEM_BYTES: Final = 64  # What a frame costs beside its bytes.
 
 Fields = tuple[tuple[bytes, bytes], ...]
-End = Literal["complete", "broken", "cancelled", "left"]
-"""How it ended: at its end; its writer failed; told to stop; everybody had left."""
+End = Literal["complete", "broken", "cancelled", "left", "lost"]
+"""How it ended: at its end; its writer failed; told to stop; everybody had left; its
+name may be another worker's."""
 
 
 class TapeGone(Exception):
@@ -254,7 +255,7 @@ class Tape:
     @property
     def worth_keeping(self) -> bool:
         """Whether anybody may want it again: an error can simply be asked for anew."""
-        if self.failed or not 200 <= self.status < 300:
+        if self.failed or self.end == "lost" or not 200 <= self.status < 300:
             return False
         return self.end == "complete" or self.number > 0
 

@@ -11,7 +11,7 @@ import trio
 
 from actors.granter.ports import StoreUnavailable
 from actors.tapes.memory import MemoryTapes
-from actors.tapes.ports import Part, Save, TapeRow, TapeStore
+from actors.tapes.ports import Part, Save, Saved, TapeRow, TapeStore
 from storage.sql.opening import open_database
 from storage.sql.port import Database
 from storage.tapes import SqlTapes
@@ -101,7 +101,41 @@ async def test_a_writer_hears_that_it_should_stop(store: TapeStore) -> None:
     await store.save([Save(row("a"), ()), Save(row("b"), ())])
     await store.want_stop("b")
 
-    assert await store.save([Save(row("a"), ()), Save(row("b"), ())]) == {"b"}
+    saved = await store.save([Save(row("a"), ()), Save(row("b"), ())])
+    assert saved == Saved(stops=frozenset({"b"}))
+
+
+async def test_a_writer_hears_that_what_it_writes_is_not_its_own_any_more(
+    store: TapeStore,
+) -> None:
+    """Another worker took it for dead: nothing of it is written, not even in part."""
+    await store.claim(row("a", name="n"), NOW_MS - 20_000)
+    late = NOW_MS + 60_000
+    assert await store.claim(row("b", name="n", alive_ms=late), late - 20_000) is None
+
+    more = (Part(0, b"zero"),)
+    for there in (True, False):
+        told = await store.save([Save(row("a", name="n"), more, there=there)])
+        assert told == Saved(lost=frozenset({"a"}))
+    assert await store.find(None, "a") is None
+    assert (await store.find(None, "b")) is not None
+    # An id of its own that was swept is told likewise, and can be written anew.
+    swept = Save(row("c", name=""), more, there=True)
+    assert (await store.save([swept])).lost == {"c"}
+    assert (await store.save([Save(row("c", name=""), more)])).lost == frozenset()
+    assert [part.number for part in (await store.parts("c", 0))[1]] == [0]
+
+
+async def test_a_name_is_not_taken_from_a_writer_that_has_come_back(
+    store: TapeStore,
+) -> None:
+    await store.claim(row("a", name="n"), NOW_MS - 20_000)
+    late = NOW_MS + 60_000
+    await store.save([Save(row("a", name="n", alive_ms=late), (), there=True)])
+
+    found = await store.claim(row("b", name="n", alive_ms=late), late - 20_000)
+    assert found is not None
+    assert found.request_id == "a"
 
 
 async def test_a_name_is_free_when_it_was_given_up_has_expired_or_its_writer_is_dead(
