@@ -23,7 +23,7 @@ from actors.auditor.actor import Auditor, AuditorCell
 from actors.auditor.messages import Attest, AuditEvent
 from actors.auditor.ports import Place
 from runtime import ChildSpec, Ref, Supervisor, open_system
-from storage.audit_files import open_log
+from storage.audit_opening import open_log
 
 WRITERS = (1, 8, 32)
 TARGET = 5.0  # At 32 writers, times the bare rate.

@@ -36,7 +36,7 @@ from actors.archivist.ports import Chunk, Line
 from actors.auditor.messages import AuditEvent, RequestRecord
 from actors.auditor.ports import Place
 from bench.records import CHUNK, record
-from storage.audit_files import open_log
+from storage.audit_opening import open_log
 from storage.sql.opening import open_database
 from storage.sql.records import SqlRecords
 

@@ -32,7 +32,7 @@ from actors.vault.messages import Acquire, Deliver, DeliveryKey, KeyScope, KeySo
 from actors.vault.policy import default_rules
 from actors.vault.safe import Opened, Safe
 from runtime import Actor, ChildSpec, Supervisor, answers, handles, open_system
-from storage.audit_files import open_log
+from storage.audit_opening import open_log
 from storage.records import RecordFiles
 from storage.vault_files import VaultFiles
 

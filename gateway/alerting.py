@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from actors.archivist.messages import ReportArchive
+from actors.auditor import anchoring
 from actors.directory.messages import DirectoryDown, KeyFacts
 from actors.directory.ports import Directory
 from actors.herald.messages import AlertKind, Raise
@@ -95,15 +98,19 @@ class Watcher:
         book = self._gate.book
         if book is None:
             return []
-        trouble = book.disowned or book.trouble or book.publish_trouble
-        if not trouble:
+        anchors = book.anchoring
+        late_s = anchoring.late_s(anchors, book.log.published, trio.current_time())
+        if book.disowned:
+            what = f"a witness or an anchor refuses the audit log: {book.disowned}"
+        elif trouble := book.trouble or book.publish_trouble:
+            what = f"the audit log cannot be written: {trouble}"
+        elif late_s and anchors is not None:
+            what = (
+                f"the audit log's anchor is late, by {late_s:,.0f} s: {anchors.trouble}"
+            )
+        else:
             return []
-        what = (
-            "a witness refuses the audit log"
-            if book.disowned
-            else ("the audit log cannot be written")
-        )
-        return [Raise("audit.trouble", book.log.origin, f"{what}: {trouble}")]
+        return [Raise("audit.trouble", book.log.origin, what)]
 
     async def _of_records(self) -> list[Raise]:
         archivist = self._gate.lookup("archivist")

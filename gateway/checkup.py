@@ -62,7 +62,7 @@ def settings(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
                 f'stagedoor vault add {provider.name}, then key = "vault:default"',
             )
     audit = config.server.audit
-    if not audit.anchors and not audit.witness_urls:
+    if not (audit.anchors or audit.witness_urls or audit.bucket.url):
         yield Finding(
             "warn",
             "the audit log has neither anchor nor witness: whoever has its disk and "

@@ -15,6 +15,7 @@ import trio
 
 from actors.archivist.messages import Appended
 from actors.archivist.ports import RecordBook
+from actors.auditor import anchoring
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
 from actors.directory.ports import Directory
@@ -414,6 +415,10 @@ class Gate:
             entries=book.log.size,
             published=book.log.published,
             witnessed=book.witnessed,
+            anchored=book.anchoring.size if book.anchoring is not None else 0,
+            anchor_late_s=anchoring.late_s(
+                book.anchoring, book.log.published, trio.current_time()
+            ),
             waiting=len(book.log.pending),
             troubled=bool(book.trouble or book.publish_trouble or book.disowned),
             disowned=bool(book.disowned),

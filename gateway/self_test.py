@@ -16,6 +16,7 @@ import trio
 from actors.vault.locked import LockedMemory
 from gateway import checkup
 from gateway.checkup import Finding
+from gateway.checkup_anchors import anchors
 from gateway.checkup_database import database
 from gateway.checkup_services import certificate, tracing
 from gateway.cli.control import ControlError, get
@@ -59,10 +60,11 @@ def here(
 
 
 async def elsewhere(config: Config, env: Mapping[str, str]) -> list[Finding]:
-    """What others say: the resolver, the database, the KMS, the collector."""
+    """What others say: resolver, database, KMS, collector, bucket."""
     vault = config.vault
     found = [*await checkup.names(config), *await database(config)]
     found += await tracing(config.tracing)
+    found += await anchors(config.server.audit.bucket, env)
     path = root_key_path(vault, config.server.state_dir)
     if vault.kms == "local" and vault.root_key_file is None and not path.exists():
         return [*found, Finding("ok", f"the first start makes {path}")]

@@ -20,12 +20,10 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-import attrs
 import httpx
 import trio
 
 from actors.auditor.ports import AuditBook
-from actors.auditor.wal import LogRefused
 from actors.directory.messages import DirectoryDown
 from actors.directory.ports import Directory
 from actors.keeper.shelf import MemoryShelf
@@ -41,6 +39,7 @@ from actors.vault.safe import Safe
 from gateway import assembly, collector
 from gateway.admin.building import build as build_admin
 from gateway.admin.office import Books
+from gateway.auditing import Audit, open_audit
 from gateway.bookkeeping import open_books
 from gateway.cli import installed_version
 from gateway.console.door import Door
@@ -76,11 +75,6 @@ from gateway.workers.shelf import shelf_of
 from gateway.workers.siblings import note_siblings
 from runtime import System
 from storage import vault_marks
-from storage.audit_files import AuditFiles, open_log, origin_of
-from storage.audit_reader import AuditReader
-from storage.audit_records import cover_rest
-from storage.audit_siblings import anchors_beside
-from storage.audit_witness import Witnesses, witnesses
 from storage.directory import SqlDirectory
 from storage.epoch_keys import SqlEpochKeys
 from storage.grants import SqlGrants
@@ -236,15 +230,15 @@ async def open_gateway(
         worker=worker,
     )
     journal = RecordFiles(state_dir, time.time, number)
-    audit: _Audit | None = None
+    audit: Audit | None = None
     database: Database | None = None
-    # For the KMS and for minting: apart from the providers' own pools.
+    # For the KMS, minting and anchors: apart from the providers' own pools.
     keys_transport = Transport(tls=ssl.create_default_context())
     # The first worker's alone: it also keeps the vault's desk (see workers/peers.py).
     turn = RotationTurn(state_dir) if number == 1 else None
     try:
-        audit = await trio.to_thread.run_sync(_open_audit, config.server, number)
-        books.audit = _audit_reader(config.server, audit.book)
+        audit = await open_audit(config.server, number, environ, keys_transport)
+        books.audit = audit.reader
         database = await _open_database(config.database, state_dir)
         roster = Roster(config)
         directory = SqlDirectory(database, time.time, roster.judge)
@@ -377,54 +371,6 @@ def _safe(
         environ=environ,
         wall=time.time,
         transport=lambda: transport,
-    )
-
-
-@attrs.frozen
-class _Audit:
-    """The audit log, and what is closed with it."""
-
-    book: AuditBook
-    files: AuditFiles
-    witnesses: Witnesses | None
-
-    async def close(self) -> None:
-        """After the auditor has stopped."""
-        self.files.close()
-        if self.witnesses is not None:
-            await self.witnesses.aclose()
-
-
-def _open_audit(server: ServerConfig, number: int) -> _Audit:
-    """The log as it was left. Raises ConfigError: it is not what was acknowledged."""
-    settings, state_dir = server.audit, server.state_dir
-    try:
-        origin = origin_of(state_dir, settings.origin, number)
-        cosigner = witnesses(settings.witness_urls, settings.witness_keys)
-        # The other workers' logs remember this one, too.
-        known = (*settings.anchors, *anchors_beside(state_dir, origin))
-        book, files = open_log(state_dir, origin, known)
-    except LogRefused as error:
-        raise ConfigError((Problem("", "server.audit", str(error)),)) from None
-    except ValueError as error:  # A witness's key that is none.
-        problem = Problem("", "server.audit.witness_keys", str(error))
-        raise ConfigError((problem,)) from None
-    except OSError as error:
-        what = f"the audit log cannot be opened: {error.strerror or error}"
-        raise ConfigError((Problem("", "server.audit", what),)) from None
-    book.cosigner = cosigner
-    cover_rest(book, state_dir, int(time.time() * 1000), number)
-    return _Audit(book, files, cosigner)
-
-
-def _audit_reader(server: ServerConfig, book: AuditBook) -> AuditReader:
-    """For whoever looks at the log, all workers' of it."""
-    return AuditReader(
-        server.state_dir / "audit",
-        book.log.signer.verifier,
-        anchors=server.audit.anchors,
-        witnesses=server.audit.witness_keys,
-        records=server.state_dir / "records",
     )
 
 

@@ -30,6 +30,8 @@ class Asked(msgspec.Struct, frozen=True):
     anchors: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
     records: str = ""
+    notes: tuple[tuple[str, str], ...] = ()  # Anchors of a bucket, and where each was.
+    problems: tuple[str, ...] = ()  # What was found while these were fetched.
 
 
 def check(asked: Asked) -> Verdict:
@@ -39,10 +41,12 @@ def check(asked: Asked) -> Verdict:
             anchors=tuple(map(Path, asked.anchors)),
             witnesses=(keys := tuple(map(Verifier.parse, asked.witnesses))),
             quorum=len(keys),
+            notes=tuple((where, note.encode()) for where, note in asked.notes),
             records=Path(asked.records) if asked.records else None,
         )
         folders = audit_verify.logs_in(Path(asked.folder))
         pairs, problems = audit_set.match(folders, [Verifier.parse(asked.vkey)])
+        problems += asked.problems
         reports = audit_set.verify_all(pairs, expected)
     except BadNote as error:
         return Verdict(well=False, logs=(), problems=(str(error),))

@@ -30,15 +30,11 @@ from actors.auditor.tiles import (
     pack_bundle,
     tile_path,
 )
-from storage.audit_files import (
-    ANCHOR_BYTES_MAX,
-    CHECKPOINT,
-    VKEY,
-    WITNESSED,
-    read_file,
-)
+from storage.audit_files import CHECKPOINT, VKEY, WITNESSED
+from storage.audit_opening import ANCHOR_BYTES_MAX
 from storage.audit_siblings import SIBLINGS
 from storage.audit_verify import reader
+from storage.whole_files import read_file
 
 LOOKS_MAX: Final = 5  # A checkpoint a second and log: two in one look are rare.
 PIECE_BYTES: Final = 256 * 1024  # Handed on at a time; a reader that is slow holds one.

@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from actors.auditor.notes import NOTE_BYTES_MAX, BadNote, Verifier, open_checkpoint
+from actors.auditor.ports import AnchorsUnavailable
 from actors.auditor.reading import (
     Entry,
     Found,
@@ -32,12 +33,14 @@ from actors.auditor.reading import (
     entry_of,
 )
 from actors.auditor.tiles import TILE_WIDTH, BadTile
+from storage.audit_bucket import AuditBucket
 from storage.audit_check import Asked
 from storage.audit_export import zip_of
-from storage.audit_files import CHECKPOINT, WITNESSED, read_file, worker_of
+from storage.audit_files import CHECKPOINT, WITNESSED, worker_of
 from storage.audit_proof import proof_of
 from storage.audit_siblings import key_of
 from storage.audit_verify import logs_in, origin_in, reader
+from storage.whole_files import read_file
 
 # Of one look: about 80 bundles, a tenth of a second. What a filter wants may be rare;
 # the answer then says where to go on, and nobody waits for a year of entries.
@@ -55,7 +58,7 @@ class AuditReader:
     """Reads `folder`, which holds the logs that are signed with `log`'s key.
 
     Args:
-        anchors, witnesses, records: what a check compares the logs with.
+        anchors, witnesses, records, bucket: what a check compares the logs with.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class AuditReader:
         anchors: tuple[Path, ...] = (),
         witnesses: tuple[str, ...] = (),
         records: Path | None = None,
+        bucket: AuditBucket | None = None,
     ) -> None:
         self.folder = folder
         self._first = key_of(log, worker_of(log.name)[0])
@@ -76,6 +80,7 @@ class AuditReader:
             witnesses,
             str(records) if records is not None else "",
         )
+        self._bucket = bucket
         self._readers = trio.CapacityLimiter(READERS_MAX)
         self._checking = trio.Lock()
 
@@ -102,9 +107,10 @@ class AuditReader:
         async with self._checking:
             began = trio.current_time()
             with trio.move_on_after(VERIFY_S_MAX):
+                asked = await self._with_kept()
                 done = await trio.run_process(
                     [sys.executable, "-m", "storage.audit_check"],
-                    stdin=msgspec.json.encode(self._asked),
+                    stdin=msgspec.json.encode(asked),
                     capture_stdout=True,
                     stderr=subprocess.DEVNULL,
                     check=False,
@@ -130,6 +136,22 @@ class AuditReader:
         pieces = zip_of(list(folders.values()), self._first)
         while piece := await self._read(lambda: next(pieces, b"")):
             yield piece
+
+    async def _with_kept(self) -> Asked:
+        """What is asked, with the anchors of a bucket: the check has no keys to it."""
+        if self._bucket is None:
+            return self._asked
+        folders = await self._read(self._folders)
+        keys = tuple(key for _, key in folders.values())
+        try:
+            kept = await self._bucket.of(keys)
+        except AnchorsUnavailable as error:
+            return msgspec.structs.replace(self._asked, problems=(str(error),))
+        return msgspec.structs.replace(
+            self._asked,
+            notes=tuple((where, note.decode()) for where, note in kept.notes),
+            problems=kept.problems,
+        )
 
     async def _read(self, look: Callable[[], T]) -> T:
         try:

@@ -26,14 +26,8 @@ from actors.auditor.notes import (
     Verifier,
     open_checkpoint,
 )
-from storage.audit_files import (
-    CHECKPOINT,
-    VKEY,
-    log_folder,
-    read_file,
-    worker_of,
-    write_file,
-)
+from storage.audit_files import CHECKPOINT, VKEY, log_folder, worker_of
+from storage.whole_files import read_file, write_file
 
 SIBLINGS: Final = "siblings"
 ACT: Final = "audit.sibling"

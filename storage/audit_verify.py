@@ -26,18 +26,12 @@ from actors.auditor.notes import (
 )
 from actors.auditor.tiles import TILE_WIDTH, BadTile, Edge, TileTree, bundles
 from actors.auditor.wal import LogRefused, Recovered, recover
-from storage.audit_files import (
-    ANCHOR_BYTES_MAX,
-    CHECKPOINT,
-    SEGMENT,
-    WITNESSED,
-    read_file,
-    split_anchors,
-    worker_of,
-)
+from storage.audit_files import CHECKPOINT, SEGMENT, WITNESSED, worker_of
+from storage.audit_opening import ANCHOR_BYTES_MAX, split_anchors
 from storage.audit_records import FOUND, KEPT
 from storage.audit_siblings import ACT as SIBLING
 from storage.audit_siblings import Claim, claim_of
+from storage.whole_files import read_file
 
 LOOKS_MAX: Final = 5  # A checkpoint a second: two in one look are rare, five never.
 PROBLEMS_MAX: Final = 20  # Beyond it the log is wrong in every way; enough said.
@@ -70,6 +64,8 @@ class Expectations:
     """What else must agree with the log."""
 
     anchors: tuple[Path, ...] = ()
+    # Checkpoints from elsewhere, each with where it was found.
+    notes: tuple[tuple[str, bytes], ...] = ()
     witnesses: tuple[Verifier, ...] = ()
     quorum: int = 0
     records: Path | None = None
@@ -189,6 +185,10 @@ def _known(
             if note.startswith(f"{log.name}\n".encode()):
                 found.append((f"anchor {path}", open_checkpoint(note, log)))
                 report.anchors += 1
+    for where, note in expected.notes:
+        if note.startswith(f"{log.name}\n".encode()):
+            found.append((where, open_checkpoint(note, log)))
+            report.anchors += 1
     for path in expected.siblings:
         kept = split_anchors(read_file(path, ANCHOR_BYTES_MAX) or b"")
         own = [note for note in kept if note.startswith(f"{log.name}\n".encode())]

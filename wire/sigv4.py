@@ -6,7 +6,9 @@ back a MAC, so a vault can sign without the key ever leaving it. What a signer d
 for a scope is worth one day of one service in one region, and nothing else.
 
 The target must be the one that goes on the wire, already percent-encoded; Bedrock's
-model ids hold a colon, sent as `%3A` and signed as `%253A`.
+model ids hold a colon, sent as `%3A` and signed as `%253A`. S3 alone signs
+the path as it is sent, and wants the body's digest in `x-amz-content-sha256`, which the
+caller sets.
 """
 
 import hashlib
@@ -19,6 +21,7 @@ from urllib.parse import quote
 import msgspec
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
+S3: Final = "s3"
 
 # What a transport or a proxy may add, change or drop on the way: signed, it would make
 # a good request fail. The first four are botocore's own list.
@@ -139,7 +142,9 @@ def sign(
     headers = _headers_to_sign(request.headers, added)
     names = ";".join(headers)
     text = string_to_sign(
-        stamp, scope, canonical_request(request, headers, _sha256(request.body))
+        stamp,
+        scope,
+        canonical_request(request, headers, _sha256(request.body), service),
     )
     signature = signer.sign(scope, text.encode()).hex()
     credential = f"{signer.access_key_id}/{scope}"
@@ -151,14 +156,14 @@ def sign(
 
 
 def canonical_request(
-    request: Unsigned, headers: dict[str, str], body_sha256: str
+    request: Unsigned, headers: dict[str, str], body_sha256: str, service: str = ""
 ) -> str:
     """The text whose hash is signed; `headers` are sorted, folded and lower case."""
     path, _, query = request.target.partition("?")
     return "\n".join(
         (
             request.method.upper(),
-            canonical_path(path),
+            path if service == S3 else canonical_path(path),
             canonical_query(query),
             *(f"{name}:{value}" for name, value in headers.items()),
             "",

@@ -13,6 +13,8 @@ from typing import Final
 
 import trio
 
+from actors.auditor.anchoring import Anchoring
+from actors.auditor.anchors import AnchorKeeper
 from actors.auditor.entries import BadEvent
 from actors.auditor.folding import Folding
 from actors.auditor.log import Group
@@ -40,6 +42,11 @@ class LogKeeper:
         self._hurry = trio.Event()
         self._grown = trio.Event()
         self._wake_folding = trio.Event()
+        self.anchors: AnchorKeeper | None = None
+        if book.anchorage is not None:
+            if book.anchoring is None:
+                book.anchoring = Anchoring(book.anchorage.every_s, ctx.now())
+            self.anchors = AnchorKeeper(book, book.anchorage, ctx)
         if book.log.pending or book.torn:
             self._rush()
         if book.log.size > book.log.published:
@@ -53,6 +60,8 @@ class LogKeeper:
         self.ctx.start_soon(self._write)
         self.ctx.start_soon(self._publish)
         self.ctx.start_soon(self._fold)
+        if self.anchors is not None:
+            self.ctx.start_soon(self.anchors.run)
 
     def attest(self, event: AuditEvent, now_ms: int) -> Deferred[Receipt]:
         """Take an event that somebody waits for. Raises BadEvent, AuditUnavailable."""
@@ -92,6 +101,7 @@ class LogKeeper:
             published=book.log.published,
             witnessed=book.witnessed,
             waiting=len(book.log.pending),
+            anchored=book.anchoring.size if book.anchoring is not None else 0,
             denials_folded=self.folding.folded,
             trouble=book.disowned
             or book.trouble
@@ -104,6 +114,8 @@ class LogKeeper:
             self._add(event, now_ms, count)
         await self._write_all()
         await self._publish_once()
+        if self.anchors is not None:
+            await self.anchors.finish()
 
     def _add(self, event: AuditEvent, now_ms: int, count: int = 1) -> None:
         self._now_ms = now_ms
@@ -223,10 +235,13 @@ class LogKeeper:
             if signatures:
                 note = witnessed = with_signatures(note, signatures)
         await book.store.show(note, witnessed)
+        book.shown = note
         if witnessed is not None:
             book.witnessed = shown.size
         book.log.publish(shown)
         book.publish_trouble = ""
+        if self.anchors is not None:
+            self.anchors.published()
 
 
 def _short(text: str) -> str:

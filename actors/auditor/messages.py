@@ -192,6 +192,7 @@ class LogReport(Struct, frozen=True):
     waiting: int
     denials_folded: int
     trouble: str  # Empty when all is well.
+    anchored: int = 0  # The size of the last checkpoint that is kept elsewhere.
 
 
 class AuditUnavailable(DomainError):

@@ -1,12 +1,13 @@
-"""What the auditor needs from storage, and from witnesses. Each raises OSError."""
+"""What the auditor needs of storage, of witnesses and anchors. Each raises OSError."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
 
+from actors.auditor.anchoring import Anchoring
 from actors.auditor.log import AuditLog, Publication
-from actors.auditor.notes import Signature
+from actors.auditor.notes import Checkpoint, Signature, Verifier
 
 
 @attrs.frozen
@@ -73,6 +74,37 @@ class WitnessRefused(Exception):
     """A witness has seen another history of this log. Nothing here can mend that."""
 
 
+class Anchorage(Protocol):
+    """Storage that keeps what it was given, whoever asks for something else."""
+
+    @property
+    def every_s(self) -> float:
+        """How often a checkpoint is to be kept."""
+        ...
+
+    async def keep(self, note: bytes, log: Verifier) -> None:
+        """Return when this checkpoint is kept, and locked.
+
+        Raises AnchorsUnavailable, or AnchorRefused: another one of this size is kept.
+        """
+        ...
+
+    async def newest(self, log: Verifier) -> tuple[Checkpoint, ...]:
+        """The largest checkpoints of a log that are kept.
+
+        Raises AnchorsUnavailable.
+        """
+        ...
+
+
+class AnchorsUnavailable(Exception):
+    """The storage does not answer, or does not do what it is there for."""
+
+
+class AnchorRefused(Exception):
+    """What is kept is not this log. Nothing here can mend that."""
+
+
 @attrs.define
 class AuditBook:
     """The log with all it needs: made once, and outlives every life of the actor."""
@@ -80,11 +112,15 @@ class AuditBook:
     log: AuditLog
     store: LogStore
     cosigner: Cosigner | None = None
+    anchorage: Anchorage | None = None
+    anchoring: Anchoring | None = None  # With an anchorage, how its anchors stand.
     # After a write that failed: what may be in the file beyond the last group, and
     # which entries were refused to those who waited for them.
     torn: bool = False
     refused: tuple[int, int] | None = None
+    shown: bytes = attrs.field(default=b"", repr=False)  # The published checkpoint.
     witnessed: int = 0
     trouble: str = ""
     publish_trouble: str = ""
-    disowned: str = ""  # By a witness: no event is acknowledged any more.
+    # By a witness or an anchor: no event is acknowledged any more.
+    disowned: str = ""

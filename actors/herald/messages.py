@@ -21,7 +21,8 @@ AlertKind = Literal[
 - spend.overrun: a call cost more than was held for it.
 - provider.down, provider.up: its breaker opened; it works again.
 - key.expiring: an API key will not serve much longer.
-- audit.trouble: the audit log cannot be written, or is refused by a witness.
+- audit.trouble: the audit log cannot be written, its anchor is late, or a witness or
+  an anchor refuses it.
 - records.trouble: the database takes no records; the journal keeps them.
 - test: somebody pressed the button.
 """

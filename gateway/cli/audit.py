@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +29,11 @@ from actors.auditor.wal import LogRefused
 from gateway.cli import OK, REFUSED, USAGE, complain
 from gateway.cli.control import ControlError, Refused, post
 from storage import audit_set, audit_verify
-from storage.audit_files import CHECKPOINT, VKEY, read_anchors, read_file
+from storage.audit_bucket import Anchors
+from storage.audit_files import CHECKPOINT, VKEY
+from storage.audit_opening import read_anchors
 from storage.audit_proof import proof_of
+from storage.whole_files import read_file
 
 FOLLOW_S: Final = 0.5  # How often `tail --follow` looks.
 
@@ -44,6 +47,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument(
         "--anchor", type=Path, action="append", default=[], metavar="FILE",
         help="a file of checkpoints that the log must continue (repeat)",
+    )  # fmt: skip
+    verify.add_argument(
+        "--bucket", default="", metavar="URL",
+        help="a bucket of locked anchors that the log must continue; reads "
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+    )  # fmt: skip
+    verify.add_argument(
+        "--bucket-prefix", default="", metavar="PREFIX",
+        help="what the names of its objects begin with",
+    )  # fmt: skip
+    verify.add_argument(
+        "--bucket-region", default="us-east-1", metavar="REGION",
+        help="where it is (us-east-1)",
     )  # fmt: skip
     verify.add_argument(
         "--witness", action="append", default=[], metavar="VKEY",
@@ -121,14 +137,17 @@ def _log(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
 def _verify(args: argparse.Namespace) -> int:
     keys = [Verifier.parse(one) for one in args.vkey]
     witnesses = tuple(Verifier.parse(one) for one in args.witness)
+    folders = audit_verify.logs_in(args.folder)
+    pairs, problems = audit_set.match(folders, keys)
+    kept = _kept(args, {key.name: key for key in (*keys, *(key for _, key in pairs))})
+    problems += kept.problems
     expected = audit_verify.Expectations(
         anchors=tuple(args.anchor),
+        notes=kept.notes,
         witnesses=witnesses,
         quorum=args.quorum or len(witnesses),
         records=args.records,
     )
-    folders = audit_verify.logs_in(args.folder)
-    pairs, problems = audit_set.match(folders, keys)
     if folders == [args.folder]:  # One log by itself: its siblings were not asked for.
         reports = [audit_verify.verify(*pair, expected) for pair in pairs]
     else:
@@ -140,6 +159,19 @@ def _verify(args: argparse.Namespace) -> int:
     for one in problems:
         complain(one)
     return REFUSED if problems else OK
+
+
+def _kept(args: argparse.Namespace, keys: Mapping[str, Verifier]) -> Anchors:
+    """The anchors of a bucket, if one is named."""
+    if not args.bucket:
+        return Anchors()
+    import trio  # noqa: PLC0415 - slow to import
+
+    from gateway.cli.anchors import fetch  # noqa: PLC0415
+
+    return trio.run(
+        fetch, args.bucket, args.bucket_prefix, args.bucket_region, keys.values()
+    )
 
 
 def _summary(report: audit_verify.Report) -> str:

@@ -228,6 +228,8 @@ class AuditGauges:
     entries: int
     published: int
     witnessed: int
+    anchored: int
+    anchor_late_s: float
     waiting: int
     troubled: bool
     disowned: bool

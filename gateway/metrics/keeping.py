@@ -15,7 +15,7 @@ from gateway.tracing.exporter import TraceStatistics
 
 
 def audit(now: AuditGauges) -> Iterator[Metric]:
-    """How the log stands. Alert on trouble, disowned, and a growing unpublished."""
+    """How the log stands. Alert on trouble, disowned, and what is late or grows."""
     for name, doc, value in (
         (
             "published_entries",
@@ -23,10 +23,16 @@ def audit(now: AuditGauges) -> Iterator[Metric]:
             now.published,
         ),
         ("witnessed_entries", "Entries under what a witness signed.", now.witnessed),
+        ("anchored_entries", "Entries under what a bucket has locked.", now.anchored),
+        (
+            "anchor_late_seconds",
+            "For how long the next locked anchor is overdue.",
+            now.anchor_late_s,
+        ),
         ("unpublished_entries", "Not there yet.", max(0, now.entries - now.published)),
         ("waiting_entries", "Not on disk yet.", now.waiting),
         ("trouble", "1 while the log cannot be written or published.", now.troubled),
-        ("disowned", "1 after a witness refused it: nothing is served.", now.disowned),
+        ("disowned", "1 after a witness or an anchor refused it.", now.disowned),
     ):
         yield GaugeMetricFamily(f"stagedoor_audit_{name}", doc, value=float(value))
     yield CounterMetricFamily(

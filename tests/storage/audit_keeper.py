@@ -10,7 +10,8 @@ import trio
 from actors.auditor.messages import AuditEvent
 from actors.auditor.notes import Verifier
 from actors.auditor.ports import AuditBook
-from storage.audit_files import AuditFiles, log_folder, open_log
+from storage.audit_files import AuditFiles, log_folder
+from storage.audit_opening import open_log
 from storage.audit_siblings import keep, look
 
 ORIGIN = "log.example/stagedoor"

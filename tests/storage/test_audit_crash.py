@@ -21,7 +21,8 @@ from actors.auditor.messages import Attest, AuditEvent, AuditUnavailable, Noted
 from actors.auditor.notes import Verifier
 from actors.auditor.ports import Place
 from runtime import AskError, Backoff, ChildSpec, Ref, Supervisor, open_system
-from storage.audit_files import log_folder, open_log
+from storage.audit_files import log_folder
+from storage.audit_opening import open_log
 from storage.audit_verify import Expectations, leaves, verify
 
 ORIGIN = "log.example/crash"

@@ -14,14 +14,10 @@ from actors.auditor import wal
 from actors.auditor.notes import Signer, open_checkpoint
 from actors.auditor.wal import LogRefused
 from gateway.cli import main
-from storage.audit_files import (
-    log_folder,
-    open_log,
-    origin_of,
-    read_file,
-    split_anchors,
-)
+from storage.audit_files import log_folder, origin_of
+from storage.audit_opening import open_log, split_anchors
 from storage.audit_verify import Expectations, verify
+from storage.whole_files import read_file
 from tests.storage.audit_keeper import ORIGIN, Keeper
 
 

@@ -10,10 +10,11 @@ import trio
 from trio.testing import MockClock
 
 from actors.auditor.messages import AuditEvent
+from actors.provider.transport import Transport
+from gateway.auditing import Audit, open_audit
 from gateway.cli import main as stagedoor
 from gateway.embed import embedded
 from gateway.embed_providers import FakeProvider
-from gateway.serve import _open_audit
 from gateway.settings.errors import ConfigError
 from gateway.settings.server import ServerConfig
 from storage.audit_files import log_folder
@@ -22,6 +23,14 @@ from storage.audit_records import cover_rest, nonces_since
 from storage.records import RecordFiles
 from tests.gateway.gateways import CHAT, KEY, chat, config
 from tests.storage.audit_keeper import ORIGIN, Keeper
+
+
+def opened(server: ServerConfig) -> Audit:
+    async def open_it() -> Audit:
+        return await open_audit(server, 1, {}, Transport())
+
+    return trio.run(open_it)
+
 
 LINE = b'{"request_id":"req_1"}\n'
 
@@ -112,24 +121,24 @@ def test_a_gateway_does_not_start_on_a_log_that_was_tampered_with(
     tmp_path: Path,
 ) -> None:
     server = ServerConfig(state_dir=tmp_path)
-    audit = _open_audit(server, 1)
+    audit = opened(server)
     trio.run(audit.close)
     folder = log_folder(tmp_path, audit.book.log.origin)
     segment = folder / "wal"
     segment.write_bytes(segment.read_bytes()[:-1])
 
     with pytest.raises(ConfigError, match="no readable beginning"):
-        _open_audit(server, 1)
+        opened(server)
 
 
 def test_two_gateways_cannot_write_one_log(tmp_path: Path) -> None:
     """Each would sign its own entries at the same numbers: a fork."""
     server = ServerConfig(state_dir=tmp_path)
-    audit = _open_audit(server, 1)
+    audit = opened(server)
     with pytest.raises(ConfigError, match="another process writes"):
-        _open_audit(server, 1)
+        opened(server)
     trio.run(audit.close)
-    again = _open_audit(server, 1)
+    again = opened(server)
     assert again.book.log.origin == audit.book.log.origin
     trio.run(again.close)
 

@@ -11,7 +11,8 @@ import pytest
 from actors.auditor.notes import Signer, Verifier
 from actors.auditor.wal import LogRefused
 from gateway.cli import main
-from storage.audit_files import log_folder, open_log, worker_of
+from storage.audit_files import log_folder, worker_of
+from storage.audit_opening import open_log
 from storage.audit_siblings import SIBLINGS, anchors_beside, look
 from tests.storage.audit_keeper import ORIGIN, Keeper
 

@@ -12,6 +12,7 @@ import msgspec
 import trio
 from trio.testing import MockClock
 
+from actors.auditor import anchoring
 from gateway.alerting import LOOK_AT_KEYS_MS
 from gateway.embed import EPOCH_S, embedded
 from gateway.embed_providers import Fails, FakeProvider
@@ -118,3 +119,19 @@ async def test_an_audit_log_in_trouble_is_told(autojump_clock: MockClock) -> Non
         book.disowned = "it has seen another history of this log"
         await trio.sleep(100)
         assert receiver.kinds() == ["stagedoor.audit.trouble"]
+
+
+async def test_an_anchor_that_is_late_is_told(autojump_clock: MockClock) -> None:
+    receiver = Receiver()
+    async with desk(post=receiver) as at:
+        await hook(at)
+        book = at.gateway.gateway.gate.book
+        assert book is not None
+        now_s = trio.current_time()
+        anchors = anchoring.Anchoring(600.0, now_s)
+        book.anchoring = anchoring.failed(anchors, "the bucket answered 403", now_s)
+        await trio.sleep(200)
+        assert receiver.kinds() == []
+        await trio.sleep(200)
+        assert receiver.kinds() == ["stagedoor.audit.trouble"]
+        assert "anchor is late" in receiver.heard[-1][1].decode()
