@@ -248,6 +248,14 @@ class Call:
         """See Conn."""
         return self.body or b""
 
+    def write_now(self, body: bytes) -> bool:
+        """See Conn."""
+        if self.gone or len(self._pieces) >= PIECES_IN_FLIGHT_MAX:
+            return False
+        self._pieces.append(body)
+        self._move()
+        return True
+
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn."""
         if self.gone:

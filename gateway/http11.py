@@ -27,8 +27,9 @@ from gateway.http11_parser import (
     RequestParser,
     Upgrade,
 )
-from gateway.http11_poller import Poller, Timers
+from gateway.http11_timers import Timers
 from gateway.http11_transport import ClientGone, EdgeDeadlines, Transport
+from runtime.poller import poller_here
 
 LINGER_BYTES_MAX = 1_048_576  # Read past after a refusal, so that the answer arrives.
 
@@ -68,7 +69,8 @@ class Edge:
         self.state: dict[str, Any] = {"edge": self.statistics}
         self.stopping = False
         self.requests_served = 0
-        self.poller = Poller()
+        self.poller = poller_here()
+        self.connections = 0
         self.timers = Timers(
             head=deadlines.head_s, idle=deadlines.idle_s, write=deadlines.write_s
         )
@@ -77,12 +79,12 @@ class Edge:
 
     def __repr__(self) -> str:
         state = "stopping" if self.stopping else "serving"
-        return f"<Edge {state} served={self.requests_served} {self.poller}>"
+        return f"<Edge {state} served={self.requests_served} open={self.connections}>"
 
     def statistics(self) -> EdgeStatistics:
         """Count connections by what they wait for."""
         return EdgeStatistics(
-            connections=len(self.poller),
+            connections=self.connections,
             idle=len(self.timers.kind("idle")),
             reading_head=len(self.timers.kind("head")),
             unsent_stalled=len(self.timers.kind("write")),

@@ -72,6 +72,13 @@ class Conn(Protocol):
         """The whole body; raises ClientGone when it will never be complete."""
         ...
 
+    def write_now(self, body: bytes) -> bool:
+        """Send some of the body without waiting; False when `send` has to.
+
+        May be called by any task. Never the last, and never before the first.
+        """
+        ...
+
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call back once, synchronously, as soon as the client has left."""
         ...
@@ -186,6 +193,12 @@ class Exchange:
                 raise ClientGone("the body will not be complete")
             pieces.append(self._take())
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write_now(self, body: bytes) -> bool:
+        """See Conn."""
+        if self._chunked and self._head is None and not self.answered and body:
+            return self._transport.write_now(b"%x\r\n%b\r\n" % (len(body), body))
+        return False
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn; called at once when the client has left already."""

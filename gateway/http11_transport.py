@@ -1,7 +1,7 @@
 """One accepted socket, plain or TLS: reads, bounded writes, and their deadline.
 
 Owns: the socket, what the kernel has not taken yet, and the news that the peer has
-gone. Never: looks inside what it carries. It talks to: http11_poller.
+gone. Never: looks inside what it carries. It talks to: runtime.poller.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ import trio
 from msgspec import Struct
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from gateway.http11_poller import BROKEN, GONE, READABLE, Poller, Timers
+from gateway.http11_timers import Timers
+from runtime.poller import BROKEN, GONE, READABLE, Poller
 
 TURNS_IN_A_ROW_MAX = 16  # Reads and writes; a fast peer must not starve the rest.
 
@@ -207,6 +208,25 @@ class Transport:
             await self._take_turns()
         else:
             await self._write_rest(memoryview(data)[sent:])
+
+    def write_now(self, data: bytes) -> bool:
+        """Send without waiting; False when nothing was taken and `write` has to.
+
+        What the kernel refuses of it is kept, within the bound, like `write`'s.
+        """
+        if self.broken or self._unsent or len(data) > self._unsent_bytes_max:
+            return False
+        sent = self._send_now(data)
+        if sent == len(data):
+            self.sent_at = self.clock()
+            return True
+        self._keep(memoryview(data)[sent:])
+        return True
+
+    def _keep(self, refused: memoryview) -> None:
+        if not self.broken:
+            self._unsent += refused
+            self._mark_stuck()
 
     async def _write_rest(self, rest: memoryview) -> None:
         """Buffer within the bound, wait for room for what is over it.

@@ -204,7 +204,6 @@ class _Listener:
 
     def close(self) -> None:
         self.close_sockets()
-        self.edge.poller.close()
 
     async def run(
         self,
@@ -213,7 +212,6 @@ class _Listener:
     ) -> None:
         edge = self.edge
         async with trio.open_nursery() as machinery:
-            machinery.start_soon(edge.poller.run)
             machinery.start_soon(edge.timers.run)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as acceptors:
@@ -279,6 +277,7 @@ class _Listener:
 
     def _count(self, change: int) -> None:
         self._open += change
+        self.edge.connections = self._open
         if self._turns is not None and not self.edge.stopping:
             self._turns.note(self._open)
 

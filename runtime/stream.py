@@ -50,6 +50,7 @@ class StreamChannel(Generic[T]):
         "_cost",
         "_cost_max",
         "_costs",
+        "_direct",
         "_error",
         "_in_a_row",
         "_passed",
@@ -77,6 +78,7 @@ class StreamChannel(Generic[T]):
         self._costs = 0
         self._senders: deque[tuple[Task, T]] | None = None
         self._reader: Task | None = None
+        self._direct: Callable[[T], bool] | None = None  # Only while the reader waits.
         self._status: Any = None
         self._error: BaseException | None = None
         self._cancelled: str | None = None
@@ -137,14 +139,17 @@ class StreamChannel(Generic[T]):
 
     # -- the sender's side -----------------------------------------------------
 
-    async def send(self, item: T) -> None:
+    async def send(self, item: T, *, last: bool = False) -> None:
         """Hand over an item; wait while the buffer is full.
 
+        `last` says that the end follows at once: the reader then meets both together.
         Raises ReceiverGone when the reader has left. In a cancelled scope nothing is
         sent.
         """
         await checkpoint_if_cancelled()
         if self._admits(item) and not self._senders:
+            if last:
+                self._direct = None
             self._push(item)
             self._in_a_row += 1
             if self._in_a_row >= ITEMS_IN_A_ROW_MAX:
@@ -170,6 +175,16 @@ class StreamChannel(Generic[T]):
         if self._senders or not self._admits(item):
             raise trio.WouldBlock
         self._push(item)
+
+    def offer(self, item: T) -> bool:
+        """Hand over an item now; False, and nothing done, where `send` would wait.
+
+        So too where the stream has ended, which `send` then tells.
+        """
+        if self._senders or self.ended or not self._admits(item):
+            return False
+        self._push(item)
+        return True
 
     def close(self, status: Any = None) -> None:
         """End it well. The reader sees `status` after the last item."""
@@ -216,8 +231,12 @@ class StreamChannel(Generic[T]):
             await self._wait()
         return self.receive_nowait()
 
-    async def receive_some(self) -> list[T]:
+    async def receive_some(self, direct: Callable[[T], bool] | None = None) -> list[T]:
         """Wait for at least one item and take all there are; empty at the end.
+
+        While it waits, each item is shown to `direct` first, in its sender's task: one
+        that `direct` takes (True) has arrived, and the wait goes on. It must neither
+        wait nor raise; what it does not take is buffered, and ends the wait.
 
         Raises the sender's error at a bad end.
         """
@@ -226,7 +245,7 @@ class StreamChannel(Generic[T]):
             if self.ended:
                 self._raise_end()
                 return []
-            await self._wait()
+            await self._wait(direct)
         return self.take_all()
 
     def receive_nowait(self) -> T:
@@ -264,10 +283,14 @@ class StreamChannel(Generic[T]):
         return len(self._buffer) < self._capacity and total <= self._cost_max
 
     def _push(self, item: T) -> None:
+        self._passed += 1
+        if self._direct is not None and self._direct(item):
+            return
+        if self._cancelled is not None:
+            return  # It found that the reader's own reader had left.
         self._buffer.append(item)
         if self._cost is not None:
             self._costs += self._cost(item)
-        self._passed += 1
         depth = len(self._buffer)
         if depth > self._peak:  # noqa: PLR1730 - max() costs twice as much, each delta
             self._peak = depth
@@ -291,19 +314,21 @@ class StreamChannel(Generic[T]):
         self._buffer.clear()
         self._costs = 0
 
-    async def _wait(self) -> None:
+    async def _wait(self, direct: Callable[[T], bool] | None = None) -> None:
         if self._reader is not None:
             raise trio.BusyResourceError("this stream has a reader already")
         self._reader = current_task()
+        self._direct = direct
 
         def abort(_raise_cancel: Any) -> Abort:
-            self._reader = None
+            self._reader = self._direct = None
             return Abort.SUCCEEDED
 
         await wait_task_rescheduled(abort)
 
     def _wake_reader(self) -> None:
         reader, self._reader = self._reader, None
+        self._direct = None
         if reader is not None:
             reschedule(reader, Value(None))
 

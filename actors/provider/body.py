@@ -6,13 +6,16 @@ what one read brought.
 """
 
 import warnings
+from typing import Final
 
 import httpx
 import trio
 
 from actors.provider.exchange import Slot, within
 from actors.provider.response_parser import BadResponse, ResponseParser
-from actors.provider.wires import WIRE_FAULTS
+from actors.provider.wires import WIRE_FAULTS, Take
+
+FAULTS: Final = (BadResponse, *WIRE_FAULTS)
 
 
 class BodyStream(httpx.AsyncByteStream):
@@ -57,6 +60,33 @@ class BodyStream(httpx.AsyncByteStream):
                 self._settle(slot)
         return parser.take()
 
+    async def flow(self, take: Take) -> None:
+        """Give `take` the pieces as they come, in no task of ours, while it wants more.
+
+        Returns, perhaps at once, when the next piece has to be asked for: come back
+        after that one. As with a piece that was asked for, nothing is read meanwhile.
+        """
+        slot, parser = self._slot, self._parser
+        if slot is None or parser.has_pieces or self._read_s is not None:
+            return
+        assert slot.connection is not None
+
+        def parse(data: bytes) -> bool:
+            _parse(parser, data)
+            if parser.complete:
+                self._settle(slot)
+            wanted = not parser.has_pieces or take(parser.take())
+            return wanted and not parser.complete
+
+        try:
+            await slot.connection.wire.flow(parse)
+        except FAULTS as error:
+            self._drop(slot)
+            raise _told(slot, error) from error
+        except BaseException:
+            self._drop(slot)
+            raise
+
     async def aclose(self) -> None:
         """Let go; an unfinished body closes its connection, without a drain."""
         if self._slot is not None:
@@ -73,16 +103,9 @@ class BodyStream(httpx.AsyncByteStream):
                 "a read of the body",
                 wire.receive,
             )
-            if data:
-                parser.feed(data)
-            else:
-                parser.feed_eof()
-        except BadResponse as error:
-            raise httpx.RemoteProtocolError(f"{slot.origin}: {error}") from None
-        except WIRE_FAULTS as error:
-            raise httpx.ReadError(
-                f"{slot.origin}: the connection broke in the body: {error}"
-            ) from error
+            _parse(parser, data)
+        except FAULTS as error:
+            raise _told(slot, error) from error
 
     def _settle(self, slot: Slot) -> None:
         self._slot = None
@@ -114,3 +137,17 @@ class BodyStream(httpx.AsyncByteStream):
 
     def __repr__(self) -> str:
         return f"<BodyStream {self._slot or 'done'} {self._parser!r}>"
+
+
+def _parse(parser: ResponseParser, data: bytes) -> None:
+    if data:
+        parser.feed(data)
+    else:
+        parser.feed_eof()
+
+
+def _told(slot: Slot, error: BaseException) -> httpx.TransportError:
+    """As httpx tells it."""
+    if isinstance(error, BadResponse):
+        return httpx.RemoteProtocolError(f"{slot.origin}: {error}")
+    return httpx.ReadError(f"{slot.origin}: the connection broke in the body: {error}")

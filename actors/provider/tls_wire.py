@@ -13,7 +13,9 @@ import contextlib
 import ssl
 from typing import Final
 
-from actors.provider.wires import SocketWire
+import trio
+
+from actors.provider.wires import SocketWire, Take
 
 # OpenSSL's buffers keep the size they once had; a record is at most 16 KiB, so passing
 # one at a time is what bounds them for the life of the connection.
@@ -82,14 +84,28 @@ class TlsWire:
     async def receive(self) -> bytes:
         """Wait for plain text; empty when the peer said that it is over."""
         data = self._decrypt()  # What came along with something else.
+        await self._flush()  # The peer asked for new keys.
         while data is None:
             if self._ended:
                 return b""
             await self._fill()
             data = self._decrypt()
-            if self._outgoing.pending:  # The peer asked for new keys.
-                await self._flush()
+            await self._flush()
         return data
+
+    async def flow(self, take: Take) -> None:
+        """See Wire. What TLS has to say itself ends it: `receive` sends that."""
+        if self._incoming.pending or self._ssl.pending() or self._outgoing.pending:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return
+
+        def decrypt(data: bytes) -> bool:
+            self._feed(data)
+            plain = self._decrypt()
+            wanted = plain is None or take(plain)
+            return wanted and not (self._ended or self._outgoing.pending)
+
+        await self._wire.flow(decrypt, RECORD_BYTES_MAX)
 
     def quiet(self) -> bool:
         """Whether nothing came but TLS's own business, and nobody hung up."""
@@ -141,7 +157,9 @@ class TlsWire:
         return b"".join(pieces) if pieces else None
 
     async def _fill(self) -> None:
-        data = await self._wire.receive(RECORD_BYTES_MAX)
+        self._feed(await self._wire.receive(RECORD_BYTES_MAX))
+
+    def _feed(self, data: bytes) -> None:
         if not data:
             raise ssl.SSLEOFError("the peer closed without close_notify")
         self._incoming.write(data)

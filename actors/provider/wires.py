@@ -4,6 +4,9 @@ A `Wire` is less than a trio stream: its `close` is synchronous (so that cleanin
 after a cancel needs no shield and no checkpoint), it can say whether an idle peer hung
 up, and it reads only when asked. dial.py makes them, tls_wire.py adds TLS.
 
+Who only passes bytes on can have them handed over as they come (`flow`), without a task
+being woken for each: most of what a delta costs is waiting for it.
+
 Owns nothing beyond the one socket. Never retries.
 """
 
@@ -15,6 +18,10 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import trio
+from outcome import Error, Outcome, Value
+from trio.lowlevel import Abort, Task, current_task, wait_task_rescheduled
+
+from runtime.poller import GONE, READS, poller_here
 
 # One read. Larger does not pay (a TLS record is 16 KiB, a delta 200 bytes); it is also
 # what an open stream may hold of a body that its consumer has not asked for yet.
@@ -28,6 +35,9 @@ KEEPALIVE_PROBES: Final = 3
 WIRE_FAULTS: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 PhaseHook: TypeAlias = Callable[[str], object]
+# Takes what came, b"" at the end; whether it wants more. It must not wait, and what it
+# raises is raised in the task that asked for the flow.
+Take: TypeAlias = Callable[[bytes], bool]
 
 
 class Origin(NamedTuple):
@@ -58,6 +68,14 @@ class Wire(Protocol):
         """Wait for bytes, at most READ_BYTES; empty at the end of the stream."""
         ...
 
+    async def flow(self, take: Take) -> None:
+        """Give `take` what comes, as it comes, until it has had enough.
+
+        It also returns, perhaps at once, where there is more than `take` should be
+        given in a row, or the end is near: then `receive`, and come back.
+        """
+        ...
+
     def quiet(self) -> bool:
         """Whether an idle wire is still usable: nothing came, nobody hung up."""
         ...
@@ -84,7 +102,18 @@ class Dial(Protocol):
 class SocketWire:
     """A plain TCP connection, driven without trio's stream layers (2 of 3 µs)."""
 
-    __slots__ = ("_open", "_poll", "_socket")
+    __slots__ = (
+        "_bytes_max",
+        "_ended",
+        "_open",
+        "_poll",
+        "_poller",
+        "_readable",
+        "_reader",
+        "_socket",
+        "_take",
+        "fd",
+    )
 
     secure: bool = False
 
@@ -97,6 +126,14 @@ class SocketWire:
             _keep_alive(self._socket)
         self._poll = _hangup_poll(self._socket)
         self._open = True
+        self._readable = False  # As far as is known; the poller tells.
+        self._ended = False  # The peer will send no more than what is there.
+        self._reader: Task | None = None
+        self._take: Take | None = None  # Of a reader that has its bytes flow.
+        self._bytes_max = READ_BYTES
+        self.fd: int = self._socket.fileno()
+        self._poller = poller_here()
+        self._poller.add(self, READS)
 
     async def send_all(self, data: bytes | bytearray) -> None:
         """Write all of it."""
@@ -112,14 +149,73 @@ class SocketWire:
 
     async def receive(self, bytes_max: int = READ_BYTES) -> bytes:
         """Wait for bytes; empty at the end of the stream."""
-        # Wait first, always: the common read finds nothing yet, and the wait is the
-        # checkpoint that a read needs in any case.
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(bytes_max)
-            except BlockingIOError:  # A spurious wake-up.
-                continue
+            if self._readable:
+                # Before the read: a cancellation loses nothing.
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._park()
+            data = self._read(bytes_max)
+            if data is not None:
+                return data
+
+    async def flow(self, take: Take, bytes_max: int = READ_BYTES) -> None:
+        """See Wire."""
+        if self._readable:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return
+        self._take, self._bytes_max = take, bytes_max
+        try:
+            await self._park()
+        finally:
+            self._take = None
+
+    def on_events(self, events: int) -> None:
+        """The poller's news: wake who waits, or let flow."""
+        self._readable = True
+        if events & GONE:
+            self._ended = True
+        take = self._take
+        if take is None:
+            self._wake(Value(None))
+            return
+        try:
+            data = self._read(self._bytes_max)
+            if data is None or (take(data) and not self._readable):
+                return
+        except Exception as error:  # noqa: BLE001 - it is the reader's
+            self._wake(Error(error))
+        else:
+            self._wake(Value(None))
+
+    def _read(self, bytes_max: int) -> bytes | None:
+        try:
+            data = self._socket.recv(bytes_max)
+        except BlockingIOError:
+            self._readable = False
+            return None
+        # A short read has drained a stream socket (epoll(7)): what comes later is a new
+        # edge. But the end's own edge may have come with the last bytes.
+        if len(data) < bytes_max and not self._ended:
+            self._readable = False
+        return data
+
+    async def _park(self) -> None:
+        if self._reader is not None:
+            raise trio.BusyResourceError("another task reads from this wire")
+        self._reader = current_task()
+
+        def abort(_: object) -> Abort:
+            self._reader = self._take = None
+            return Abort.SUCCEEDED
+
+        await wait_task_rescheduled(abort)
+
+    def _wake(self, outcome: Outcome[None]) -> None:
+        reader, self._reader = self._reader, None
+        self._take = None
+        if reader is not None:
+            trio.lowlevel.reschedule(reader, outcome)
 
     def receive_nowait(self, bytes_max: int = READ_BYTES) -> bytes | None:
         """Return what is there already; None if nothing is."""
@@ -144,8 +240,10 @@ class SocketWire:
         """Close the socket now."""
         if self._open:
             self._open = False
-            trio.lowlevel.notify_closing(self._socket)
+            self._poller.remove(self)
+            trio.lowlevel.notify_closing(self._socket)  # For who waits to write.
             self._socket.close()
+            self._wake(Error(trio.ClosedResourceError("this wire was closed")))
 
     def get_extra_info(self, info: str) -> object:
         """Answer httpx's `network_stream` questions."""

@@ -73,8 +73,13 @@ class Asides(Streams):
 class Nowhere(Sink):
     """Where an answer goes that nobody reads: at once, and away."""
 
-    async def _send(self, piece: Piece) -> None:
-        del piece
+    def offer(self, out: bytes) -> bool:
+        """Away with it."""
+        del out
+        return True
+
+    async def _send(self, piece: Piece, *, last: bool = False) -> None:
+        del piece, last
 
 
 class AsideStream(Stream):

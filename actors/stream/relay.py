@@ -3,6 +3,9 @@
 Nothing goes out before the first content; what goes out first commits the stream. A
 channel that is full stops the read from upstream, and that is all the backpressure
 there is.
+
+After the commit bytes flow: they are looked at and handed to the client in the turn in
+which they came, and the stream's task sleeps until there is something to decide.
 """
 
 from __future__ import annotations
@@ -137,10 +140,17 @@ class Sink:
             )
         )
 
-    async def send(self, out: bytes) -> None:
-        """Pass bytes on, when the client has room for them."""
+    async def send(self, out: bytes, *, last: bool = False) -> None:
+        """Pass bytes on, when the client has room for them; `last`: the end follows."""
         if not self.gone:
-            await self._send(out)
+            await self._send(out, last=last)
+
+    def offer(self, out: bytes) -> bool:
+        """Pass bytes on now; False where `send` would have to wait, or has more to say.
+
+        Only after `begin`.
+        """
+        return self.channel.offer(out)
 
     async def answer(self, status: int, body: bytes, content_type: str) -> None:
         """A whole answer."""
@@ -178,9 +188,9 @@ class Sink:
         else:
             await self.send(failure(self.reader, self.dialect, fault))
 
-    async def _send(self, piece: Piece) -> None:
+    async def _send(self, piece: Piece, *, last: bool = False) -> None:
         try:
-            await self.channel.send(piece)
+            await self.channel.send(piece, last=last)
         except ReceiverGone:
             self.gone = True
 
@@ -202,25 +212,63 @@ async def close(body: AsyncIterator[bytes]) -> None:
         await aclose()
 
 
+class Flowing(Protocol):
+    """A body whose pieces can be had without asking for each."""
+
+    async def flow(self, take: Callable[[bytes], bool]) -> None:
+        """Give `take` the pieces as they come, until it has had enough."""
+        ...
+
+
+class _Flow:
+    """The common case of a stream under way, without a wait in it.
+
+    `take` passes on what needs no decision; anything else it leaves in `left`, unused
+    but for being read, and answers False.
+    """
+
+    __slots__ = ("_call", "_reader", "left")
+
+    def __init__(self, call: Call, reader: Reader) -> None:
+        self._call = call
+        self._reader = reader
+        self.left: Reading | None = None
+
+    def take(self, data: bytes) -> bool:
+        """Look at a piece, and pass it on."""
+        reading = self._reader.feed(data)
+        call = self._call
+        sink = call.sink
+        if (
+            sink.committed
+            and sink.owner is call
+            and not reading.done
+            and reading.fault is None
+            and _is_within(call, reading)
+            and not sink.gone
+            and (not reading.out or sink.offer(reading.out))
+        ):
+            _note(call, reading)
+            call.arm_idle(call.now())
+            return True
+        self.left = reading
+        return False
+
+
 async def relay_stream(
     call: Call, reader: Reader, response: httpx.Response
 ) -> Fault | None:
     """Relay until the answer's end, or the fault that ended it early."""
     call.arm_first_content()
-    sink = call.sink
-    body = chunks(response)
     hooked = call.hooked if isinstance(reader, Translation) else None
+    body = chunks(response)
     try:
-        async for data in body:
-            if hooked is None:
-                reading = reader.feed(data)
-            else:
-                reading = await hooked.feed(call, cast("Translation", reader), data)
-            fault = await _relay(call, reading, reader)
-            if fault is not None:
-                return fault
-            if call.relayed.cut or _drained(call):
-                return None
+        if hooked is None:
+            fault = await _relay_flowing(call, reader, body)
+        else:
+            fault = await _relay_hooked(call, cast("Translation", reader), body, hooked)
+        if fault is not None or _is_over(call):
+            return fault
     finally:
         await close(body)
     if call.relayed.finish is None or not _is_done(reader):
@@ -231,12 +279,44 @@ async def relay_stream(
         fault = await _relay(call, reading, reader)
         if fault is not None:
             return fault
-    if not sink.committed:
+    if not call.sink.committed:
         return truncated(call.source)
     return None
 
 
-async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
+async def _relay_flowing(
+    call: Call, reader: Reader, body: AsyncIterator[bytes]
+) -> Fault | None:
+    flow = _Flow(call, reader)
+    flowing: Flowing | None = body if hasattr(body, "flow") else None  # type: ignore[assignment]
+    async for data in body:
+        flow.take(data)
+        while True:
+            left, flow.left = flow.left, None
+            if left is not None:
+                fault = await _relay(call, left, reader)
+                if fault is not None or _is_over(call):
+                    return fault
+            if flowing is None or not call.sink.committed:
+                break
+            await flowing.flow(flow.take)
+            if flow.left is None:
+                break  # The next piece has to be asked for.
+    return None
+
+
+async def _relay_hooked(
+    call: Call, reader: Translation, body: AsyncIterator[bytes], hooked: Hooked
+) -> Fault | None:
+    async for data in body:
+        fault = await _relay(call, await hooked.feed(call, reader, data), reader)
+        if fault is not None or _is_over(call):
+            return fault
+    return None
+
+
+def _note(call: Call, reading: Reading) -> None:
+    """Keep count of what came."""
     relayed = call.relayed
     if reading.usage is not None:
         relayed.usage = reading.usage
@@ -250,6 +330,19 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
         call.meter.output_tokens = tokens.output_tokens(
             relayed.chars, call.chars_per_token
         )
+
+
+def _is_within(call: Call, reading: Reading) -> bool:
+    """Whether the answer, with this, is as long as it may be at most."""
+    bound = call.output_tokens_max
+    chars = call.relayed.chars + reading.output_chars
+    return bound is None or chars <= bound * CHARS_PER_TOKEN_MAX
+
+
+async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
+    # Upstream may ignore the bound it was given: the hold is spent, the answer ends.
+    within = _is_within(call, reading)
+    _note(call, reading)
     sink = call.sink
     now = call.now()
     if reading.out:
@@ -260,16 +353,19 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
             sink.reader = reader
             await sink.begin()
         call.arm_idle(now)
-        await sink.send(reading.out)
+        await sink.send(reading.out, last=reading.done)
     elif sink.committed or reading.content:
         call.arm_idle(now)  # Content that a hook keeps back has come all the same.
-    bound = call.output_tokens_max
-    if bound is not None and relayed.chars > bound * CHARS_PER_TOKEN_MAX:
-        # Upstream ignores the bound it was given: the hold is spent, the answer ends.
-        relayed.cut = True
-        relayed.finish = "length"
+    if not within:
+        call.relayed.cut = True
+        call.relayed.finish = "length"
         await sink.send(await _cut(call, reader))
     return reading.fault
+
+
+def _is_over(call: Call) -> bool:
+    """Whether nothing more is wanted of it."""
+    return call.relayed.cut or _drained(call)
 
 
 async def _cut(call: Call, reader: Reader) -> bytes:

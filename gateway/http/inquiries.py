@@ -8,7 +8,7 @@ Never: holds a key, a permit or money, so a client that stalls here can hold not
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import trio
@@ -207,7 +207,8 @@ class Endpoint:
         channel = opened.channel
         send = request.send
         begun = early = False
-        while pieces := await channel.receive_some():
+        direct: Callable[[Piece], bool] | None = None
+        while pieces := await channel.receive_some(direct):
             if tap is not None:
                 for piece in pieces:
                     if piece != self.dialect.heartbeat:
@@ -224,6 +225,8 @@ class Endpoint:
                 return
             if not begun:
                 begun = True
+                if tap is None and request.conn is not None:
+                    direct = _direct(request.conn.write_now)
                 begin = _begin_in(pieces)
                 early = begin is None
                 await send(_start(begin or self._early(opened), ids))
@@ -349,6 +352,15 @@ def _begin_in(pieces: list[Piece]) -> Begin | None:
 def _joined(pieces: list[Piece]) -> bytes:
     chunks = [piece for piece in pieces if isinstance(piece, bytes)]
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _direct(write_now: Callable[[bytes], bool]) -> Callable[[Piece], bool]:
+    """What takes the pieces of a stream on their way, without waking anybody."""
+
+    def direct(piece: Piece) -> bool:
+        return isinstance(piece, bytes) and write_now(piece)
+
+    return direct
 
 
 async def _watch(request: Request, gone: object) -> None:

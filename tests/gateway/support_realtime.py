@@ -13,7 +13,7 @@ import trio.testing
 import trio_websocket
 
 from actors.provider.transport import Transport
-from actors.provider.wires import Origin, PhaseHook
+from actors.provider.wires import Origin, PhaseHook, Take
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
@@ -44,6 +44,10 @@ class MemoryWire:
         data = bytes(await self.stream.receive_some(32_768))
         self.provider.bytes_taken += len(data)
         return data
+
+    async def flow(self, take: Take) -> None:
+        while take(await self.receive()):
+            pass
 
     def quiet(self) -> bool:
         return True

@@ -8,7 +8,7 @@ import trio.testing
 
 from gateway.http11_exchange import Exchange
 from gateway.http11_parser import Http11Limits
-from gateway.http11_poller import Timers
+from gateway.http11_timers import Timers
 from gateway.http11_transport import ClientGone, EdgeDeadlines
 from tests.gateway.support_http11 import (
     GET,

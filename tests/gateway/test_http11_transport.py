@@ -8,8 +8,9 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.http11_poller import Poller, Timers
+from gateway.http11_timers import Timers
 from gateway.http11_transport import TURNS_IN_A_ROW_MAX, ClientGone, Transport
+from runtime.poller import Poller
 
 
 @asynccontextmanager

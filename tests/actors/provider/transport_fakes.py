@@ -7,7 +7,7 @@ import httpx
 import trio
 
 from actors.provider.transport import Transport
-from actors.provider.wires import Origin, PhaseHook
+from actors.provider.wires import Origin, PhaseHook, Take
 
 STALL = "stall"  # In a script: nothing comes, ever.
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -64,6 +64,10 @@ class ScriptedWire:
             await trio.sleep_forever()
         assert isinstance(step, bytes)
         return step
+
+    async def flow(self, take: Take) -> None:
+        while take(await self.receive()):
+            pass
 
     def quiet(self) -> bool:
         return not (self.closed or self.hung_up)
