@@ -1,15 +1,18 @@
 """Where a request's time goes, stage by stage: calls, and shares of the loop's time.
 
     python -m bench.stages [--quick]
+    python -m bench.stages --deltas [--streams 100] [--gap-ms 20]
 
-The gateway runs under cProfile behind the load of `bench.unary`. Counts of calls do not
-depend on what else the machine does, so they tell whether a change made a request
+The gateway runs under cProfile behind the load of `bench.unary`; with `--deltas`, while
+so many streams are open and none begins or ends: what a delta costs. Counts of calls do
+not depend on what else the machine does, so they tell whether a change made a request
 cheaper when clocks cannot. System calls are the sockets' own and epoll's; what a stage
 waits for another thread to let go of the interpreter is in there too.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import pstats
 import re
@@ -23,11 +26,15 @@ from pathlib import Path
 from typing import Final
 
 from bench.lib import gateways
-from bench.lib.load import UnaryLoad
+from bench.lib.gateways import Gateway
+from bench.lib.load import StreamLoad, UnaryLoad
 
 CONNECTIONS: Final = 32
 WARM_S: Final = 3.0  # The tokenizer loads after the first answer, in a thread.
 WRITE_S_MAX: Final = 20.0
+STREAMS: Final = 100
+GAP_MS: Final = 20.0
+RAMP_S: Final = 2.0  # Not all in one tick.
 
 STAGES: Final = {
     "edge (sockets, HTTP/1.1)": r"^gateway/(http11|listen)",
@@ -53,11 +60,16 @@ ONCE: Final = ("actors/stream/attempt.py", "_give_back")
 
 Key = tuple[str, int, str]
 Of = tuple[int, int, float, float]
+Table = Mapping[Key, tuple[int, int, float, float, Mapping[Key, Of]]]
+FINE: Final = 20  # Below this, a tenth of a call is told.
 
 
 def main() -> None:
     """Profile, and print the table."""
     parser = gateways.options(__doc__)
+    parser.add_argument("--deltas", action="store_true", help="of open streams")
+    parser.add_argument("--streams", type=int, default=STREAMS)
+    parser.add_argument("--gap-ms", type=float, default=GAP_MS)
     chosen = parser.parse_args()
     seconds = 3.0 if chosen.quick else 10.0
     with tempfile.TemporaryDirectory(prefix="stagedoor-stages-") as folder:
@@ -69,14 +81,37 @@ def main() -> None:
             pid = gateway.process.popen.pid
             with UnaryLoad(gateway.target, CONNECTIONS) as load:
                 load.run(WARM_S)
-                os.kill(pid, signal.SIGUSR2)
-                load.run(seconds)
-                os.kill(pid, signal.SIGUSR2)
+                if not chosen.deltas:
+                    os.kill(pid, signal.SIGUSR2)
+                    load.run(seconds)
+                    os.kill(pid, signal.SIGUSR2)
+            deltas = _stream(gateway, chosen, seconds, pid) if chosen.deltas else 0
             _wait_for(out)
         if chosen.markdown:
-            quick = " --quick" if chosen.quick else ""
-            print(f"`python -m bench.stages --markdown{quick}`\n")
-        _print(pstats.Stats(str(out)))
+            print(f"`python -m bench.stages {' '.join(sys.argv[1:])}`\n")
+        stats = pstats.Stats(str(out))
+        if deltas:
+            _print(stats, "delta", deltas)
+        else:
+            _print(stats, "request", _requests(stats))
+
+
+def _stream(
+    gateway: Gateway, chosen: argparse.Namespace, seconds: float, pid: int
+) -> int:
+    """Profile while all are open; how many deltas came meanwhile."""
+    load = StreamLoad(
+        gateway.target,
+        streams=chosen.streams,
+        deltas=int((seconds + 2 * RAMP_S) * 1e3 / chosen.gap_ms),
+        gap_us=int(chosen.gap_ms * 1e3),
+        ramp_s=RAMP_S,
+    )
+
+    def toggle() -> None:
+        os.kill(pid, signal.SIGUSR2)
+
+    return load.run(toggle, toggle).deltas_steady
 
 
 def _wait_for(out: Path) -> None:
@@ -87,16 +122,23 @@ def _wait_for(out: Path) -> None:
         time.sleep(0.1)
 
 
-def _print(stats: pstats.Stats) -> None:
-    table: Mapping[Key, tuple[int, int, float, float, Mapping[Key, Of]]]
-    table = stats.stats  # type: ignore[attr-defined]  # There, and not in typeshed.
+def _table(stats: pstats.Stats) -> Table:
+    table: Table = stats.stats  # type: ignore[attr-defined]  # Not in typeshed.
+    return table
+
+
+def _requests(stats: pstats.Stats) -> int:
+    for (file, _, function), (_, calls, _, _, _) in _table(stats).items():
+        if file.endswith(ONCE[0]) and function == ONCE[1]:
+            return calls
+    raise SystemExit("no request came to its end while it was looked at")
+
+
+def _print(stats: pstats.Stats, what: str, times: int) -> None:
     times_s: defaultdict[str, float] = defaultdict(float)
     ours: Counter[str] = Counter()
     builtins: Counter[str] = Counter()
-    requests = 0
-    for (file, _, function), (_, calls, own_s, _, callers) in table.items():
-        if file.endswith(ONCE[0]) and function == ONCE[1]:
-            requests = calls
+    for (file, _, function), (_, calls, own_s, _, callers) in _table(stats).items():
         if file != "~":
             stage = stage_of(file)
             times_s[stage] += own_s
@@ -113,13 +155,18 @@ def _print(stats: pstats.Stats) -> None:
     print("|---|---|---|---|")
     for stage, own_s in sorted(times_s.items(), key=lambda one: -one[1]):
         print(
-            f"| {stage} | {100 * own_s / total_s:.1f} % | {ours[stage] / requests:.0f} "
-            f"| {builtins[stage] / requests:.0f} |"
+            f"| {stage} | {100 * own_s / total_s:.1f} % | {_per(ours[stage], times)} "
+            f"| {_per(builtins[stage], times)} |"
         )
     print(
-        f"| together, a request | | {sum(ours.values()) / requests:.0f} "
-        f"| {sum(builtins.values()) / requests:.0f} |"
+        f"| together, a {what} | | {_per(sum(ours.values()), times)} "
+        f"| {_per(sum(builtins.values()), times)} |"
     )
+
+
+def _per(count: int, times: int) -> str:
+    each = count / times
+    return f"{each:.0f}" if each >= FINE else f"{each:.1f}"
 
 
 def stage_of(file: str) -> str:

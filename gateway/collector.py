@@ -13,8 +13,8 @@ from typing import Final
 
 # Some 50 requests, or 3 MB of what only a collection can free; 0.3 ms for each look.
 YOUNG_MAX: Final = 10_000
-MIDDLE_EVERY: Final = 20  # Looks at the young for each at those that outlived two.
-OLD_EVERY: Final = 50  # Of those, for each at all that came after the start.
+MIDDLE_EVERY: Final = 5  # Looks at the young for each at those since the last: 20 ms.
+OLD_EVERY: Final = 200  # Of those, for each at all that came after the start.
 
 
 def settle() -> None:

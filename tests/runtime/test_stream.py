@@ -243,3 +243,78 @@ def test_nothing_is_lost_or_doubled_whatever_the_order(
         assert channel.peak <= capacity
 
     run_sim(main, seed)
+
+
+class Taker:
+    """What a reader has in its place while it waits."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+        self.full = False
+
+    def __call__(self, item: int) -> bool:
+        if not self.full:
+            self.taken.append(item)
+        return not self.full
+
+
+async def test_what_is_taken_directly_wakes_nobody_and_the_rest_follows_in_order() -> (
+    None
+):
+    channel: StreamChannel[int] = StreamChannel(2)
+    taker = Taker()
+    read: list[list[int]] = []
+
+    async def reader() -> None:
+        while some := await channel.receive_some(taker):
+            read.append(some)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader)
+        await settled()
+        await channel.send(1)
+        assert channel.offer(2)
+        channel.send_nowait(3)
+        await settled()
+        assert (taker.taken, read) == ([1, 2, 3], [])
+        taker.full = True
+        assert channel.offer(4)  # Not taken: buffered, and the reader is woken.
+        taker.full = False
+        assert channel.offer(5)  # It has not had its turn: 5 must not overtake 4.
+        assert not channel.offer(6)
+        await settled()
+        assert (taker.taken, read) == ([1, 2, 3], [[4, 5]])
+        await channel.send(7, last=True)
+        channel.close()
+    assert read == [[4, 5], [7]]  # The last, with the end behind it.
+    assert channel.passed == 6
+    assert channel.peak == 2
+    assert not channel.offer(8)
+
+
+async def test_a_cancelled_reader_takes_nothing_directly() -> None:
+    channel: StreamChannel[int] = StreamChannel(2)
+    taker = Taker()
+    with trio.move_on_after(0):
+        await channel.receive_some(taker)
+    assert channel.offer(1)
+    assert taker.taken == []
+    assert await channel.receive_some(taker) == [1]
+
+
+async def test_a_taker_that_ends_the_stream_leaves_nothing_in_it() -> None:
+    """A client found gone while it is written to: its reader cancels the channel."""
+    channel: StreamChannel[int] = StreamChannel(2)
+
+    def gone(item: int) -> bool:
+        del item
+        channel.cancel("client left")
+        return False
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(channel.receive_some, gone)
+        await settled()
+        assert channel.offer(1)
+    assert channel.depth == 0
+    with pytest.raises(ReceiverGone):
+        await channel.send(2)

@@ -3,7 +3,7 @@
 import datetime as dt
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from cryptography.x509.oid import NameOID
 NAME = "upstream.test"
 
 
-class Upstream:
-    """Answers every request with `answer`; counts the connections that live."""
+Answer = Callable[[trio.abc.Stream], Awaitable[None]]
 
-    def __init__(self, answer: list[bytes]) -> None:
+
+class Upstream:
+    """Answers every request with `answer`, or by it; counts the living connections."""
+
+    def __init__(self, answer: list[bytes] | Answer) -> None:
         self.answer = answer
         self.port = 0
         self.accepted = 0
@@ -40,6 +43,9 @@ class Upstream:
         self.live += 1
         try:
             while await _read_request(stream):
+                if callable(self.answer):
+                    await self.answer(stream)
+                    continue
                 for piece in self.answer:
                     await stream.send_all(piece)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -74,7 +80,7 @@ async def _read_request(stream: trio.abc.Stream) -> bool:
 
 @asynccontextmanager
 async def upstream(
-    answer: list[bytes], tls: ssl.SSLContext | None = None
+    answer: list[bytes] | Answer, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Upstream]:
     """Serve on a port of the system's choosing, where every name leads to."""
     trio.socket.set_custom_hostname_resolver(OnlyResolver())
