@@ -17,9 +17,10 @@ from collections.abc import Iterable
 from math import inf
 
 from actors.ledger import windows
-from actors.ledger.escrow import Escrow, Slice
+from actors.ledger.escrow import Escrow
 from actors.ledger.messages import AlertKind, Cap
 from actors.ledger.shares import SumKey, cap_id
+from actors.ledger.slices import Slice
 from actors.ledger.windows import QUARTER_S
 
 

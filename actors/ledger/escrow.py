@@ -13,198 +13,31 @@ a hold that is covered here is covered there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from math import inf
 from typing import Final
 
 import msgspec
 
-from actors.ledger import sizing
+from actors.ledger import asking
 from actors.ledger.covering import Who
 from actors.ledger.messages import Cap
-from actors.ledger.rates import MINUTE_S
-from actors.ledger.shares import (
-    PLACES,
-    Line,
-    Peer,
-    RateAnswer,
-    RateAsk,
-    SliceAnswer,
-    SliceAsk,
-    SumKey,
-    Sync,
-    Synced,
-)
+from actors.ledger.peers import Peers
+from actors.ledger.shares import Line, Peer, SumKey, Sync, Synced
+from actors.ledger.slices import RateSlice, Slice, places_key
 from actors.ledger.windows import quarter
 
 FLUSH_S: Final = 0.25  # A settle is durable so long after its call, as a rule.
 FRESH_S: Final = 1.0  # How old the sums of others may be while requests come.
-IDLE_S: Final = 5.0  # Without a request for so long, a slice is not asked about.
-LEASE_S: Final = 10.0  # A replica that is silent for so long is dead.
 # Who has not heard the store for so long spends nothing without asking: what the dead
 # had may be given away after twice that time.
 FENCE_S: Final = 1_800.0
-WATCH_S: Final = 3.0  # A few looks in that time, so that a death is seen.
+WATCH_S: Final = 3.0  # A few looks in `LEASE_S`, so that a death is seen.
 SLICES_A_SYNC_MAX: Final = 500  # Some 20 ms of the database; the rest comes next.
 LINES_A_SYNC_MAX: Final = 2_000  # As above.
-RATED_S: Final = 1.0  # What came in the first look at it came within this, at most.
 GAP_S: Final = 0.02  # Between two syncs: what comes meanwhile goes together.
 RETRY_S: Final = 0.1  # While requests wait for what others have idle.
 FAILURES_COUNTED_MAX: Final = 16  # The pause has reached its cap long before.
 RETRY_CAP_S: Final = 1.0  # Of a store that is gone: it is back within this.
-
-
-class Slice:
-    """What one replica may use of one sum. The books write `held` and `settle`."""
-
-    __slots__ = (
-        "active",
-        "adjusted",
-        "adjusting",
-        "answered",
-        "asked_at",
-        "cap",
-        "giving",
-        "granted",
-        "hard",
-        "held",
-        "key",
-        "leased",
-        "least",
-        "most",
-        "need",
-        "others",
-        "quarters",
-        "rate_s",
-        "rated_at",
-        "scarce_until",
-        "sending",
-        "settled",
-        "spare",
-        "spent",
-        "taken",
-        "used_at",
-        "used_said",
-        "wanted",
-    )
-
-    def __init__(self, key: SumKey, cap: Cap | None, most: int, *, hard: bool) -> None:
-        self.key = key
-        self.cap = cap
-        self.most = most
-        self.hard = hard
-        self.granted = 0
-        self.held = 0
-        self.settled = 0  # Not durable yet, as far as is known.
-        self.sending = 0  # Of it, what the sync under way says.
-        self.adjusted = 0  # As `settled`, but without a hold: it is in no slice.
-        self.adjusting = 0
-        self.giving = 0
-        self.need = 0
-        self.least = 0
-        self.taken = 0  # Since the last plan.
-        self.spare = 0  # What should be at hand beyond what is held.
-        self.rate_s = 0.0
-        self.rated_at = -inf
-        self.spent = 0
-        self.leased = 0
-        self.others = 0  # What all other replicas use.
-        self.used_said = 0
-        self.wanted = -1  # Never heard of.
-        self.scarce_until = -inf
-        self.answered = 0  # The last sync that brought an answer for it; 0 is none.
-        self.asked_at = -inf
-        self.active = False
-        self.used_at = -inf
-        self.quarters: tuple[tuple[int, int], ...] = ()
-
-    def __repr__(self) -> str:
-        """As an operator wants it."""
-        return (
-            f"<Slice {self.key.cap} {self.key.subject} granted={self.granted} "
-            f"held={self.held} settled={self.settled}>"
-        )
-
-    @property
-    def idle(self) -> int:
-        """What of it is neither used nor on its way back."""
-        return self.granted - self.held - self.settled - self.giving
-
-    @property
-    def total(self) -> int:
-        """What was spent of the whole sum, as far as is known here."""
-        return self.spent + self.settled + self.adjusted
-
-    @property
-    def room(self) -> int:
-        """What is left of the sum for this replica, wherever it is leased now."""
-        return self.most - self.total - self.others - self.held
-
-    @property
-    def at_hand(self) -> int:
-        """What may be held without asking.
-
-        `room` is less where something was charged without a hold, or the cap lowered.
-        """
-        return min(self.idle, self.room)
-
-    @property
-    def used(self) -> int:
-        """Of the slice, what is held or has been spent and is not durable."""
-        return self.held + self.settled
-
-
-class RateSlice:
-    """Requests or tokens of a minute that this replica may let pass."""
-
-    __slots__ = (
-        "answered",
-        "asked_at",
-        "charged",
-        "charging",
-        "giving",
-        "least",
-        "left",
-        "name",
-        "need",
-        "paid_at_s",
-        "per_minute",
-        "rate_s",
-        "rated_at",
-        "taken",
-    )
-
-    def __init__(self, name: str, per_minute: int) -> None:
-        self.name = name
-        self.per_minute = per_minute
-        self.left = 0
-        self.charged = 0
-        self.charging = 0
-        self.giving = 0
-        self.need = 0
-        self.least = 0
-        self.taken = 0
-        self.rate_s = 0.0
-        self.rated_at = -inf
-        self.paid_at_s = 0.0
-        self.answered = 0
-        self.asked_at = -inf
-
-    def __repr__(self) -> str:
-        return f"<RateSlice {self.name} left={self.left} of {self.per_minute}>"
-
-    def wait_s(self, count: int, now_s: float) -> float:
-        """How long until so many may pass, by what the store last said."""
-        each_s = MINUTE_S / self.per_minute
-        ahead_s = self.paid_at_s - self.left * each_s - now_s
-        if ahead_s <= 0:
-            return 0.0
-        return max(0.0, ahead_s + min(MINUTE_S, count * each_s) - MINUTE_S)
-
-    def take(self, count: int) -> None:
-        """Let them pass; below nothing it is a debt, charged with the next sync."""
-        self.left -= count
-        self.taken += count
 
 
 class Escrow:
@@ -231,9 +64,7 @@ class Escrow:
         self._hurry = False
         self._failures = 0
         self._synced_at = -inf
-        self._peers: dict[str, tuple[int, float]] = {}
-        self._leader: tuple[str, int] = ("", 0)
-        self._leader_moved_at = -inf
+        self._peers = Peers(replica)
         self._leaving = self._left = False
 
     def __repr__(self) -> str:
@@ -389,7 +220,7 @@ class Escrow:
         self._synced_at = tick_s
         unsure = self._unsure
         if unsure is not None:
-            return self._again(unsure, now_s, tick_s)
+            return self._again(unsure, now_s)
         lines = tuple(self._lines.items())[:LINES_A_SYNC_MAX]
         for line, _ in lines:
             del self._lines[line]
@@ -405,11 +236,23 @@ class Escrow:
             batch=self._batch,
             now_s=now_s,
             lines=lines,
-            slices=tuple(self._ask(one, tick_s, whole=whole) for one in chosen),
-            rates=tuple(
-                self._ask_rate(one, now_s, tick_s) for one in self._rates_used()
+            slices=tuple(
+                asking.ask(
+                    one,
+                    tick_s,
+                    replicas=self.peers,
+                    whole=whole,
+                    leaving=self._leaving,
+                )
+                for one in chosen
             ),
-            lead_from=self._lead_from(tick_s),
+            rates=tuple(
+                asking.ask_rate(
+                    one, now_s, tick_s, replicas=self.peers, leaving=self._leaving
+                )
+                for one in self._rates_used()
+            ),
+            lead_from=self._peers.lead_from(tick_s) if self._met else None,
             leave=self._leaving,
         )
         self._unsure = sync
@@ -428,16 +271,19 @@ class Escrow:
         asked = {ask.key: ask for ask in sync.slices}
         for answer in said.slices:
             one = self._slices.get(answer.key)
-            if one is not None:
-                self._take_in(one, asked[answer.key], answer, tick_s)
-        charged = {ask.name: ask for ask in sync.rates}
+            if one is None:
+                continue
+            if asking.take_in(one, asked[answer.key], answer, self.plans, tick_s):
+                self._hurry = True
+            if asking.is_idle(one, tick_s):
+                one.active = False
+                self._active.pop(one.key, None)
         for rate in said.rates:
             found = self._rates.get(rate.name)
             if found is not None:
-                self._pass(found, charged[rate.name], rate)
-        self._meet(said.peers, tick_s)
-        if said.leader != self._leader:
-            self._leader, self._leader_moved_at = said.leader, tick_s
+                asking.take_in_rate(found, rate, self.plans)
+        self._peers.meet(said.peers, said.leader, tick_s)
+        self.alone = not self._peers
 
     def failed(self, tick_s: float) -> None:
         """No answer came: what was planned may have been done, or not."""
@@ -482,21 +328,11 @@ class Escrow:
     @property
     def leads(self) -> bool:
         """Whether this replica does what only one should."""
-        return self._leader[0] == self.replica
+        return self._peers.leads
 
     def dead(self, tick_s: float) -> tuple[Peer, ...]:
-        """Who has not moved for so long that it is dead.
-
-        By this replica's steady clock and what it saw itself, while it saw the store:
-        no two machines' clocks are compared.
-        """
-        if self.trouble_since is not None:
-            return ()
-        return tuple(
-            Peer(name, beats)
-            for name, (beats, seen_at) in self._peers.items()
-            if tick_s - seen_at > LEASE_S
-        )
+        """Who is dead; nobody, while this replica does not see the store itself."""
+        return () if self.trouble_since is not None else self._peers.dead(tick_s)
 
     @property
     def peers(self) -> int:
@@ -505,13 +341,12 @@ class Escrow:
 
     # -- inside ------------------------------------------------------------------
 
-    def _again(self, unsure: Sync, now_s: float, tick_s: float) -> Sync:
+    def _again(self, unsure: Sync, now_s: float) -> Sync:
         """The same once more; needs that came meanwhile wait for the one after."""
         if any(one.need for one in self._active.values()) or any(
             one.need for one in self._rates.values()
         ):
             self._hurry = True
-        del tick_s
         self._unsure = msgspec.structs.replace(unsure, now_s=now_s)
         return self._unsure
 
@@ -529,137 +364,9 @@ class Escrow:
             self._flush_at = tick_s
         return active
 
-    def _ask(self, one: Slice, tick_s: float, *, whole: bool) -> SliceAsk:
-        one.sending = one.settled if whole else 0
-        one.adjusting = one.adjusted if whole else 0
-        over = max(0, min(one.sending, one.granted))
-        want = 0
-        if self._leaving or not one.hard:
-            one.giving = max(0, one.granted - one.held - one.settled)
-        else:
-            want = self._wish(one, tick_s)
-            if want < 0:
-                one.giving -= want
-                want = 0
-        need = max(0, min(want, one.need - one.idle)) if one.need else 0
-        least = max(0, min(want, one.least - one.idle)) if one.need else 0
-        one.need = one.least = one.taken = 0
-        one.asked_at = tick_s
-        one.used_said = one.used - one.sending
-        return SliceAsk(
-            key=one.key,
-            cap=one.cap,
-            most=one.most,
-            spent=over,
-            given=one.giving,
-            used=one.used_said,
-            want=want,
-            need=need,
-            least=least,
-            parts=sizing.parts(self.peers),
-        )
-
-    def _wish(self, one: Slice, tick_s: float) -> int:
-        over_s = min(RATED_S, tick_s - one.rated_at)
-        one.rate_s = sizing.rate(one.rate_s, one.taken + one.need, over_s)
-        one.rated_at = tick_s
-        left = one.most - one.spent - one.leased + max(0, one.idle)
-        if tick_s < one.scarce_until or tick_s - one.used_at > IDLE_S:
-            one.spare = 0
-        elif one.cap is None:
-            one.spare = sizing.spare_places(one.held, left, self.peers)
-        else:
-            one.spare = sizing.spare_money(one.rate_s, left, self.peers)
-        return sizing.wanted(one.idle, one.spare, one.need)
-
-    def _take_in(
-        self, one: Slice, ask: SliceAsk, said: SliceAnswer, tick_s: float
-    ) -> None:
-        one.granted = said.granted
-        one.settled -= one.sending
-        one.adjusted -= one.adjusting
-        one.sending = one.adjusting = 0
-        one.giving -= min(one.giving, ask.given)
-        one.spent = said.spent
-        one.leased = said.leased
-        one.others = max(0, said.used - ask.used)
-        one.quarters = said.quarters
-        one.answered = self.plans
-        if said.wanted != one.wanted:
-            if one.wanted >= 0:
-                one.scarce_until = tick_s + sizing.SCARCE_S
-                self._hurry = self._hurry or one.idle > 0
-            one.wanted = said.wanted
-        if (
-            tick_s - one.used_at > IDLE_S
-            and not one.granted
-            and not one.held
-            and not one.settled
-        ):
-            one.active = False
-            self._active.pop(one.key, None)
-
     def _rates_used(self) -> list[RateSlice]:
         return [
             one
             for one in self._rates.values()
             if one.taken or one.charged or one.need or one.left or one.charging
         ]
-
-    def _ask_rate(self, one: RateSlice, now_s: float, tick_s: float) -> RateAsk:
-        over_s = min(RATED_S, tick_s - one.rated_at)
-        one.rate_s = sizing.rate(one.rate_s, one.taken + one.need, over_s)
-        one.rated_at = tick_s
-        one.taken = 0
-        if one.left < 0:
-            one.charged -= one.left
-            one.left = 0
-        one.charging, one.charged = one.charged, 0
-        ahead_s = max(0.0, one.paid_at_s - now_s)
-        left = int(max(0.0, MINUTE_S - ahead_s) * one.per_minute / MINUTE_S)
-        spare = sizing.spare_rate(one.rate_s, left, self.peers)
-        want = sizing.wanted(one.left, spare, one.need)
-        if self._leaving:
-            want = -one.left
-        if want < 0:
-            one.giving, want = -want, 0
-            one.left -= one.giving
-        least = min(one.least, want)
-        one.need = one.least = 0
-        one.asked_at = tick_s
-        return RateAsk(one.name, one.per_minute, one.charging, one.giving, want, least)
-
-    def _pass(self, one: RateSlice, ask: RateAsk, said: RateAnswer) -> None:
-        del ask
-        one.charging = one.giving = 0
-        one.left += said.granted
-        one.paid_at_s = said.paid_at_s
-        one.answered = self.plans
-
-    def _meet(self, peers: Iterable[Peer], tick_s: float) -> None:
-        seen = {
-            peer.replica: peer.beats for peer in peers if peer.replica != self.replica
-        }
-        self._peers = {
-            name: (
-                (beats, tick_s)
-                if (old := self._peers.get(name)) is None or old[0] != beats
-                else old
-            )
-            for name, beats in seen.items()
-        }
-        self.alone = not self._peers
-
-    def _lead_from(self, tick_s: float) -> tuple[str, int] | None:
-        """Whom to take over from: nobody, or a leader that has not moved."""
-        leader = self._leader
-        if leader[0] == self.replica or not self._met:
-            return None
-        if not leader[0] or tick_s - self._leader_moved_at > LEASE_S:
-            return leader
-        return None
-
-
-def places_key(who: str) -> SumKey:
-    """The sum that counts requests in flight of this site, key or provider."""
-    return SumKey(PLACES, who, 0)

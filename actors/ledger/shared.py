@@ -12,9 +12,10 @@ from typing import Final
 from msgspec import Struct
 
 from actors.ledger import wording
-from actors.ledger.escrow import Escrow, RateSlice, Slice, places_key
+from actors.ledger.escrow import Escrow
 from actors.ledger.messages import HoldRefused
 from actors.ledger.sites import Places, Site
+from actors.ledger.slices import RateSlice, Slice, places_key
 
 # A wait that is longer than what others may give back meanwhile is told at once.
 SURE_WAIT_S: Final = 0.25
