@@ -1,1 +1,1 @@
-"""What the actors need kept: files now, databases behind the same ports later."""
+"""What the actors' ports need kept: files, and SQL in one of two databases."""
