@@ -50,8 +50,16 @@ Server = Literal["nginx", "apache"]
 
 def missing() -> list[str]:
     """What setup.sh could not install."""
-    commands = ("php", "nginx", "apache2", "chromium", "phpunit", "phpcs", "node")
-    commands += ("mariadbd",)
+    commands = [
+        "php",
+        "nginx",
+        "apache2",
+        "chromium",
+        "phpunit",
+        "phpcs",
+        "node",
+        "mariadbd",
+    ]
     lacks = [
         name for name in commands if shutil.which(name) is None and not _sbin(name)
     ]

@@ -199,7 +199,7 @@ def test_members_only_asks_guests_to_log_in(
 ) -> None:
     stage.site.settings(who="members")
     guest = Visitor(context.new_page()).open(stage.page_url).ask("Hi")
-    assert guest.failure() == "Please log in to ask the assistant."
+    assert guest.failure() == "Please log in to ask the assistant. Log in"
     member = context.new_page()
     log_in_by_form(member, stage.site, ("sub", "sub"))
 

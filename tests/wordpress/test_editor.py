@@ -166,3 +166,22 @@ def expect_contents(page: Page, wanted: list[str]) -> None:
         f"wanted => JSON.stringify({CONTENTS}) === wanted",
         arg=json.dumps(wanted, separators=(",", ":"), ensure_ascii=False),
     )
+
+
+def test_an_answer_goes_on_while_the_writer_is_in_another_block(
+    stage: Stage, page: Page
+) -> None:
+    script = say(deltas=["a ", "b ", "c ", "d ", "e"], gap_ms=200)
+    write(stage, page, "Another paragraph.", f"Words. {script}")
+    act(page, "Rewrite")
+    page.wait_for_function(f"{CONTENTS}[1].startsWith('a b')")
+
+    page.evaluate(
+        """() => {
+          const [first] = wp.data.select('core/block-editor').getBlocks();
+          wp.data.dispatch('core/block-editor').selectBlock(first.clientId);
+        }"""
+    )
+    page.get_by_text("Done.", exact=True).first.wait_for()
+
+    assert contents(page) == ["Another paragraph.", "a b c d e"]

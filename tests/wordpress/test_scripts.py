@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.wordpress.lab import PLUGIN
 pytestmark = pytest.mark.wordpress
 
 ASSETS = PLUGIN / "assets"
+SCRIPTS = ("sse.js", "session.js", "transports.js", "stream.js", "markdown.js", "rendering.js", "view.js")  # fmt: skip
 STUB = "window.wp = {i18n: {__: t => t, sprintf: t => t}, hooks: {applyFilters: (n, v) => v, doAction() {}}};"
 
 RENDER = """text => {
@@ -61,7 +63,7 @@ def scripts(browser: Browser) -> Generator[Page, None, None]:
     """A blank page with the plugin's scripts."""
     page = browser.new_page()
     page.evaluate(STUB)
-    for name in ("stream.js", "markdown.js", "view.js"):
+    for name in SCRIPTS:
         page.add_script_tag(path=ASSETS / name)
     yield page
     page.close()
@@ -168,12 +170,44 @@ def test_half_an_emoji_waits_for_its_other_half(scripts: Page) -> None:
 
 def test_a_very_long_hostile_text_is_rendered_in_time(scripts: Page) -> None:
     """No text takes more than a moment: what costs is bounded, not hoped for."""
-    for unit in ("[", "*", "_a", "`", "![](", "> ", "- ", "|", "[a](", "<", "\\"):
+    units = ("[", "*", "_a", "`", "![](", "> ", "- ", "|", "[a](", "<", "\\", " *a")
+    lines = ("# a {}x", "# {}x", "a|b\n|--{}x", "```{}`", "- {}x", "a{}x")
+    texts = [unit * 20000 for unit in units]
+    texts += [line.format(unit * 20000) for line in lines for unit in " #`|-"]
+    for text in texts:
         took = scripts.evaluate(
-            "text => { const t = performance.now(); stagedoor.markdown(text); return performance.now() - t; }",
-            unit * 20000,
+            "text => { const t = performance.now(); stagedoor.markdown(text); stagedoor.blocks(text); return performance.now() - t; }",
+            text,
         )
-        assert took < 5000, unit
+        assert took < 5000, text[:20]
+
+
+def test_what_takes_long_to_paint_is_painted_less_often(scripts: Page) -> None:
+    """A page with a long list in it stays as quick as its visitor: a fifth of the time at most."""
+    painted = scripts.evaluate(
+        """() => {
+          const real = [performance.now, setTimeout, clearTimeout, requestAnimationFrame];
+          let now = 0, due = [];
+          performance.now = () => now;
+          window.setTimeout = (call, ms) => due.push([now + ms, call]);
+          window.requestAnimationFrame = call => due.push([now + 16, call]);
+          const at = [];
+          const painter = new stagedoor.Painter(() => { at.push(now); now += 50; });
+          while (now < 2000) {
+            now += 10;
+            painter.soon();
+            const [calls, later] = [due.filter(one => one[0] <= now), due.filter(one => one[0] > now)];
+            due = later;
+            calls.forEach(one => one[1]());
+          }
+          [performance.now, window.setTimeout, window.clearTimeout, window.requestAnimationFrame] = real;
+          return at;
+        }"""
+    )
+
+    gaps = [after - before for before, after in pairwise(painted)]
+    assert len(painted) >= 6
+    assert min(gaps) >= 250
 
 
 def test_events_read_the_same_however_they_are_cut(scripts: Page) -> None:

@@ -209,8 +209,7 @@
 		}
 	}
 
-	function Generate( { clientId, name } ) {
-		const [ busy, setBusy ] = useState( false );
+	function Generate( { clientId, name, busy, setBusy } ) {
 		const abort = useRef( null );
 		const dispatch = useDispatch( 'core/block-editor' );
 		const notices = useDispatch( 'core/notices' );
@@ -285,14 +284,15 @@
 	}
 
 	if ( config.generate ) {
-		addFilter(
-			'editor.BlockEdit',
-			'stagedoor/generate',
-			createHigherOrderComponent(
-				( BlockEdit ) => ( props ) =>
-					el( Fragment, null, el( BlockEdit, props ), props.isSelected && BLOCKS.includes( props.name ) && el( Generate, { clientId: props.clientId, name: props.name } ) ),
-				'withStagedoorGenerate'
-			)
+		/** For the selected block; and for one that is being written, wherever the writer looks meanwhile. */
+		const withGenerate = createHigherOrderComponent(
+			( BlockEdit ) =>
+				function WithGenerate( props ) {
+					const [ busy, setBusy ] = useState( false );
+					return el( Fragment, null, el( BlockEdit, props ), ( props.isSelected || busy ) && BLOCKS.includes( props.name ) && el( Generate, { clientId: props.clientId, name: props.name, busy, setBusy } ) );
+				},
+			'withStagedoorGenerate'
 		);
+		addFilter( 'editor.BlockEdit', 'stagedoor/generate', withGenerate );
 	}
 } )();

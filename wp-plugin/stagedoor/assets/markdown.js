@@ -15,13 +15,13 @@
 	/** Deeper nesting than this is shown flat: recursion is bounded. */
 	const DEPTH_MAX = 6;
 
-	const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
-	const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
+	const FENCE = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})/;
+	const HEADING = /^ {0,3}(#{1,6})\s+(.*)$/;
 	const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
 	const QUOTE = /^ {0,3}> ?(.*)$/;
 	const BULLET = /^( {0,3})([-*+])( +)(.*)$/;
 	const NUMBER = /^( {0,3})(\d{1,9})[.)]( +)(.*)$/;
-	const TABLE_RULE = /^ {0,3}\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
+	const TABLE_RULE = /^\|?:?-+:?(\|:?-+:?)*\|?$/; // Of a line without spaces.
 
 	function element( name, children ) {
 		const node = document.createElement( name );
@@ -185,7 +185,7 @@
 			}
 			const from = at;
 			at += 1;
-			while ( at < lines.length && lines[ at ].trim() !== '' && ! begins( lines[ at ] ) && ! ( TABLE_RULE.test( lines[ at + 1 ] || '' ) && lines[ at ].includes( '|' ) ) ) {
+			while ( at < lines.length && lines[ at ].trim() !== '' && ! begins( lines[ at ] ) && ! ( lines[ at ].includes( '|' ) && isTableRule( lines[ at + 1 ] ) ) ) {
 				at += 1;
 			}
 			nodes.push( element( 'p', inline( lines.slice( from, at ).join( '\n' ).trim(), depth ) ) );
@@ -223,8 +223,21 @@
 		}
 		// Below the page's own headings, however loud the answer is.
 		const level = Math.min( 6, match[ 1 ].length + 3 );
-		return { node: element( 'h' + level, inline( match[ 2 ], depth ) ), end: at + 1 };
+		// No pattern takes the closing marks away: on a line of spaces it would take minutes.
+		return { node: element( 'h' + level, inline( withoutEnd( match[ 2 ].trimEnd() ), depth ) ), end: at + 1 };
 	}
+
+	/** Without the marks that may close a heading. */
+	function withoutEnd( text ) {
+		let end = text.length;
+		while ( end > 0 && text[ end - 1 ] === '#' ) {
+			end -= 1;
+		}
+		return end === 0 || /\s/.test( text[ end - 1 ] ) ? text.slice( 0, end ).trimEnd() : text;
+	}
+
+	/** Whether a line stands between a table's head and its rows. */
+	const isTableRule = ( line ) => line !== undefined && line.includes( '-' ) && TABLE_RULE.test( line.replace( /\s/g, '' ) );
 
 	function rule( lines, at ) {
 		return RULE.test( lines[ at ] ) ? { node: element( 'hr' ), end: at + 1 } : null;
@@ -295,7 +308,7 @@
 			.map( ( cell ) => cell.replace( /\uE000/g, '|' ).trim() );
 
 	function table( lines, at, depth ) {
-		if ( ! lines[ at ].includes( '|' ) || ! TABLE_RULE.test( lines[ at + 1 ] || '' ) || ! lines[ at + 1 ].includes( '-' ) ) {
+		if ( ! lines[ at ].includes( '|' ) || ! isTableRule( lines[ at + 1 ] ) ) {
 			return null;
 		}
 		const head = cells( lines[ at ] );

@@ -1,8 +1,8 @@
 /**
  * The chat in a page: takes questions, shows answers while they come.
  *
- * Paints at most once per animation frame. What a model writes becomes text nodes, or
- * nodes that markdown.js made; never HTML. The conversation is in the tab and nowhere else.
+ * The page says which chat it is; where to ask is the site's word (window.stagedoorSite),
+ * which who writes a page cannot change. The conversation is in the tab and nowhere else.
  *
  * Hooks (`wp.hooks`), each mirrored as a bubbling CustomEvent on the chat's element:
  *   filters stagedoor.requestBody, stagedoor.delta, stagedoor.renderPartial
@@ -12,80 +12,25 @@
 	'use strict';
 
 	const { __, sprintf } = window.wp.i18n;
-	const { applyFilters, doAction } = window.wp.hooks;
-	const { ask, Session, markdown, blocks } = window.stagedoor;
+	const { ask, Session, Rendering, Painter, filtered, told, wellFormed } = window.stagedoor;
 
 	/** What of a conversation stays in the tab. */
 	const KEPT_CHARS_MAX = 200000;
 	/** From here up the log follows new text; a reader who scrolled up is left alone. */
 	const NEAR_END_PX = 40;
 
-	/** A surrogate whose other half comes with the next piece is not shown yet. */
-	const whole = ( text ) => ( /[\uD800-\uDBFF]$/.test( text ) ? text.slice( 0, -1 ) : text );
-
-	/** Shows a growing text: pieces that are complete are not touched again. */
-	class Rendering {
-		constructor( element, format ) {
-			this.element = element;
-			this.format = format;
-			this.pieces = [];
-		}
-
-		show( text, context ) {
-			const shown = whole( text );
-			const node = applyFilters( 'stagedoor.renderPartial', null, shown, context );
-			if ( node instanceof Node ) {
-				this.pieces = [];
-				this.element.replaceChildren( node );
-			} else if ( this.format === 'text' ) {
-				this.plain( shown );
-			} else {
-				this.pieceByPiece( shown );
-			}
-		}
-
-		plain( text ) {
-			if ( ! this.words ) {
-				this.words = document.createTextNode( '' );
-				this.element.replaceChildren( this.words );
-			}
-			if ( text.startsWith( this.words.data ) ) {
-				this.words.appendData( text.slice( this.words.data.length ) );
-			} else {
-				this.words.data = text;
-			}
-		}
-
-		pieceByPiece( text ) {
-			const pieces = blocks( text );
-			let same = 0;
-			while ( same < pieces.length && same < this.pieces.length && this.pieces[ same ].text === pieces[ same ] ) {
-				same += 1;
-			}
-			for ( const old of this.pieces.splice( same ) ) {
-				old.nodes.forEach( ( node ) => node.remove() );
-			}
-			if ( same === 0 ) {
-				this.element.replaceChildren();
-			}
-			for ( const piece of pieces.slice( same ) ) {
-				const nodes = Array.from( markdown( piece ).childNodes );
-				this.element.append( ...nodes );
-				this.pieces.push( { text: piece, nodes } );
-			}
-		}
-	}
-
 	class Chat {
 		constructor( root ) {
 			this.root = root;
-			this.config = JSON.parse( root.dataset.stagedoor );
+			const { chat, order, format } = JSON.parse( root.dataset.stagedoor );
+			this.config = { ...window.stagedoorSite, chat, order, format };
 			this.session = new Session( this.config );
 			for ( const name of [ 'log', 'form', 'input', 'send', 'stop', 'status', 'new', 'suggestions' ] ) {
 				this[ name + 'El' ] = root.querySelector( '.stagedoor-chat__' + name );
 			}
 			this.turns = [];
 			this.abort = null;
+			this.began = 0; // Conversations; an answer to an older one is not of this one.
 			this.storeKey = 'stagedoor:conversation:' + this.config.chat.slice( -64 ) + location.pathname;
 			this.listen();
 			this.restore();
@@ -98,7 +43,8 @@
 				this.submit();
 			} );
 			this.inputEl.addEventListener( 'keydown', ( event ) => {
-				if ( event.key === 'Enter' && ! event.shiftKey && ! event.isComposing ) {
+				// 229: what Safari calls the Enter that ends a composition.
+				if ( event.key === 'Enter' && ! event.shiftKey && ! event.isComposing && event.keyCode !== 229 ) {
 					event.preventDefault();
 					this.submit();
 				}
@@ -147,7 +93,7 @@
 		}
 
 		tell( name, detail ) {
-			doAction( 'stagedoor.' + name, detail );
+			told( 'stagedoor.' + name, detail );
 			this.root.dispatchEvent( new CustomEvent( 'stagedoor:' + name.replace( /[A-Z]/g, ( letter ) => '-' + letter.toLowerCase() ), { bubbles: true, detail } ) );
 		}
 
@@ -170,11 +116,10 @@
 			const textEl = turn.querySelector( '.stagedoor-chat__text' );
 			const rendering = new Rendering( textEl, this.config.format );
 			const messages = this.turns.filter( ( one ) => one.content !== '' ).map( ( { role, content } ) => ( { role, content } ) );
-			const body = applyFilters( 'stagedoor.requestBody', { chat: this.config.chat, messages: messages.slice( -this.config.turnsMax ) }, this.context() );
+			const body = filtered( 'stagedoor.requestBody', { chat: this.config.chat, messages: messages.slice( -this.config.turnsMax ) }, this.context() );
+			const conversation = this.began;
 			let text = '';
-			let frame = 0;
 			const paint = () => {
-				frame = 0;
 				const follows = this.isNearEnd();
 				rendering.show( text, this.context() );
 				if ( follows ) {
@@ -182,6 +127,7 @@
 				}
 				this.tell( 'partialRendered', { chat: this.root, element: textEl, text } );
 			};
+			const painter = new Painter( paint );
 			this.abort = new AbortController();
 			this.busy( true );
 			turn.classList.add( 'is-waiting' );
@@ -196,30 +142,32 @@
 					},
 					onWait: () => this.say( __( 'Waiting for the answer …', 'stagedoor' ) ),
 					onDelta: ( delta ) => {
-						const filtered = applyFilters( 'stagedoor.delta', delta, this.context() );
-						text += typeof filtered === 'string' ? filtered : delta;
+						const changed = filtered( 'stagedoor.delta', delta, this.context() );
+						text += typeof changed === 'string' ? changed : delta;
 						turn.classList.remove( 'is-waiting' );
-						if ( ! frame ) {
-							frame = requestAnimationFrame( paint );
-						}
+						painter.soon();
 					},
 				} );
 			} catch ( error ) {
 				failure = error;
 				result = error.result || { status: 'failed', transport: '' };
 			}
-			if ( frame ) {
-				cancelAnimationFrame( frame );
+			painter.end();
+			text = wellFormed( text ); // Where it was stopped, half a character may be left.
+			if ( conversation !== this.began ) {
+				this.tell( 'streamEnd', { chat: this.root, element: textEl, text, ...result, failure } );
+				return; // The visitor has begun a new one.
 			}
 			this.abort = null;
-			this.busy( false );
 			turn.classList.remove( 'is-waiting' );
-			if ( text ) {
+			const partial = text ? { role: 'assistant', content: text } : null;
+			if ( partial ) {
 				paint();
-				this.turns.push( { role: 'assistant', content: text } );
+				this.turns.push( partial );
 			}
+			this.busy( false );
 			if ( failure ) {
-				this.fail( turn, failure, question, text );
+				this.fail( turn, failure, question, partial );
 			} else if ( result.status === 'aborted' ) {
 				this.mark( turn, __( 'Stopped', 'stagedoor' ) );
 				this.say( __( 'Stopped.', 'stagedoor' ), true );
@@ -249,7 +197,7 @@
 			}
 		}
 
-		fail( turn, failure, question, text ) {
+		fail( turn, failure, question, partial ) {
 			turn.classList.add( 'is-failed' );
 			const note = document.createElement( 'div' );
 			note.className = 'stagedoor-chat__failure';
@@ -257,6 +205,14 @@
 			const words = document.createElement( 'p' );
 			words.textContent = failure.message;
 			note.append( words );
+			if ( failure.kind === 'members' && this.config.login ) {
+				const login = document.createElement( 'a' );
+				const url = new URL( this.config.login );
+				url.searchParams.set( 'redirect_to', location.href );
+				login.href = url.href;
+				login.textContent = __( 'Log in', 'stagedoor' );
+				words.append( ' ', login );
+			}
 			if ( failure.reason ) {
 				const reason = document.createElement( 'p' );
 				reason.className = 'stagedoor-chat__reason';
@@ -274,7 +230,7 @@
 						return;
 					}
 					turn.remove();
-					this.turns = this.turns.filter( ( one ) => one !== question && one.content !== text );
+					this.turns = this.turns.filter( ( one ) => one !== question && one !== partial );
 					this.turns.push( question );
 					this.inputEl.focus();
 					this.answer( question );
@@ -283,7 +239,7 @@
 			}
 			turn.append( note );
 			this.scrollToEnd();
-			if ( ! text ) {
+			if ( ! partial ) {
 				this.turns = this.turns.filter( ( one ) => one !== question );
 			}
 			this.say( '', true );
@@ -312,7 +268,12 @@
 
 		clear() {
 			this.stop();
+			this.began += 1;
 			this.turns = [];
+			if ( this.abort ) {
+				this.abort = null;
+				this.busy( false );
+			}
 			for ( const turn of this.logEl.querySelectorAll( '.stagedoor-chat__turn:not(.is-greeting)' ) ) {
 				turn.remove();
 			}
@@ -414,12 +375,19 @@
 	function begin() {
 		for ( const root of document.querySelectorAll( '.stagedoor-chat[data-stagedoor]' ) ) {
 			if ( ! root.stagedoor ) {
-				new Chat( root );
+				try {
+					new Chat( root );
+				} catch ( error ) {
+					// A copy that is not whole, or somebody else's: the page's other chats go on.
+					setTimeout( () => {
+						throw error;
+					} );
+				}
 			}
 		}
 	}
 
-	window.stagedoor = Object.assign( window.stagedoor, { begin, Rendering } );
+	window.stagedoor = Object.assign( window.stagedoor, { begin } );
 	if ( document.readyState === 'loading' ) {
 		document.addEventListener( 'DOMContentLoaded', begin );
 	} else {

@@ -170,12 +170,23 @@ final class Access {
 		 *
 		 * @param string $address IPv4 or IPv6.
 		 */
-		$found = (string) apply_filters( 'stagedoor_client_address', $found );
+		$found = self::without_port( (string) apply_filters( 'stagedoor_client_address', $found ) );
 		return false !== filter_var( $found, FILTER_VALIDATE_IP ) ? $found : '';
 	}
 
 	/**
-	 * What one subscriber has: an IPv4 address, or an IPv6 /64.
+	 * Some proxies write the visitor's port behind the address.
+	 *
+	 * @param string $address 203.0.113.7:4711, [2001:db8::1]:4711, or without.
+	 * @return string
+	 */
+	private static function without_port( $address ) {
+		return preg_match( '/^(?:\[([0-9a-f:.]+)\]|([0-9.]+))(?::\d+)?$/i', $address, $match ) ? ( isset( $match[2] ) ? $match[2] : $match[1] ) : $address;
+	}
+
+	/**
+	 * What one subscriber has: an IPv4 address, or an IPv6 /64. A server that listens on
+	 * both writes IPv4 addresses as ::ffff:203.0.113.7, which are all in one /64.
 	 *
 	 * @param string $address The address.
 	 * @return string
@@ -185,6 +196,12 @@ final class Access {
 			return $address;
 		}
 		$packed = inet_pton( $address );
-		return false === $packed ? $address : bin2hex( substr( $packed, 0, 8 ) );
+		if ( false === $packed ) {
+			return $address;
+		}
+		if ( 0 === strpos( $packed, str_repeat( "\0", 10 ) . "\xff\xff" ) ) {
+			return (string) inet_ntop( substr( $packed, 12 ) );
+		}
+		return bin2hex( substr( $packed, 0, 8 ) );
 	}
 }

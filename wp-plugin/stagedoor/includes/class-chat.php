@@ -158,15 +158,11 @@ final class Chat {
 		}
 		$id     = wp_unique_id( 'stagedoor-' );
 		$config = array(
-			'chat'      => self::reference( $chat, (int) get_the_ID() ),
-			'rest'      => esc_url_raw( rest_url( 'stagedoor/v1/' ) ),
-			'order'     => Verdict::order( $chat ),
-			'probe'     => Settings::public_url() . '/healthz',
-			'format'    => $chat['format'],
-			'charsMax'  => (int) Settings::get( 'question_chars' ),
-			'turnsMax'  => (int) Settings::get( 'history_max' ),
-			'sentences' => Failure::sentences_of_browsers(),
+			'chat'   => self::reference( $chat, self::post_id() ),
+			'order'  => Verdict::order( $chat ),
+			'format' => $chat['format'],
 		);
+		self::tell_site();
 		$title       = '' !== $chat['title'] ? $chat['title'] : __( 'Assistant', 'stagedoor' );
 		$placeholder = '' !== $chat['placeholder'] ? $chat['placeholder'] : __( 'Ask a question …', 'stagedoor' );
 		$suggestions = '';
@@ -201,7 +197,43 @@ final class Chat {
 	}
 
 	/**
-	 * The reference that a page carries.
+	 * Say where to ask, once a page, in a script: not in the chat's element. Who may write
+	 * pages may write elements and their data attributes, and could send what visitors ask
+	 * to somebody else.
+	 *
+	 * @return void
+	 */
+	private static function tell_site() {
+		$script = wp_scripts()->query( 'stagedoor-view' );
+		if ( ! $script || ! empty( $script->extra['before'] ) ) {
+			return;
+		}
+		$site = array(
+			'rest'      => esc_url_raw( rest_url( 'stagedoor/v1/' ) ),
+			'probe'     => Settings::public_url() . '/healthz',
+			'turnsMax'  => (int) Settings::get( 'history_max' ),
+			'login'     => esc_url_raw( wp_login_url() ),
+			'sentences' => Failure::sentences_of_browsers(),
+		);
+		wp_add_inline_script( 'stagedoor-view', 'window.stagedoorSite = ' . wp_json_encode( $site, JSON_HEX_TAG | JSON_UNESCAPED_SLASHES ) . ';', 'before' );
+	}
+
+	/**
+	 * The post that is shown. One whose password was not given shows nothing of its own, so
+	 * a chat beside it, in a sidebar, is not of it.
+	 *
+	 * @return int 0 for none.
+	 */
+	private static function post_id() {
+		$post = get_post();
+		return $post instanceof \WP_Post && ! post_password_required( $post ) ? $post->ID : 0;
+	}
+
+	/**
+	 * The reference that a page carries. A chat that its post's content holds is taken from
+	 * there: on its way to the page, WordPress has made paragraphs and typographic quotes of
+	 * the prompt between a shortcode's tags.
+	 *
 	 *
 	 * @param array<string, mixed> $chat    Normal attributes.
 	 * @param int                  $post_id The post that is shown; 0 for none.
@@ -209,14 +241,15 @@ final class Chat {
 	 */
 	public static function reference( array $chat, $post_id ) {
 		$what = self::what_counts( $chat );
-		return Sealed::seal(
-			'chat',
-			array(
-				'a' => $what,
-				'p' => $post_id,
-				'c' => $post_id && in_array( $what, self::chats_in( $post_id ), true ),
-			)
-		);
+		$held = false;
+		foreach ( $post_id ? self::chats_in( $post_id ) : array() as $candidate ) {
+			if ( $candidate === $what || self::plain( $candidate ) === self::plain( $what ) ) {
+				$what = $candidate;
+				$held = true;
+				break;
+			}
+		}
+		return Sealed::seal( 'chat', array( 'a' => $what, 'p' => $post_id, 'c' => $held ) );
 	}
 
 	/**
@@ -267,6 +300,17 @@ final class Chat {
 	 */
 	private static function what_counts( array $chat ) {
 		return array( 'model' => $chat['model'], 'system_prompt' => $chat['system_prompt'], 'max_tokens' => $chat['max_tokens'] );
+	}
+
+	/**
+	 * The same for what an editor typed and for what WordPress made of it.
+	 *
+	 * @param array<string, mixed> $what What the server acts on.
+	 * @return array<string, mixed>
+	 */
+	private static function plain( array $what ) {
+		$typographic = html_entity_decode( wp_strip_all_tags( wptexturize( $what['system_prompt'] ) ), ENT_QUOTES, 'UTF-8' );
+		return array_merge( $what, array( 'system_prompt' => preg_replace( '/\s+/u', ' ', $typographic ) ) );
 	}
 
 	/**

@@ -18,7 +18,9 @@ final class Client {
 
 	const MODELS_KEPT_S     = 5 * MINUTE_IN_SECONDS;
 	const ASK_AGAIN_S       = 10 * MINUTE_IN_SECONDS; // A gateway that knew no grants may be upgraded.
+	const DOWN_S            = 15; // So long nobody waits for a gateway that does not answer.
 	const QUICK_S           = 10; // For what the gateway answers from memory.
+	const GRANT_S           = 5;  // The same, while a visitor waits and a worker with them.
 	const RESPONSE_BYTES    = 8388608;
 
 	/**
@@ -53,9 +55,14 @@ final class Client {
 	 * @return array{url: string, expires_at: int}|null|\WP_Error Null where the gateway gives none: it is too old, or does not allow this site's origin.
 	 */
 	public static function grant( Question $question ) {
-		if ( get_transient( self::NO_GRANTS ) ) {
+		$known = get_transient( self::NO_GRANTS );
+		if ( 'down' === $known ) {
+			return Failure::of( 'unreachable', 502, __( 'The gateway did not answer in time a moment ago.', 'stagedoor' ) );
+		}
+		if ( $known ) {
 			return null;
 		}
+		$began  = microtime( true );
 		$answer = self::request(
 			'POST',
 			'/v1/stream_grants',
@@ -64,11 +71,16 @@ final class Client {
 				'origin'   => $question->origin(),
 				'request'  => $question->body( true ),
 			),
-			$question->headers()
+			$question->headers(),
+			self::GRANT_S
 		);
 		if ( is_wp_error( $answer ) ) {
 			$data   = $answer->get_error_data();
 			$status = isset( $data['upstream_status'] ) ? $data['upstream_status'] : 0;
+			if ( 0 === $status && microtime( true ) - $began >= self::GRANT_S - 1 ) {
+				// It hangs. Were every visitor to wait for that, no worker would be left for the site.
+				set_transient( self::NO_GRANTS, 'down', self::DOWN_S );
+			}
 			if ( 'origin' === $data['kind'] ) {
 				set_transient( self::NO_GRANTS, 'origin', self::ASK_AGAIN_S );
 				return null;

@@ -37,9 +37,18 @@ final class Install {
 	/**
 	 * The plugin was deactivated: it does nothing any more, and forgets nothing.
 	 *
+	 * @param bool $network_wide Whether for all sites of a network.
 	 * @return void
 	 */
-	public static function deactivate() {
+	public static function deactivate( $network_wide = false ) {
+		if ( is_multisite() && $network_wide ) {
+			foreach ( get_sites( array( 'fields' => 'ids', 'number' => 0 ) ) as $site_id ) {
+				switch_to_blog( $site_id );
+				wp_clear_scheduled_hook( 'stagedoor_daily' );
+				restore_current_blog();
+			}
+			return;
+		}
 		wp_clear_scheduled_hook( 'stagedoor_daily' );
 	}
 
@@ -51,6 +60,8 @@ final class Install {
 	public static function maybe_upgrade() {
 		if ( (int) get_option( self::SCHEMA_OPTION ) !== self::SCHEMA ) {
 			self::set_up();
+		} elseif ( ! wp_next_scheduled( 'stagedoor_daily' ) ) {
+			wp_schedule_event( time() + HOUR_IN_SECONDS, 'daily', 'stagedoor_daily' ); // It was deactivated for a while.
 		}
 	}
 
@@ -96,7 +107,7 @@ final class Install {
 	 *
 	 * @return void
 	 */
-	private static function set_up() {
+	public static function set_up() {
 		global $wpdb;
 		require_once ABSPATH . 'wp-admin/includes/upgrade.php';
 		$charset = $wpdb->get_charset_collate();

@@ -115,32 +115,48 @@ final class Limiter {
 	}
 
 	/**
+	 * A name that was used up, and nothing came of it.
+	 *
+	 * @param string $name As `claim` was told.
+	 * @return void
+	 */
+	public static function unclaim( $name ) {
+		global $wpdb;
+		$wpdb->delete( self::table(), array( 'name' => 'claim:' . Access::hash( 'claim', $name ) ) );
+	}
+
+	/**
 	 * A place among the relays: each holds a PHP worker for as long as an answer takes,
-	 * and the site needs workers too.
+	 * and the site needs workers too. It is left at the end of the request at the latest,
+	 * however that ends: by a fatal error, or by somebody else's answer instead of ours.
 	 *
 	 * @param int $lives_s After which it is free again, whatever happened.
-	 * @return string|null The place; null when none is free.
+	 * @return array{name: string, holder: int}|null The place; null when none is free.
 	 */
 	public static function enter_relay( $lives_s ) {
 		$places = (int) Settings::get( 'relay_max' );
-		for ( $place = 0; $place < $places; $place++ ) {
-			$name = "relay:{$place}";
-			if ( self::insert( $name, 1, time() + $lives_s ) || self::take_over( $name, time() + $lives_s ) ) {
-				return $name;
+		$ends   = time() + $lives_s;
+		$holder = wp_rand( 1, 2147483647 );
+		for ( $number = 0; $number < $places; $number++ ) {
+			$name = "relay:{$number}";
+			if ( self::insert( $name, $holder, $ends ) || self::take_over( $name, $holder, $ends ) ) {
+				$place = array( 'name' => $name, 'holder' => $holder );
+				register_shutdown_function( array( __CLASS__, 'leave_relay' ), $place );
+				return $place;
 			}
 		}
 		return null;
 	}
 
 	/**
-	 * Leave it.
+	 * Leave it, unless it is somebody else's by now.
 	 *
-	 * @param string $place As `enter_relay` said.
+	 * @param array{name: string, holder: int} $place As `enter_relay` said.
 	 * @return void
 	 */
-	public static function leave_relay( $place ) {
+	public static function leave_relay( array $place ) {
 		global $wpdb;
-		$wpdb->delete( self::table(), array( 'name' => $place ) );
+		$wpdb->delete( self::table(), array( 'name' => $place['name'], 'hits' => $place['holder'] ) );
 	}
 
 	/**
@@ -219,7 +235,10 @@ final class Limiter {
 	 */
 	private static function used( $name ) {
 		global $wpdb;
-		return (int) $wpdb->get_var( $wpdb->prepare( 'SELECT hits FROM %i WHERE name = %s', self::table(), $name ) );
+		$quiet = $wpdb->suppress_errors(); // No table, nothing counted: the first question makes it.
+		$hits  = (int) $wpdb->get_var( $wpdb->prepare( 'SELECT hits FROM %i WHERE name = %s', self::table(), $name ) );
+		$wpdb->suppress_errors( $quiet );
+		return $hits;
 	}
 
 	/**
@@ -232,18 +251,28 @@ final class Limiter {
 	 */
 	private static function insert( $name, $hits, $ends ) {
 		global $wpdb;
-		return 1 === $wpdb->query( $wpdb->prepare( 'INSERT IGNORE INTO %i (name, hits, ends_at) VALUES (%s, %d, %d)', self::table(), $name, $hits, $ends ) );
+		$statement = $wpdb->prepare( 'INSERT IGNORE INTO %i (name, hits, ends_at) VALUES (%s, %d, %d)', self::table(), $name, $hits, $ends );
+		$quiet     = $wpdb->suppress_errors();
+		$inserted  = $wpdb->query( $statement );
+		$wpdb->suppress_errors( $quiet );
+		if ( false === $inserted ) {
+			// Sites are moved by tools that know core's tables only: make ours again.
+			Install::set_up();
+			$inserted = $wpdb->query( $statement );
+		}
+		return 1 === $inserted;
 	}
 
 	/**
 	 * Take a place over whose holder is gone.
 	 *
-	 * @param string $name The row.
-	 * @param int    $ends When it is over.
+	 * @param string $name   The row.
+	 * @param int    $holder Who takes it.
+	 * @param int    $ends   When it is over.
 	 * @return bool
 	 */
-	private static function take_over( $name, $ends ) {
+	private static function take_over( $name, $holder, $ends ) {
 		global $wpdb;
-		return 1 === $wpdb->query( $wpdb->prepare( 'UPDATE %i SET ends_at = %d WHERE name = %s AND ends_at < %d', self::table(), $ends, $name, time() ) );
+		return 1 === $wpdb->query( $wpdb->prepare( 'UPDATE %i SET hits = %d, ends_at = %d WHERE name = %s AND ends_at < %d', self::table(), $holder, $ends, $name, time() ) );
 	}
 }

@@ -68,18 +68,24 @@ final class Plugin {
 	 */
 	public static function register_assets() {
 		$scripts = array(
-			'stagedoor-stream'   => array( 'assets/stream.js', array( 'wp-i18n' ) ),
-			'stagedoor-markdown' => array( 'assets/markdown.js', array() ),
-			'stagedoor-view'     => array( 'assets/view.js', array( 'stagedoor-stream', 'stagedoor-markdown', 'wp-hooks', 'wp-i18n' ) ),
-			'stagedoor-editor'   => array(
+			'stagedoor-sse'        => array( 'assets/sse.js', array() ),
+			'stagedoor-session'    => array( 'assets/session.js', array( 'stagedoor-sse', 'wp-i18n' ) ),
+			'stagedoor-transports' => array( 'assets/transports.js', array( 'stagedoor-session' ) ),
+			'stagedoor-stream'     => array( 'assets/stream.js', array( 'stagedoor-transports' ) ),
+			'stagedoor-markdown'   => array( 'assets/markdown.js', array() ),
+			'stagedoor-rendering'  => array( 'assets/rendering.js', array( 'stagedoor-markdown', 'wp-hooks' ) ),
+			'stagedoor-view'       => array( 'assets/view.js', array( 'stagedoor-stream', 'stagedoor-rendering', 'wp-i18n' ) ),
+			'stagedoor-editor'     => array(
 				'assets/editor.js',
 				array( 'stagedoor-stream', 'wp-blocks', 'wp-block-editor', 'wp-components', 'wp-compose', 'wp-data', 'wp-element', 'wp-hooks', 'wp-i18n', 'wp-rich-text' ),
 			),
-			'stagedoor-admin'    => array( 'assets/admin.js', array( 'stagedoor-stream', 'wp-i18n' ) ),
+			'stagedoor-admin'      => array( 'assets/admin.js', array( 'stagedoor-stream', 'wp-i18n' ) ),
 		);
 		foreach ( $scripts as $handle => $script ) {
 			wp_register_script( $handle, self::url( $script[0] ), $script[1], VERSION, array( 'in_footer' => true, 'strategy' => 'defer' ) );
-			wp_set_script_translations( $handle, 'stagedoor', plugin_dir_path( MAIN_FILE ) . 'languages' );
+			if ( in_array( 'wp-i18n', $script[1], true ) ) {
+				wp_set_script_translations( $handle, 'stagedoor', plugin_dir_path( MAIN_FILE ) . 'languages' );
+			}
 		}
 		foreach ( array( 'view', 'editor', 'admin' ) as $name ) {
 			wp_register_style( 'stagedoor-' . $name, self::url( "assets/{$name}.css" ), array(), VERSION );

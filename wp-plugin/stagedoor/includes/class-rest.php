@@ -204,6 +204,9 @@ final class Rest {
 	 * @return \WP_REST_Response|\WP_Error
 	 */
 	private static function in_a_place( \WP_REST_Request $request, $serve ) {
+		if ( null !== $request->get_param( '_envelope' ) || null !== $request->get_param( '_jsonp' ) ) {
+			return Failure::of( 'invalid', 400, 'an answer in an envelope is no stream' );
+		}
 		$place = Limiter::enter_relay( (int) Settings::get( 'timeout_s' ) + 10 );
 		if ( null === $place ) {
 			return Failure::of( 'busy', 503, __( 'All places for relayed answers are taken (Settings → Stagedoor → Streaming).', 'stagedoor' ), array( 'retry_after_s' => 1, 'again' => true ) );
@@ -242,7 +245,11 @@ final class Rest {
 			return Failure::of( 'started', 409, 'this question was asked already' );
 		}
 		$taken = Limiter::take( $question );
-		return is_wp_error( $taken ) ? $taken : $question;
+		if ( is_wp_error( $taken ) ) {
+			Limiter::unclaim( 'question|' . $question->who() . '|' . $question->id ); // Or refusals would fill the table.
+			return $taken;
+		}
+		return $question;
 	}
 
 	/**

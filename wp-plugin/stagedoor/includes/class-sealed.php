@@ -25,7 +25,7 @@ final class Sealed {
 	 * @return string Letters, digits, - and _.
 	 */
 	public static function seal( $purpose, $value ) {
-		$plain = (string) wp_json_encode( $value );
+		$plain = (string) wp_json_encode( $value, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES );
 		$key   = self::key( $purpose );
 		$nonce = substr( hash_hmac( 'sha256', $plain, $key, true ), 0, SODIUM_CRYPTO_SECRETBOX_NONCEBYTES );
 		return rtrim( strtr( base64_encode( $nonce . sodium_crypto_secretbox( $plain, $nonce, $key ) ), '+/', '-_' ), '=' );

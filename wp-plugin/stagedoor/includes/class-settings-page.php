@@ -166,6 +166,10 @@ final class Settings_Page {
 	 */
 	private static function key_field( $common ) {
 		$source = Settings::key_source();
+		if ( Settings::is_astray() ) {
+			esc_html_e( 'The network has a key (STAGEDOOR_API_KEY) but no address (STAGEDOOR_BASE_URL). Both belong into wp-config.php: a key of all sites is not sent to an address that one site chooses.', 'stagedoor' );
+			return;
+		}
 		if ( 'env' === $source || 'constant' === $source ) {
 			echo '<code>' . esc_html( Settings::masked_key() ) . '</code> ' . esc_html__( 'from the server’s configuration (STAGEDOOR_API_KEY)', 'stagedoor' );
 			return;

@@ -6,6 +6,9 @@
  * option, which core's own Connectors screen edits too; the same option is used before
  * that, so an upgrade finds it. A constant or an environment variable wins over it.
  *
+ * A key goes to the address that it was given for and to no other: who may change the
+ * address must not be sent a key that they were never shown.
+ *
  * @package Stagedoor
  */
 
@@ -111,11 +114,33 @@ final class Settings {
 	 * @return string
 	 */
 	public static function base_url() {
-		$url = defined( 'STAGEDOOR_BASE_URL' ) ? (string) constant( 'STAGEDOOR_BASE_URL' ) : (string) getenv( 'STAGEDOOR_BASE_URL' );
-		if ( '' === $url ) {
-			$url = (string) self::get( 'base_url' );
+		if ( self::is_astray() ) {
+			return '';
 		}
-		return self::trim_url( $url );
+		$url = self::from_code( 'STAGEDOOR_BASE_URL' );
+		return self::trim_url( '' !== $url ? $url : (string) self::get( 'base_url' ) );
+	}
+
+	/**
+	 * Whether a network's key has no address of the network's: the owner of one site could
+	 * name a server of their own, and would be sent the key of all. Then there is no gateway.
+	 *
+	 * @return bool
+	 */
+	public static function is_astray() {
+		return is_multisite() && '' !== self::from_code( 'STAGEDOOR_API_KEY' ) && ! self::base_url_is_fixed();
+	}
+
+	/**
+	 * What a constant or the environment says. Secrets that are mounted as files often end
+	 * with a line's end.
+	 *
+	 * @param string $name Its name.
+	 * @return string
+	 */
+	private static function from_code( $name ) {
+		$constant = defined( $name ) && is_string( constant( $name ) ) ? trim( constant( $name ) ) : '';
+		return '' !== $constant ? $constant : trim( (string) getenv( $name ) );
 	}
 
 	/**
@@ -124,7 +149,8 @@ final class Settings {
 	 * @return string
 	 */
 	public static function public_url() {
-		$url = self::trim_url( defined( 'STAGEDOOR_PUBLIC_URL' ) ? (string) constant( 'STAGEDOOR_PUBLIC_URL' ) : (string) self::get( 'public_url' ) );
+		$url = self::from_code( 'STAGEDOOR_PUBLIC_URL' );
+		$url = self::trim_url( '' !== $url ? $url : (string) self::get( 'public_url' ) );
 		return '' !== $url ? $url : self::base_url();
 	}
 
@@ -134,7 +160,7 @@ final class Settings {
 	 * @return bool
 	 */
 	public static function base_url_is_fixed() {
-		return defined( 'STAGEDOOR_BASE_URL' ) || '' !== (string) getenv( 'STAGEDOOR_BASE_URL' );
+		return '' !== self::from_code( 'STAGEDOOR_BASE_URL' );
 	}
 
 	/**
@@ -163,7 +189,7 @@ final class Settings {
 	 * @return string
 	 */
 	public static function key_source() {
-		if ( '' !== (string) getenv( 'STAGEDOOR_API_KEY' ) ) {
+		if ( '' !== trim( (string) getenv( 'STAGEDOOR_API_KEY' ) ) ) {
 			return 'env';
 		}
 		if ( '' !== self::key_from_code() ) {
@@ -178,15 +204,12 @@ final class Settings {
 	 * @return string
 	 */
 	private static function key_from_code() {
-		$env = (string) getenv( 'STAGEDOOR_API_KEY' );
-		if ( '' !== $env ) {
-			return $env;
-		}
-		return defined( 'STAGEDOOR_API_KEY' ) && is_string( constant( 'STAGEDOOR_API_KEY' ) ) ? constant( 'STAGEDOOR_API_KEY' ) : '';
+		$env = trim( (string) getenv( 'STAGEDOOR_API_KEY' ) );
+		return '' !== $env ? $env : self::from_code( 'STAGEDOOR_API_KEY' );
 	}
 
 	/**
-	 * The key as it may be shown: its last four characters.
+	 * The key as it may be shown: its last four characters, and none of a network's.
 	 *
 	 * @return string
 	 */
@@ -194,6 +217,9 @@ final class Settings {
 		$key = self::api_key();
 		if ( '' === $key ) {
 			return '';
+		}
+		if ( is_multisite() && '' !== self::key_from_code() ) {
+			return str_repeat( "\u{2022}", 12 );
 		}
 		return str_repeat( "\u{2022}", 12 ) . ( strlen( $key ) > 12 ? substr( $key, -4 ) : '' );
 	}
@@ -234,6 +260,9 @@ final class Settings {
 	public static function sanitize( $given ) {
 		$given = is_array( $given ) ? $given : array();
 		$old   = self::all();
+		if ( isset( $given['base_url'] ) && '' !== self::key_from_code() && ! self::is_shell() && ! current_user_can( 'manage_options' ) ) {
+			unset( $given['base_url'] ); // The key of wp-config.php is not theirs to send elsewhere.
+		}
 		$kept  = array();
 		foreach ( array( 'base_url', 'public_url' ) as $name ) {
 			$kept[ $name ] = self::sanitize_url( $name, isset( $given[ $name ] ) ? (string) $given[ $name ] : $old[ $name ], $old[ $name ] );
@@ -254,7 +283,8 @@ final class Settings {
 		foreach ( self::SWITCHES as $name => $default ) {
 			$kept[ $name ] = isset( $given[ $name ] ) ? (bool) $given[ $name ] : ( $form ? false : (bool) $old[ $name ] );
 		}
-		self::take_key( $given );
+		self::take_key( $given, $kept['base_url'], $old['base_url'] );
+		self::warn( $kept );
 		if ( $kept['base_url'] !== $old['base_url'] || $kept['public_url'] !== $old['public_url'] ) {
 			Verdict::forget();
 			Client::forget();
@@ -266,20 +296,24 @@ final class Settings {
 	 * The key travels with the form but lives in an option of its own.
 	 *
 	 * @param array<string, mixed> $given As sent.
+	 * @param string               $url   The gateway's address from now on.
+	 * @param string               $old   What it was.
 	 * @return void
 	 */
-	private static function take_key( array $given ) {
+	private static function take_key( array $given, $url, $old ) {
 		if ( ! empty( $given['forget_key'] ) ) {
 			delete_option( self::KEY_OPTION );
 			Client::forget();
 			return;
 		}
-		if ( ! isset( $given['api_key'] ) || ! is_string( $given['api_key'] ) ) {
-			return;
-		}
-		$key = trim( $given['api_key'] );
+		$key = isset( $given['api_key'] ) && is_string( $given['api_key'] ) ? trim( $given['api_key'] ) : '';
 		if ( '' === $key || false !== strpos( $key, "\u{2022}" ) ) {
-			return; // An empty or masked field means: as it was.
+			// An empty or masked field means: as it was. But a key is not sent to another address than its own.
+			if ( '' !== $old && Access::origin_of( $url ) !== Access::origin_of( $old ) && ! self::is_shell() && '' !== (string) get_option( self::KEY_OPTION, '' ) ) {
+				delete_option( self::KEY_OPTION );
+				self::complain( 'stagedoor_key', __( 'The saved key was for the old address, and is forgotten. Enter the key that the new gateway gave for this site.', 'stagedoor' ), 'warning' );
+			}
+			return;
 		}
 		if ( ! preg_match( '/^[\x21-\x7e]{8,512}$/', $key ) ) {
 			self::complain( 'stagedoor_key', __( 'The key was not saved: it holds spaces or characters that no key has. Copy it again from the gateway.', 'stagedoor' ) );
@@ -301,15 +335,76 @@ final class Settings {
 	}
 
 	/**
+	 * Whether somebody types commands on the server, who could read the key anyway.
+	 *
+	 * @return bool
+	 */
+	private static function is_shell() {
+		return defined( 'WP_CLI' ) && WP_CLI;
+	}
+
+	/**
+	 * Say what will not work well, or not safely, though it was saved.
+	 *
+	 * @param array<string, mixed> $kept What was saved.
+	 * @return void
+	 */
+	private static function warn( array $kept ) {
+		foreach ( self::worries( $kept['base_url'], '' !== $kept['public_url'] ? $kept['public_url'] : $kept['base_url'] ) as $code => $message ) {
+			self::complain( $code, $message, 'warning' );
+		}
+	}
+
+	/**
+	 * What is wrong with two addresses that may be right.
+	 *
+	 * @param string $base   Where PHP reaches the gateway.
+	 * @param string $public Where browsers do.
+	 * @return array<string, string>
+	 */
+	public static function worries( $base, $public ) {
+		$worries = array();
+		if ( 'http' === strtolower( (string) wp_parse_url( $base, PHP_URL_SCHEME ) ) && ! self::is_near( $base ) ) {
+			$worries['stagedoor_plain'] = __( 'The gateway’s address begins with http://: the key and every question travel unencrypted. Use https:// for a gateway that is not on this machine or network.', 'stagedoor' );
+		}
+		if ( 'https' === wp_parse_url( home_url(), PHP_URL_SCHEME ) && 'http' === strtolower( (string) wp_parse_url( $public, PHP_URL_SCHEME ) ) && ! self::is_near( $public, true ) ) {
+			$worries['stagedoor_mixed'] = __( 'This site is served by https:// and the gateway by http://: browsers do not fetch answers from there, so all of them go through this server and hold its PHP workers. Give the gateway an https:// address for browsers.', 'stagedoor' );
+		}
+		return $worries;
+	}
+
+	/**
+	 * Whether an address is on this machine, or on a network that nobody else is on.
+	 *
+	 * @param string $url     The address.
+	 * @param bool   $machine Whether only this machine counts.
+	 * @return bool
+	 */
+	private static function is_near( $url, $machine = false ) {
+		$host = strtolower( trim( (string) wp_parse_url( $url, PHP_URL_HOST ), '[]' ) );
+		if ( 'localhost' === $host || '::1' === $host || 0 === strpos( $host, '127.' ) || preg_match( '/\.localhost$/', $host ) ) {
+			return true;
+		}
+		if ( $machine ) {
+			return false;
+		}
+		if ( false !== filter_var( $host, FILTER_VALIDATE_IP ) ) {
+			return false === filter_var( $host, FILTER_VALIDATE_IP, FILTER_FLAG_NO_PRIV_RANGE | FILTER_FLAG_NO_RES_RANGE );
+		}
+		return false === strpos( $host, '.' ) || (bool) preg_match( '/\.(local|internal|lan|home|intranet|test)$/', $host );
+	}
+
+	/**
 	 * Say on the screen what was not saved; a command or a hook has no screen.
 	 *
 	 * @param string $code    Which.
 	 * @param string $message Why.
+	 * @param string $type    error or warning.
 	 * @return void
 	 */
-	private static function complain( $code, $message ) {
+	private static function complain( $code, $message, $type = 'error' ) {
 		if ( function_exists( 'add_settings_error' ) ) {
-			add_settings_error( self::OPTION, $code, $message );
+			add_settings_error( self::OPTION, $code, $message, $type );
 		}
 	}
 

@@ -57,6 +57,23 @@ final class AccessTest extends TestCase {
 		$this->assertStringNotContainsString( '2001', $one );
 	}
 
+	public function test_visitors_of_a_server_that_listens_on_both_are_not_one() {
+		$_SERVER['REMOTE_ADDR'] = '203.0.113.7';
+		$one                    = Access::visitor();
+		$_SERVER['REMOTE_ADDR'] = '::ffff:203.0.113.7';
+		$this->assertSame( $one, Access::visitor() );
+		$_SERVER['REMOTE_ADDR'] = '::ffff:203.0.113.8';
+		$this->assertNotSame( $one, Access::visitor() );
+	}
+
+	public function test_a_proxy_may_write_the_port_behind_the_address() {
+		$this->settings( array( 'ip_source' => 'x_forwarded_for' ) );
+		foreach ( array( '198.51.100.2:4711' => '198.51.100.2', '[2001:db8::1]:4711' => '2001:db8::1', '2001:db8::1' => '2001:db8::1', '198.51.100.2:x' => '', 'unknown' => '' ) as $written => $address ) {
+			$_SERVER['HTTP_X_FORWARDED_FOR'] = '192.0.2.1, ' . $written;
+			$this->assertSame( $address, Access::address() );
+		}
+	}
+
 	/**
 	 * @dataProvider origins
 	 */

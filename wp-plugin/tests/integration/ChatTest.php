@@ -48,6 +48,35 @@ final class ChatTest extends TestCase {
 		$this->assertSame( 410, Chat::open( $chat )->get_error_data()['status'] );
 	}
 
+	/**
+	 * WordPress makes paragraphs and typographic quotes of what stands between a shortcode's tags.
+	 */
+	public function test_a_prompt_between_a_shortcodes_tags_is_as_it_was_typed_and_ends_with_it() {
+		$typed = "Don't say \"no\" - ever ...\n\nAnswer:\n* for <guests>\n* for 'members'";
+		$post  = wp_insert_post( array( 'post_status' => 'publish', 'post_title' => 'x', 'post_content' => "Before\n\n[stagedoor_chat title=\"Box\"]\n{$typed}\n[/stagedoor_chat]\n\nafter" ) );
+		$this->go_to( $post );
+		$chat = $this->held( apply_filters( 'the_content', get_post( $post )->post_content ) )['chat'];
+		$this->assertSame( str_replace( '<guests>', '', $typed ), Chat::open( $chat )['system_prompt'] );
+		wp_update_post( array( 'ID' => $post, 'post_content' => '[stagedoor_chat]Say yes.[/stagedoor_chat]' ) );
+		$this->assertSame( 410, Chat::open( $chat )->get_error_data()['status'] );
+	}
+
+	public function test_a_sidebars_chat_answers_beside_a_post_whose_password_was_not_given() {
+		$post = wp_insert_post( array( 'post_status' => 'publish', 'post_title' => 'x', 'post_password' => 'pw', 'post_content' => '<!-- wp:stagedoor/chat /-->' ) );
+		$this->go_to( $post );
+		$chat = $this->held( do_blocks( '<!-- wp:stagedoor/chat {"model":"model-b"} /-->' ) )['chat'];
+		$this->assertSame( array( 'model-b', 0 ), array( Chat::open( $chat )['model'], Chat::open( $chat )['post_id'] ) );
+	}
+
+	public function test_where_to_ask_is_not_in_what_authors_write() {
+		wp_scripts()->registered['stagedoor-view']->extra['before'] = array();
+		$held = $this->held( do_shortcode( '[stagedoor_chat]' ) . do_shortcode( '[stagedoor_chat]' ) );
+		$this->assertSame( array( 'chat', 'order', 'format' ), array_keys( $held ) );
+		$script = implode( '', array_filter( wp_scripts()->registered['stagedoor-view']->extra['before'] ) );
+		$this->assertSame( 1, substr_count( $script, 'window.stagedoorSite = {"rest":"' ), 'once a page' );
+		$this->assertStringNotContainsString( self::KEY, $script );
+	}
+
 	public function test_a_chat_of_a_template_or_a_widget_needs_no_post() {
 		$chat = $this->held( do_blocks( '<!-- wp:stagedoor/chat {"model":"model-b"} /-->' ) )['chat'];
 		$this->assertSame( 'model-b', Chat::open( $chat )['model'] );

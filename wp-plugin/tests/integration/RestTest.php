@@ -234,6 +234,44 @@ final class RestTest extends TestCase {
 		$this->assertNotNull( Limiter::enter_relay( 100 ), 'a place whose holder is gone is free' );
 	}
 
+	public function test_an_answer_in_an_envelope_takes_no_place() {
+		$this->settings( array( 'relay_max' => 1 ) );
+		$request = new \WP_REST_Request( 'POST', '/stagedoor/v1/stream' );
+		$request->set_header( 'Origin', \Stagedoor\Access::origin_of( home_url() ) );
+		$request->set_body_params( $this->ask() );
+		$request->set_query_params( array( '_envelope' => '1' ) );
+		$this->assertSame( 400, rest_do_request( $request )->get_status() );
+		$this->assertNotNull( Limiter::enter_relay( 100 ) );
+	}
+
+	public function test_a_place_that_was_taken_over_is_not_left_by_who_had_it() {
+		$this->settings( array( 'relay_max' => 1 ) );
+		$late = Limiter::enter_relay( -1 );
+		$this->assertNotNull( Limiter::enter_relay( 100 ) );
+		Limiter::leave_relay( $late );
+		$this->assertNull( Limiter::enter_relay( 100 ) );
+	}
+
+	public function test_refused_questions_leave_no_rows() {
+		global $wpdb;
+		$this->settings( array( 'limit_guest' => 1 ) );
+		$this->post( 'complete', $this->ask() );
+		$count = 'SELECT count(*) FROM ' . Limiter::table();
+		$rows  = $wpdb->get_var( $count );
+		for ( $turn = 0; $turn < 5; $turn++ ) {
+			$this->assertSame( 429, $this->post( 'complete', $this->ask() )->get_status() );
+		}
+		$this->assertSame( $rows, $wpdb->get_var( $count ) );
+	}
+
+	public function test_nobody_waits_for_a_gateway_that_hung_a_moment_ago() {
+		set_transient( \Stagedoor\Client::NO_GRANTS, 'down', 15 );
+		$answer = $this->post( 'grants', $this->ask() );
+		$this->assertSame( array( 502, 'unreachable' ), array( $answer->get_status(), $answer->get_data()['data']['kind'] ) );
+		$this->assertSame( array(), $this->sent );
+		delete_transient( \Stagedoor\Client::NO_GRANTS );
+	}
+
 	public function test_addresses_are_not_in_the_counts() {
 		global $wpdb;
 		$this->post( 'complete', $this->ask() );

@@ -14,6 +14,16 @@ final class SealedTest extends TestCase {
 		$this->assertStringNotContainsString( 'secret', base64_decode( strtr( $sealed, '-_', '+/' ) ) );
 	}
 
+	/**
+	 * The longest prompt, in letters that JSON could write six bytes long.
+	 */
+	public function test_the_longest_prompt_opens_again_in_every_script() {
+		foreach ( array( 'a', 'ж', '語', '😀', "\n" ) as $letter ) {
+			$prompt = str_repeat( $letter, 20000 );
+			$this->assertSame( $prompt, Sealed::open( 'chat', Sealed::seal( 'chat', $prompt ) ), $letter );
+		}
+	}
+
 	public function test_the_same_value_is_the_same_bytes_so_that_pages_can_be_cached() {
 		$this->assertSame( Sealed::seal( 'chat', array( 1 ) ), Sealed::seal( 'chat', array( 1 ) ) );
 		$this->assertNotSame( Sealed::seal( 'chat', array( 1 ) ), Sealed::seal( 'chat', array( 2 ) ) );

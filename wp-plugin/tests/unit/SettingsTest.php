@@ -44,6 +44,48 @@ final class SettingsTest extends TestCase {
 		$this->assertStringNotContainsString( substr( self::KEY, 0, 8 ), Settings::masked_key() );
 	}
 
+	public function test_a_key_is_sent_to_no_other_address_than_its_own() {
+		Settings::sanitize( array( 'base_url' => self::GATEWAY . '/v1', 'form' => '1' ) );
+		$this->assertSame( self::KEY, Settings::api_key(), 'the same gateway' );
+		Settings::sanitize( array( 'base_url' => 'https://elsewhere.test' ) );
+		$this->assertSame( '', Settings::api_key() );
+		$this->assertStringContainsString( 'forgotten', wp_json_encode( get_settings_errors( Settings::OPTION ) ) );
+		Settings::sanitize( array( 'base_url' => 'https://elsewhere.test', 'api_key' => 'sd-of-elsewhere-01' ) );
+		$this->assertSame( 'sd-of-elsewhere-01', Settings::api_key() );
+	}
+
+	public function test_an_address_that_is_emptied_takes_its_key_along() {
+		Settings::sanitize( array( 'base_url' => '' ) );
+		$this->assertSame( '', Settings::api_key() );
+	}
+
+	/**
+	 * @dataProvider worrying
+	 */
+	public function test_an_unencrypted_way_is_worth_a_word_unless_it_is_short( $base, $codes ) {
+		$this->assertSame( $codes, array_keys( Settings::worries( $base, $base ) ) );
+		add_filter( 'home_url', array( __CLASS__, 'https' ) );
+		$mixed = array_keys( Settings::worries( 'https://gateway.test', $base ) );
+		remove_filter( 'home_url', array( __CLASS__, 'https' ) );
+		$this->assertSame( 0 === strpos( $base, 'http:' ) && false === strpos( $base, 'localhost' ) ? array( 'stagedoor_mixed' ) : array(), $mixed );
+	}
+
+	public static function https( $url ) {
+		return str_replace( 'http:', 'https:', $url );
+	}
+
+	public static function worrying() {
+		return array(
+			array( 'https://ai.example.com', array() ),
+			array( 'http://ai.example.com', array( 'stagedoor_plain' ) ),
+			array( 'http://8.8.8.8:8080', array( 'stagedoor_plain' ) ),
+			array( 'http://10.0.0.5:8080', array() ),
+			array( 'http://localhost:8080', array() ),
+			array( 'http://gateway', array() ),
+			array( 'http://gateway.internal', array() ),
+		);
+	}
+
 	public function test_a_key_can_be_forgotten() {
 		Settings::sanitize( array( 'forget_key' => '1' ) );
 		$this->assertSame( '', Settings::api_key() );
