@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, cast
 
 from actors.stream.hooks.api import Halt, Hook, Part
-from actors.stream.hooks.linear import Pattern, compiled, escaped
+from actors.stream.hooks.linear import Found, Pattern, compiled, escaped
 
 WINDOW_CHARS: Final = 80
 WINDOW_CHARS_MAX: Final = 2_000  # Kept back: nobody waits for a page.
@@ -22,20 +22,41 @@ MASK: Final = "***"
 Deed = Literal["stop", "fail", "mask"]
 
 
+class _Kept:
+    """What is kept back of one part."""
+
+    __slots__ = ("before", "clear", "text")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.before = ""  # One character in front, so that a word's boundary is one.
+        self.clear = 0  # So far into the text no find begins, whatever follows.
+
+
 class Guard(Hook):
-    """Keeps the last `window_chars` back and looks at them again with what follows."""
+    """Keeps the last `window_chars` back and looks at them again with what follows.
+
+    Where no find is longer than `find_chars_max` (None: nobody knows), text that was
+    looked at once is settled but for its last so many characters. Then it is looked at
+    when those that are not settled are to be shown, and not with every delta.
+    """
 
     conceals = True
 
     def __init__(
-        self, pattern: Pattern, deed: Deed, mask: str, window_chars: int
+        self,
+        pattern: Pattern,
+        deed: Deed,
+        mask: str,
+        window_chars: int,
+        find_chars_max: int | None = None,
     ) -> None:
         self._pattern = pattern
         self._deed = deed
         self._mask = mask
         self._window = window_chars
-        self._kept: dict[Part, str] = {}
-        self._before: dict[Part, str] = {}
+        self._find_chars_max = find_chars_max
+        self._parts: dict[Part, _Kept] = {}
         self.found = 0
 
     def __repr__(self) -> str:
@@ -44,24 +65,31 @@ class Guard(Hook):
 
     def on_delta(self, text: str, part: Part) -> str:
         """What lies further back than a find may reach."""
-        kept = self._kept.get(part, "") + text
-        return self._look(kept, part, len(kept) - self._window)
+        kept = self._parts.get(part)
+        if kept is None:
+            kept = self._parts[part] = _Kept()
+        text = kept.text + text
+        until = len(text) - self._window
+        if until <= 0:
+            kept.text = text
+            return ""
+        if until <= kept.clear:
+            kept.text = text[until:]
+            kept.before = text[until - 1]
+            kept.clear -= until
+            return text[:until]
+        return self._look(kept, text, until)
 
     def on_flush(self, part: Part) -> str:
         """What was kept back."""
-        kept = self._kept.pop(part, "")
-        shown = self._look(kept, part, len(kept))
-        self._kept.pop(part, None)
-        self._before.pop(part, None)
-        return shown
+        kept = self._parts.pop(part, None)
+        return "" if kept is None else self._look(kept, kept.text, len(kept.text))
 
-    def _look(self, text: str, part: Part, until: int) -> str:
+    def _look(self, kept: _Kept, text: str, until: int) -> str:
         """Show up to `until`, or up to a find that begins before it."""
-        # One character in front, so that a word's boundary is one here too.
-        before = self._before.get(part, "")
-        whole = before + text
-        start = len(before)
-        limit = start + max(until, 0)
+        whole = kept.before + text
+        start = len(kept.before)
+        limit = start + until
         shown: list[str] = []
         position = start
         while True:
@@ -84,9 +112,18 @@ class Guard(Hook):
         if position < limit:
             shown.append(whole[position:limit])
             position = limit
-        self._kept[part] = whole[position:]
-        self._before[part] = whole[max(0, position - 1) : position]
+        kept.text = whole[position:]
+        kept.before = whole[max(0, position - 1) : position]
+        kept.clear = self._settled(len(whole), found) - position
         return "".join(shown)
+
+    def _settled(self, chars: int, found: Found | None) -> int:
+        """How far into a text of so many characters it is known where finds begin."""
+        if self._find_chars_max is None:
+            return 0
+        # The character behind a find decides whether a word ends there.
+        settled = chars - self._find_chars_max
+        return settled if found is None else min(settled, found.start())
 
     def _act(self, shown: str) -> None:
         self.found += 1
@@ -109,12 +146,17 @@ def make(options: Mapping[str, str]) -> Hook:
             f"{min(given)!r} is no option; there are pattern, words, do, "
             "mask, window_chars"
         )
+    words = [word for word in words if word]
     parts = [f"(?:{pattern})" for pattern in patterns]
-    parts += [rf"(?i:\b{escaped(word)}\b)" for word in words if word]
+    parts += [rf"(?i:\b{escaped(word)}\b)" for word in words]
     if not parts:
         raise ValueError("needs a pattern or words")
     if deed not in {"stop", "fail", "mask"}:
         raise ValueError("do is stop, fail or mask")
     if not window.isdecimal() or not 1 <= int(window) <= WINDOW_CHARS_MAX:
         raise ValueError(f"window_chars is a number from 1 to {WINDOW_CHARS_MAX}")
-    return Guard(compiled("|".join(parts)), cast("Deed", deed), mask, int(window))
+    # In another case a word has as many characters; of a pattern nobody knows.
+    longest = None if patterns else max(map(len, words))
+    return Guard(
+        compiled("|".join(parts)), cast("Deed", deed), mask, int(window), longest
+    )

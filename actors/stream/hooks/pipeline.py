@@ -8,9 +8,9 @@ front of whatever ended it. Citations end no part: they may stand within a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -34,6 +34,8 @@ from wire.events import (
     ToolCallEnd,
     ToolCallStart,
 )
+
+T = TypeVar("T")
 
 # One late call may be a collection of garbage; so many in one answer are the hook.
 LATE_CALLS_MAX: Final = 3
@@ -66,6 +68,7 @@ class Pipeline:
         self._tick = tick
         self._running = [_Running(one) for one in placed]
         self._conceals = any(one.hook.conceals for one in self._running)
+        self.inline = not any(one.placed.isolated for one in self._running)
         self._timed = [one for one in self._running if one.hook.flush_after_s]
         self._waits = False  # A timed hook was given something since it was flushed.
         self._started = started
@@ -103,7 +106,8 @@ class Pipeline:
             if self.halted is not None:
                 break
             try:
-                await self._edit(event, out)
+                if not (self.inline and self._goes_on(event, out)):
+                    await self._edit(event, out)
             except Halt as halt:
                 self.halted = halt
         return out
@@ -135,19 +139,14 @@ class Pipeline:
             for part in [*self._open.values(), *self._calls.values()]:
                 if part.kind not in one.parts:
                     continue
-                walk = self._flush_one(place, part)
-                try:
-                    walk.send(None)
-                except StopIteration as end:
-                    if end.value:
-                        self._waits = True
-                        out.append(self._event(part, end.value))
+                try:  # Settings keep isolated hooks in front of timed ones.
+                    shown = at_once(self._flush_one(place, part))
                 except Halt as halt:
                     self.halted = halt
                     return out
-                else:  # Settings keep isolated hooks in front of timed ones.
-                    walk.close()
-                    raise AssertionError(f"{one.placed.name} is behind a thread")
+                if shown:
+                    self._waits = True
+                    out.append(self._event(part, shown))
         return out
 
     def finished(self, finished: Finished) -> None:
@@ -264,6 +263,31 @@ class Pipeline:
 
     # -- text --------------------------------------------------------------------
 
+    def _goes_on(self, event: Event, out: list[Event]) -> bool:
+        """Most events: more text of an open part, of which no hook is in a thread."""
+        if type(event) is not TextDelta:
+            return False
+        part = self._open.get(event.choice)
+        if part is None or part.kind != "text" or part.block != event.block:
+            return False
+        text = event.text
+        for place, one in enumerate(self._running):
+            hook = one.hook
+            if one.off or "text" not in one.parts:
+                continue
+            if hook.flush_after_s is not None:
+                self._waits = True
+            try:
+                text = self._now(one, text, hook.on_delta, text, part)
+            except Halt as halt:
+                at_once(self._last_words(place, halt, part, out))
+                raise
+            if not text:
+                return True
+        same = text is event.text
+        out.append(event if same else TextDelta(text, event.choice, event.block))
+        return True
+
     async def _through(self, text: str, part: Part, out: list[Event]) -> str:
         """The text behind the last hook; where one halts, its last words go out."""
         for place, one in enumerate(self._running):
@@ -364,18 +388,16 @@ class Pipeline:
     ) -> Any:
         """Within its time. `otherwise` is the answer of a hook that is let go."""
         placed = one.placed
+        if not placed.isolated:
+            return self._now(one, otherwise, method, *args)
         counts = placed.counts
         counts.calls += 1
-        tick = self._tick
-        began = tick()
+        began = self._tick()
         try:
-            if placed.isolated:
-                with trio.fail_after(placed.box_s):
-                    result = await trio.to_thread.run_sync(
-                        method, *args, abandon_on_cancel=True
-                    )
-            else:
-                result = method(*args)
+            with trio.fail_after(placed.box_s):
+                result = await trio.to_thread.run_sync(
+                    method, *args, abandon_on_cancel=True
+                )
         except Halt:
             counts.halts += 1
             raise
@@ -383,9 +405,27 @@ class Pipeline:
             return self._failed(one, "late", otherwise)
         except Exception:  # noqa: BLE001 - a plugin's; its words may quote the answer
             return self._failed(one, "raised", otherwise)
-        spent_s = tick() - began
+        counts.spent_s += self._tick() - began
+        return result
+
+    def _now(
+        self, one: _Running, otherwise: Any, method: Callable[..., Any], *args: Any
+    ) -> Any:
+        """The same, here: nothing can stop it, but it is not asked again."""
+        placed = one.placed
+        counts = placed.counts
+        counts.calls += 1
+        began = self._tick()
+        try:
+            result = method(*args)
+        except Halt:
+            counts.halts += 1
+            raise
+        except Exception:  # noqa: BLE001 - a plugin's; its words may quote the answer
+            return self._failed(one, "raised", otherwise)
+        spent_s = self._tick() - began
         counts.spent_s += spent_s
-        if spent_s > placed.box_s and not placed.isolated:
+        if spent_s > placed.box_s:
             one.late += 1
             if one.late >= LATE_CALLS_MAX:
                 self._failed(one, "late", otherwise)
@@ -417,6 +457,17 @@ class Pipeline:
             except Exception:  # noqa: BLE001 - the answer has ended
                 failures = one.placed.counts.failures
                 failures["raised"] = failures.get("raised", 0) + 1
+
+
+def at_once(walk: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine answers that has nothing to wait for."""
+    try:
+        walk.send(None)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+    walk.close()
+    raise AssertionError("a hook is in a thread, or behind one")
 
 
 def _unheard(_result: object) -> None:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final
 
 from actors.stream.hooks.api import EVERYTHING, Hook, Part
-from actors.stream.hooks.linear import Found, compiled
+from actors.stream.hooks.linear import Found, Pattern, compiled
 from actors.stream.hooks.runs import Runs
 
 MASK: Final = "[{kind}]"
@@ -73,6 +72,9 @@ _DATE: Final = re.compile(r"(?:19|20)[0-9]{2}([-./])[0-9]{2}\1[0-9]{2}")
 
 Check = Callable[[str], bool]
 
+SECRET_CHARS_MIN: Final = (
+    15  # "xoxb-" and ten more; a private key is found by its mark.
+)
 _SECRETS: Final = (
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*",
     r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}",
@@ -102,18 +104,57 @@ _PHONE: Final = (
     r"[0-9]{2,4}(?:[ ./-]?[0-9]{2,4}){1,4}\b"
 )
 
+_IBAN_BEGINS: Final = re.compile(r"[A-Z]{2}[0-9]{2}")
+
+
+# What a run must have for a find of a kind to be in it: cheaper than to look for one.
+
+
+def _may_hold_secrets(run: str) -> bool:
+    if len(run) < SECRET_CHARS_MIN:
+        return False
+    return "-----" in run or max(map(len, run.split())) >= SECRET_CHARS_MIN
+
+
+def _may_hold_email(run: str) -> bool:
+    return "@" in run
+
+
+def _may_hold_iban(run: str) -> bool:
+    return _IBAN_BEGINS.search(run) is not None
+
+
+def _may_hold_card(run: str) -> bool:
+    return _digits(run) >= 13
+
+
+def _may_hold_ip(run: str) -> bool:
+    return run.count(".") >= 3 or run.count(":") >= 2
+
+
+def _may_hold_phone(run: str) -> bool:
+    return _digits(run) >= (7 if "+" in run or "(" in run else 10)
+
+
+def _digits(run: str) -> int:
+    return sum(map(run.count, "0123456789"))
+
+
 # In this order: what is more particular goes first.
-_PATTERNS: Final[tuple[tuple[str, str, Check | None], ...]] = (
-    ("secrets", "|".join(_SECRETS), None),
-    ("email", _EMAIL, None),
-    ("iban", _IBAN, _iban),
-    ("card", _CARD, _card),
-    ("ip", _IP, _ip),
-    ("phone", _PHONE, _phone),
+PATTERNS: Final[tuple[tuple[str, str, Check | None, Check], ...]] = (
+    ("secrets", "|".join(_SECRETS), None, _may_hold_secrets),
+    ("email", _EMAIL, None, _may_hold_email),
+    ("iban", _IBAN, _iban, _may_hold_iban),
+    ("card", _CARD, _card, _may_hold_card),
+    ("ip", _IP, _ip, _may_hold_ip),
+    ("phone", _PHONE, _phone, _may_hold_phone),
 )
-KINDS: Final = tuple(kind for kind, _, _ in _PATTERNS)
+KINDS: Final = tuple(kind for kind, _, _, _ in PATTERNS)
 # What every find has: a digit or a mark, or it is a word too long to be one.
 _SUSPECT: Final = re.compile(r"[0-9@]|-----|::|[!-~]{21}")
+# What most deltas are: a blank, a word of letters, its punctuation; none of the above.
+_CALM: Final = re.compile(r"[ \n]?[A-Za-z,.;!?'\"()*_`]{1,20}\Z")
+_CALM_CHARS_MAX: Final = 20
 
 
 class Redact(Hook):
@@ -123,12 +164,10 @@ class Redact(Hook):
 
     def __init__(self, what: tuple[str, ...], mask: str, others: bool) -> None:
         self._patterns = [
-            (kind, compiled(pattern), check)
-            for kind, pattern, check in _PATTERNS
+            (kind, compiled(pattern), check, may_hold)
+            for kind, pattern, check, may_hold in PATTERNS
             if kind in what
         ]
-        # One pass for the many runs in which there is nothing.
-        self._any = compiled("|".join(f"(?:{p})" for k, p, _ in _PATTERNS if k in what))
         self._mask = mask
         self._runs: dict[Part, Runs] = {}
         self.found = 0
@@ -144,6 +183,9 @@ class Redact(Hook):
         runs = self._runs.get(part)
         if runs is None:
             runs = self._runs[part] = Runs()
+        calm = runs.feed_calm(text, _CALM, _CALM_CHARS_MAX)
+        if calm is not None:
+            return calm
         plain = runs.feed_plain(text, _SUSPECT)
         if plain is not None:
             return plain
@@ -158,17 +200,35 @@ class Redact(Hook):
         return "" if runs is None else self._masked(runs.flush())
 
     def _masked(self, run: str) -> str:
-        if _SUSPECT.search(run) is None or self._any.search(run) is None:
+        if _SUSPECT.search(run) is None:
             return run
-        for kind, pattern, check in self._patterns:
-            if pattern.search(run) is None:
+        for kind, pattern, check, may_hold in self._patterns:
+            if not may_hold(run):
                 continue
-            mask = self._mask.replace("{kind}", kind)
-            run = pattern.sub(partial(self._judge, check, mask), run)
+            found = pattern.search(run)
+            if found is not None:
+                mask = self._mask.replace("{kind}", kind)
+                run = self._replaced(run, pattern, found, check, mask)
         return run
 
-    def _judge(self, check: Check | None, mask: str, found: Found) -> str:
-        text: str = found.group(0)
+    def _replaced(
+        self, run: str, pattern: Pattern, found: Found, check: Check | None, mask: str
+    ) -> str:
+        """The run with this find and those behind it masked, where they are one."""
+        pieces: list[str] = []
+        at = 0
+        while True:
+            pieces.append(run[at : found.start()])
+            at = found.end()
+            pieces.append(self._judged(found.group(0), check, mask))
+            following = pattern.search(run, at)
+            if following is None:
+                break
+            found = following
+        pieces.append(run[at:])
+        return "".join(pieces)
+
+    def _judged(self, text: str, check: Check | None, mask: str) -> str:
         if check is not None and not check(text):
             return text
         self.found += 1

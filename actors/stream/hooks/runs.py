@@ -19,6 +19,7 @@ RUN_CHARS_MAX: Final = (
 )
 KEY_CHARS_MAX: Final = 16_384  # An RSA key of 8,192 bits is 6,400 characters.
 PLAIN_WORDS_END: Final = 2
+SEPARATORS: Final = " \n"  # Those in front of most words; there are others.
 
 _WORD: Final = re.compile(r"[!-~]*[^!-~]")
 _TAIL: Final = re.compile(r"[!-~]*\Z")
@@ -30,10 +31,11 @@ _KEY_ENDS: Final = "-----END"
 class Runs:
     """Gathers pieces of one part, gives whole runs."""
 
-    __slots__ = ("_digits", "_in_key", "_plain", "_scanned", "_text")
+    __slots__ = ("_calm", "_digits", "_in_key", "_plain", "_scanned", "_text")
 
     def __init__(self) -> None:
         self._text = ""
+        self._calm = True  # Nothing in the text is suspect, so far.
         self._scanned = 0  # Words before it are taken note of.
         self._digits = False
         self._plain = 0
@@ -42,6 +44,25 @@ class Runs:
     def __repr__(self) -> str:
         """Sizes only."""
         return f"<Runs {len(self._text)} chars kept>"
+
+    def feed_calm(
+        self, piece: str, calm: re.Pattern[str], chars_max: int
+    ) -> str | None:
+        """As `feed_plain`, of a piece that is a separator, a `calm` word, or both.
+
+        Calm words have at most `chars_max` characters, and nothing of theirs makes
+        suspect what stands beside them.
+        """
+        if not self._calm or calm.match(piece) is None:
+            return None
+        if piece[0] in SEPARATORS:
+            shown = self._text + piece[0]
+            self._text = piece[1:]
+            return shown
+        if len(self._text) + len(piece) > chars_max:
+            return None
+        self._text += piece
+        return ""
 
     def feed_plain(self, piece: str, suspect: re.Pattern[str]) -> str | None:
         """The runs that are complete with this piece, joined, if none is `suspect`.
@@ -57,11 +78,12 @@ class Runs:
         found = _TAIL.search(text)
         assert found is not None
         cut = found.start()
-        self._text, self._scanned = text[cut:], 0
+        self._text, self._scanned, self._calm = text[cut:], 0, True
         return text[:cut]
 
     def feed(self, piece: str) -> list[str]:
         """The runs that are complete with this piece."""
+        self._calm = False  # What is kept of it was not looked at.
         text = self._text + piece if self._text else piece
         runs: list[str] = []
         began = 0
@@ -90,6 +112,7 @@ class Runs:
     def flush(self) -> str:
         """The last run; nothing goes on behind it."""
         text, self._text, self._scanned = self._text, "", 0
+        self._calm = True
         self._begin()
         return text
 
