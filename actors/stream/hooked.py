@@ -12,7 +12,7 @@ import attrs
 
 from actors.stream import faults
 from actors.stream.hooks.api import Finished
-from actors.stream.hooks.pipeline import Pipeline
+from actors.stream.hooks.pipeline import Pipeline, at_once
 from actors.stream.messages import CHUNKS_BUFFERED_MAX
 from wire.dialect import Reading
 from wire.events import Event, Fault, Finish, Usage, is_content
@@ -39,6 +39,10 @@ class Hooked:
     async def feed(self, call: Call, reader: Translation, data: bytes) -> Reading:
         """As `Reader.feed`."""
         return await self._edited(call, reader, *reader.take(data))
+
+    def feed_now(self, call: Call, reader: Translation, data: bytes) -> Reading:
+        """The same, where no hook is in a thread (`pipeline.inline`)."""
+        return at_once(self.feed(call, reader, data))
 
     async def finish(self, call: Call, reader: Translation) -> Reading:
         """As `Reader.finish`."""

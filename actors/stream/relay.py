@@ -11,6 +11,7 @@ which they came, and the stream's task sleeps until there is something to decide
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
@@ -227,22 +228,23 @@ class _Flow:
     but for being read, and answers False.
     """
 
-    __slots__ = ("_call", "_reader", "left")
+    __slots__ = ("_call", "_feed", "left")
 
-    def __init__(self, call: Call, reader: Reader) -> None:
+    def __init__(self, call: Call, feed: Callable[[bytes], Reading]) -> None:
         self._call = call
-        self._reader = reader
+        self._feed = feed
         self.left: Reading | None = None
 
     def take(self, data: bytes) -> bool:
         """Look at a piece, and pass it on."""
-        reading = self._reader.feed(data)
+        reading = self._feed(data)
         call = self._call
         sink = call.sink
         if (
             sink.committed
             and sink.owner is call
             and not reading.done
+            and not call.relayed.cut
             and reading.fault is None
             and _is_within(call, reading)
             and not sink.gone
@@ -264,7 +266,10 @@ async def relay_stream(
     body = chunks(response)
     try:
         if hooked is None:
-            fault = await _relay_flowing(call, reader, body)
+            fault = await _relay_flowing(call, reader, body, reader.feed)
+        elif hooked.pipeline.inline:
+            feed = partial(hooked.feed_now, call, cast("Translation", reader))
+            fault = await _relay_flowing(call, reader, body, feed)
         else:
             fault = await _relay_hooked(call, cast("Translation", reader), body, hooked)
         if fault is not None or _is_over(call):
@@ -285,9 +290,12 @@ async def relay_stream(
 
 
 async def _relay_flowing(
-    call: Call, reader: Reader, body: AsyncIterator[bytes]
+    call: Call,
+    reader: Reader,
+    body: AsyncIterator[bytes],
+    feed: Callable[[bytes], Reading],
 ) -> Fault | None:
-    flow = _Flow(call, reader)
+    flow = _Flow(call, feed)
     flowing: Flowing | None = body if hasattr(body, "flow") else None  # type: ignore[assignment]
     async for data in body:
         flow.take(data)
