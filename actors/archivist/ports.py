@@ -110,6 +110,7 @@ class Filter(Struct, frozen=True):
     key: str = ""
     model: str = ""
     provider: str = ""
+    upstream_model: str = ""
     feature: str = ""
     outcome: str = ""
     code: str = ""

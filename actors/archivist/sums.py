@@ -25,13 +25,13 @@ SLOTS_PER_OCTAVE: Final = 4
 CALL_ERRORS: Final = frozenset({"slow", "failed", "throttled", "key"})
 
 # Rows without some dimensions, under the negative grain: what pages ask for most is
-# summed from a few thousand of them. Sums: without key, environment, feature and
-# upstream model. Times: without tenant and site, for the operator's own view.
+# summed from a few thousand of them. Sums: without key, environment and feature.
+# Times: without tenant and site, for the operator's own view.
 NARROW_GRAINS_S: Final = (3600, 86_400)
 
 # grain, at, then the dimensions in the table's order.
 SumKey = tuple[int, int, str, str, str, str, str, str, str, str]
-LatencyKey = tuple[int, int, str, str, str, str, int, int]
+LatencyKey = tuple[int, int, str, str, str, str, str, int, int]
 
 FIELDS: Final = (
     "requests", "errors", "aborted", "refused", "degraded", "calls", "call_errors",
@@ -120,9 +120,10 @@ class Tally:
             _add_to(minutes, _minute(record, attempt.provider, attempt.model), other)
         _add_to(minutes, _minute(record, provider, upstream), own)
         if waited and last is not None and (ok or record.first_content_ms):
-            self._time(record, provider, TOTAL, record.duration_ms)
+            at = (provider, upstream)
+            self._time(record, at, TOTAL, record.duration_ms)
             if record.first_content_ms:
-                self._time(record, provider, FIRST_CONTENT, record.first_content_ms)
+                self._time(record, at, FIRST_CONTENT, record.first_content_ms)
 
     def _spread(self, minute: SumKey, values: list[int]) -> None:
         """Add one minute's sum to every row that it is in."""
@@ -140,18 +141,21 @@ class Tally:
             at = at_ms - at_ms % (grain_s * 1000)
             _add_to(
                 self.sums,
-                (-grain_s, at, tenant, site, "", "", model, provider, "", ""),
+                (-grain_s, at, tenant, site, "", "", model, provider, upstream, ""),
                 values,
             )
 
-    def _time(self, record: RequestRecord, provider: str, what: int, ms: int) -> None:
+    def _time(
+        self, record: RequestRecord, by: tuple[str, str], what: int, ms: int
+    ) -> None:
+        """Count how long it took, by the provider and the model that answered."""
         at_ms, slot = record.opened_at_ms, slot_of(ms)
         for grain_s in GRAINS_S:
             at = at_ms - at_ms % (grain_s * 1000)
             model = record.model
             for key in (
-                (grain_s, at, record.tenant, record.site, model, provider, what, slot),
-                (-grain_s, at, "", "", model, provider, what, slot),
+                (grain_s, at, record.tenant, record.site, model, *by, what, slot),
+                (-grain_s, at, "", "", model, *by, what, slot),
             ):
                 self.slots[key] = self.slots.get(key, 0) + 1
 

@@ -67,6 +67,7 @@ def _environment() -> Environment:
         exact=words.exact,
         iso=words.iso,
         ago=words.ago,
+        change=words.change,
     )
     known: dict[str, Any] = made.globals
     known["asset"] = asset

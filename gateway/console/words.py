@@ -61,6 +61,16 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NOTHING if share is None else f"{share * 100:.{digits}f} %"
 
 
+def change(now: float, before: float) -> str:
+    """How much more or less than before; nothing where that says nothing."""
+    if not before or now == before:
+        return ""
+    more = (now - before) / before
+    if abs(more) >= 10:
+        return f"\u00d7{now / before:,.0f}"
+    return f"{more * 100:+.0f} %".replace("-", "\u2212")
+
+
 def ago(ms: int | None, now_ms: int) -> str:
     """A moment of the past, or of the future, seen from now."""
     if ms is None:

@@ -45,7 +45,9 @@ from actors.auditor.ports import Place
 from storage.sql.port import Database, DatabaseUnavailable, Row, Transaction, Value
 
 PURGE_ROWS_MAX: Final = 2000  # A transaction of a few milliseconds.
-NARROW: Final = frozenset[Dimension]({"tenant", "site", "model", "provider"})
+NARROW: Final = frozenset[Dimension](
+    {"tenant", "site", "model", "provider", "upstream_model"}
+)
 MINUTES_MAX_MS: Final = 6 * 3_600_000
 HOURS_MAX_MS: Final = 48 * 3_600_000
 EDGES_MAX_MS: Final = 100 * 86_400_000  # Hours are kept for 120 days, if not said so.
@@ -87,10 +89,12 @@ _ADD_SUM: Final = (
     f"ON CONFLICT ({_KEY}) DO UPDATE SET "
     + ", ".join(f"{one} = usage_sum.{one} + excluded.{one}" for one in FIELDS)
 )
-_SLOT_KEY: Final = "grain_s, at_ms, tenant, site, model, provider, what, slot"
+_SLOT_KEY: Final = (
+    "grain_s, at_ms, tenant, site, model, provider, upstream_model, what, slot"
+)
 _ADD_SLOT: Final = (
     f"INSERT INTO usage_latency ({_SLOT_KEY}, requests) "
-    f"VALUES ({', '.join('?' * 9)}) ON CONFLICT ({_SLOT_KEY}) DO UPDATE SET "
+    f"VALUES ({', '.join('?' * 10)}) ON CONFLICT ({_SLOT_KEY}) DO UPDATE SET "
     "requests = usage_latency.requests + excluded.requests"
 )
 
@@ -392,6 +396,7 @@ def _parts(wanted: Filter, prefix: str = "") -> tuple[list[str], list[Value]]:
         (wanted.key, "key_id"),
         (wanted.model, "model"),
         (wanted.provider, "provider"),
+        (wanted.upstream_model, "upstream_model"),
         (wanted.feature, "feature"),
         (wanted.outcome, "outcome"),
         (wanted.code, "code"),

@@ -45,21 +45,84 @@ PAGES: Final = {
     "request": "/requests/{request}",
     "providers": "/providers",
     "provider": "/providers/main",
+    "provider-new": "/providers/+new",
+    "provider-settings": "/providers/oven/settings",
+    "models": "/models",
+    "model": "/models/house-blend",
+    "vault": "/vault",
+    "vault-shred": "/vault/shred?tenant=default&environment=default",
+    "sites": "/sites",
+    "site": "/sites/corner-cafe",
+    "site-settings": "/sites/corner-cafe/settings",
+    "keys": "/sites/corner-cafe/keys",
     "audit": "/audit",
     "entry": "/audit/1/0",
     "actors": "/actors",
     "playground": "/playground",
     "settings": "/settings",
+    "people": "/settings/people",
+    "tokens": "/settings/tokens",
+    "webhooks": "/settings/webhooks",
+    "configuration": "/settings/configuration",
+    "caps": "/caps",
+    "tenants": "/tenants",
+    "me": "/settings/me",
 }
 SHOWN: Final = frozenset(
     {
         "overview-wide-light", "overview-wide-dark", "overview-phone-light",
         "overview-phone-dark", "requests-wide-light", "request-wide-dark",
         "request-phone-light", "providers-wide-light", "providers-phone-light",
-        "provider-wide-light", "audit-wide-light", "audit-phone-dark",
+        "provider-wide-light", "provider-new-wide-light", "models-wide-light",
+        "site-wide-light", "vault-wide-light", "audit-wide-light", "audit-phone-dark",
         "actors-wide-dark", "playground-wide-light",
     }
 )  # fmt: skip
+
+
+def declare(stage: Stage) -> None:
+    """What an operator has added: a provider, models, a site with a cap, a ladder."""
+    oven = {
+        "kind": "openai-compatible",
+        "base_url": "https://llm.oven.example/v1",
+        "models": ["dough-7b-instruct", "dough-70b-instruct-2026-10-01"],
+        "key": "vault:main",
+        "data_region": "eu",
+        "prices": {
+            "dough-7b-instruct": {"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.4}
+        },
+    }
+    stage.admin("POST", "/providers", {"name": "oven", "settings": oven})
+    blend = {
+        "route": ["main/large", "oven/dough-70b-instruct-2026-10-01", "spare/small"],
+        "aliases": ["gpt-4o-mini"],
+        "canary": ["5% oven/dough-7b-instruct"],
+        "routing": {"prefer": "balanced"},
+    }
+    stage.admin("POST", "/models", {"name": "house-blend", "settings": blend})
+    cafe = {
+        "tenant": "bakery",
+        "spend_usd_max": 0.02,
+        "ladder": [{"name": "thrifty", "from_percent": 80, "prefer_cheap": True}],
+    }
+    stage.admin("POST", "/sites", {"name": "corner-cafe", "settings": cafe})
+    key = stage.admin("POST", "/sites/corner-cafe/keys", {"terms": {"label": "till"}})
+    stage.until("/providers/oven/state", lambda found: found)
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(
+                lambda _: stage.call(key["secret"], "thorough", max_tokens=40),
+                range(30),
+            )
+        )
+
+
+def seal(page: Page, stage: Stage) -> None:
+    """The key of the provider that was added, as a person hands it over."""
+    page.goto(f"{stage.console}/vault/add?provider=oven&name=main")
+    page.get_by_label("The key").fill("sk-oven-of-the-pictures")
+    page.get_by_role("button", name="Seal and hand over").click()
+    page.wait_for_url("**/console/vault?done=added")
 
 
 def happen(stage: Stage) -> str:
@@ -82,6 +145,7 @@ def happen(stage: Stage) -> str:
             ],
         )
 
+    declare(stage)
     request = stage.call(SHOP_KEY, "thorough", stream=True, max_tokens=30)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(call, range(160)))
@@ -123,6 +187,7 @@ def main() -> None:
         request = happen(stage)
         with visitor(browser) as page:
             set_up(page, stage, stage.link, OWNER)
+            seal(page, stage)
             session = page.context.storage_state()
         for size, view in (("wide", WIDE), ("phone", PHONE)):
             for theme in ("light", "dark"):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.console.pages.audit import label
-from gateway.console.pages.overview import series
+from gateway.console.pages.overview import STEP_MS, narrowing, series
 from gateway.console.pages.providers import by_size, quantile
 from gateway.console.pages.requests import waterfall
+from gateway.console.words import change
 
 MINUTE_MS = 60_000
 
@@ -89,14 +91,61 @@ def test_minutes_without_a_request_are_in_a_chart_too() -> None:
             "cost_nanousd": 2_000_000_000}  # fmt: skip
     found = series(
         [{"at_ms": 2 * MINUTE_MS, "sums": sums}],
-        [{"at_ms": 2 * MINUTE_MS, "first_p50_ms": 7, "first_p95_ms": 9}],
+        [
+            {
+                "at_ms": 2 * MINUTE_MS,
+                "first_p50_ms": 7,
+                "first_p95_ms": 9,
+                "total_p50_ms": 20,
+                "total_p95_ms": 30,
+            }
+        ],
         (MINUTE_MS, 4 * MINUTE_MS),
         "minute",
     )
     assert found["at_s"] == [60, 120, 180]
     assert found["requests"] == [0, 4, 0]
     assert found["usd"] == [0, 2, 0]
+    assert found["error_share"] == [None, 0.25, None]
     assert found["first_p95_ms"] == [None, 9, None]
+    assert found["total_p95_ms"] == [None, 30, None]
+
+
+@given(st.integers(0, 10**9), st.sampled_from(["minute", "hour", "day"]))
+def test_two_spans_that_follow_each_other_are_as_long_and_share_no_step(
+    now_ms: int, step: str
+) -> None:
+    """So the one before can be drawn beside this one, step by step."""
+    length = {"minute": 60, "hour": 24, "day": 30}[step] * STEP_MS[step]
+    now_ms += 2 * length
+    since = now_ms - length
+    this = series([], [], (since, now_ms), step)["at_s"]
+    before = series([], [], (since - length, since), step)["at_s"]
+    assert len(this) == len(before)
+    assert before[-1] < this[0]
+
+
+@pytest.mark.parametrize(("chosen", "asked"), [
+    ({"route": "main/a/b"}, {"provider": "main", "upstream_model": "a/b"}),
+    ({"route": "main"}, {"provider": "main", "upstream_model": ""}),
+    ({"route": "", "provider": "p"}, {"provider": "p"}),
+    ({"route": "main/m", "provider": "main"},
+     {"provider": "main", "upstream_model": "m"}),
+    ({"route": "main/m", "provider": "spare"},
+     {"provider": "main/m", "upstream_model": "m"}),
+])  # fmt: skip
+def test_a_route_is_a_provider_and_what_it_calls_the_model(
+    chosen: dict[str, str], asked: dict[str, str]
+) -> None:
+    assert narrowing(chosen) == asked
+
+
+@pytest.mark.parametrize(("now", "before", "told"), [
+    (110, 100, "+10 %"), (50, 100, "\u221250 %"), (100, 100, ""), (5, 0, ""),
+    (0, 5, "\u2212100 %"), (1500, 100, "\u00d715"),
+])  # fmt: skip
+def test_a_change_is_told_against_before(now: int, before: int, told: str) -> None:
+    assert change(now, before) == told
 
 
 def test_an_entry_of_the_audit_log_says_what_it_was_about() -> None:

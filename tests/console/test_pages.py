@@ -104,7 +104,7 @@ def test_the_overview_counts_requests_as_they_come(house: House) -> None:
         shown = page.locator("[data-figure=requests] [data-now]")
         before = int(shown.inner_text())
         assert before >= 61
-        assert page.locator("[data-plot] canvas").count() == 4
+        assert page.locator("[data-plot] canvas").count() == 6
         house.stage.call()
         page.wait_for_function(
             "n => +document.querySelector('[data-figure=requests] [data-now]')"

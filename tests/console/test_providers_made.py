@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import re
 from typing import Any
 
@@ -251,3 +252,28 @@ async def test_a_form_of_a_provider_asks_for_the_password_before_it_is_filled_in
         answer = await who.get(NEW)
         assert answer.status == 303
         assert "/console/confirm" in answer.headers["location"]
+
+
+async def test_the_overview_narrows_to_a_route(autojump_clock: MockClock) -> None:
+    """A deployment; its totals, its times and what it was asked for."""
+    async with house() as at:
+        who = await at.person("ann", "admin")
+        await at.desk.called()
+        await trio.sleep(1)
+        page = text_of(await who.get("/"))
+        route = re.search(r"route=(main/[^\"]+)", page)
+        assert route is not None
+
+        def figures(source: str) -> dict[str, Any]:
+            found = re.search(r'id="figures">(.*?)</script>', source, re.DOTALL)
+            assert found is not None
+            told: dict[str, Any] = json.loads(found[1])
+            return told
+
+        own = figures(text_of(await who.get(f"/?route={route[1]}")))
+        assert own["now"]["requests"] == 1
+        assert own["now"]["total_p95_ms"] is not None
+        assert own["then"]["requests"] == 0
+        other = figures(text_of(await who.get("/?route=main/another")))
+        assert other["now"]["requests"] == 0
+        assert other["now"]["total_p95_ms"] is None

@@ -51,6 +51,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = ""
     model: Name = ""
     provider: Name = ""
+    upstream_model: Annotated[
+        str, msgspec.Meta(max_length=512, description="What the provider calls it.")
+    ] = ""
     feature: Name = ""
 
 
@@ -152,6 +155,7 @@ def filter_of(call: Call, asked: Asked, now_ms: int) -> Filter:
         key=asked.key,
         model=asked.model,
         provider=asked.provider,
+        upstream_model=asked.upstream_model,
         feature=asked.feature,
     )
 

@@ -12,7 +12,12 @@ import trio
 
 from storage.sql.migrate import Migration, SchemaRefused, migrate, shipped
 from storage.sql.opening import open_database
-from storage.sql.port import Database, DatabaseUnavailable, StatementFailed
+from storage.sql.port import (
+    Database,
+    DatabaseUnavailable,
+    StatementFailed,
+    Transaction,
+)
 from storage.sql.postgres import open_postgres
 from storage.sql.postgres_link import PostgresUrl
 from storage.sql.sqlite import FILE, open_sqlite
@@ -179,3 +184,38 @@ def test_every_shipped_migration_has_strict_tables_in_sqlite() -> None:
     for one in shipped():
         text = migration_for_sqlite(one.text)
         assert text.count("CREATE TABLE") == text.count(") STRICT;"), one.name
+
+
+async def test_sums_of_before_know_the_model_that_answered_after_the_migration(
+    bare: Database,
+) -> None:
+    """Narrow rows are made anew from those that have all dimensions; times stay."""
+    routes = next(one for one in shipped() if one.name == "routes")
+    await migrate(bare, [one for one in shipped() if one.number < routes.number])
+
+    def fill(tx: Transaction) -> None:
+        for grain, upstream, key in (
+            (3600, "small", "k1"), (3600, "small", "k2"), (3600, "large", "k1"),
+            (-3600, "", ""), (60, "small", "k1"),
+        ):  # fmt: skip
+            tx.run(
+                "INSERT INTO usage_sum VALUES (?, 0, 't', 's', 'e', ?, 'm', 'p', ?, "
+                "'', 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)",
+                grain,
+                key,
+                upstream,
+            )
+        tx.run(
+            "INSERT INTO usage_latency VALUES (3600, 0, 't', 's', 'm', 'p', 1, 9, 4)"
+        )
+
+    await bare.transact(fill)
+    assert routes in await migrate(bare, shipped())
+
+    rows = await bare.read(
+        "SELECT upstream_model, env, key_id, requests, cost_nanousd FROM usage_sum "
+        "WHERE grain_s = -3600 ORDER BY upstream_model"
+    )
+    assert rows == [("large", "", "", 1, 1), ("small", "", "", 2, 2)]
+    times = await bare.read("SELECT upstream_model, slot, requests FROM usage_latency")
+    assert times == [("", 9, 4)]

@@ -164,6 +164,35 @@ async def test_sums_agree_with_the_records_to_the_last_unit(
     assert len(FIELDS) == len(spare.sums.__struct_fields__)
 
 
+async def test_sums_and_times_are_told_by_the_model_that_answered(
+    database: Database,
+) -> None:
+    """Of one provider's two, over minutes, hours and days alike."""
+    records = [
+        record(
+            number,
+            opened_at_ms=T0 + number * HOUR,
+            outcome="ok",
+            duration_ms=100 if number % 2 else 900,
+            attempts=(AttemptRecord("main", "small" if number % 2 else "large", "ok"),),
+        )
+        for number in range(60)
+    ]
+    book = await kept(database, records)
+    for hours in (5, 40, 1000):
+        small = Filter(T0, T0 + hours * HOUR, provider="main", upstream_model="small")
+        [row] = await book.usage(UsageAsked(small))
+        [times] = await book.latency(LatencyAsked(small))
+        assert row.sums.requests == times.requests == min(60, hours) // 2
+        assert times.total_p95_ms is not None
+        assert times.total_p95_ms < 120
+    by = await book.usage(UsageAsked(EVER, "total", ("provider", "upstream_model")))
+    assert {row.by: row.sums.requests for row in by} == {
+        ("main", "large"): 30,
+        ("main", "small"): 30,
+    }
+
+
 async def test_a_search_pages_from_the_newest_and_loses_nothing(
     database: Database,
 ) -> None:
