@@ -1,7 +1,8 @@
 """A gateway without its sockets: the tree, what it is made from, and its reloads.
 
-Owns: transports, the order in which a reload is applied, the drain. `serve.py` puts it
-behind sockets and signals, `embed.py` behind a function call.
+Owns: transports, the order in which a reload is applied, the drain. `opening.py` gives
+it what it stands on, `serve.py` puts it behind sockets and signals, `embed.py` behind a
+function call.
 """
 
 from __future__ import annotations
