@@ -156,6 +156,7 @@ class TreeSpec:
     ended: Callable[[RequestRecord], None]
     alert: Callable[[Alert], None]
     home_of: Callable[[str], tuple[str, str]]
+    lets: Callable[[str, str], bool]
     dropped: Callable[[str], None]
     probes: tuple[Probed, ...]
     request_id: Callable[[], str]
@@ -345,6 +346,7 @@ class _Growing:
             rng=spec.rng,
             ended=spec.ended,
             home_of=spec.home_of,
+            lets=spec.lets,
             counter=spec.counter,
             hooks=spec.hooks,
             streams=ctx.ref,

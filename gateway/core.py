@@ -35,7 +35,12 @@ from actors.provider.transport import Transport
 from actors.router.catalogue.lookup import Lookup
 from actors.router.messages import SetRoutes
 from actors.router.tokens.counter import Counter
-from actors.stream.messages import KEY_REVOKED, SITE_CLOSED, EndStreams
+from actors.stream.messages import (
+    KEY_REVOKED,
+    PAGE_ASTRAY,
+    SITE_CLOSED,
+    EndStreams,
+)
 from actors.tapes.ports import TapeStore
 from actors.tokens.messages import SetAccounts
 from actors.tree import LedgerSpec, Tree, TreeSpec, open_tree, provider_child
@@ -196,6 +201,8 @@ class Gateway:
             streams.offer(EndStreams(SITE_CLOSED, sites=ended.sites))
         if ended.keys:
             streams.offer(EndStreams(KEY_REVOKED, keys=ended.keys))
+        if ended.astray:
+            streams.offer(EndStreams(PAGE_ASTRAY, astray=True))
 
     async def _apply_provider(
         self, old: ProviderConfig | None, new: ProviderConfig
@@ -361,6 +368,7 @@ async def open_core(
         ended=gate.ended,
         alert=gate.alert,
         home_of=gate.sites.home_of,
+        lets=gate.sites.lets,
         probes=probes_of(config),
         request_id=new_request_id,
         dropped=lambda kind: gate.metrics.aside(kind, "dropped"),

@@ -33,13 +33,17 @@ class Caller:
 
 @attrs.frozen
 class Ended:
-    """Sites and keys that do not serve any more: their streams end too."""
+    """Sites and keys that do not serve any more: their streams end too.
+
+    `astray`: some pages may not have what they read any more.
+    """
 
     sites: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
+    astray: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.sites or self.keys)
+        return bool(self.sites or self.keys or self.astray)
 
 
 @attrs.frozen
@@ -91,12 +95,16 @@ class Sites:
                 for key_id in callers.keys() - self._by_id.keys()
                 if callers[key_id].site not in closed  # Those are told so already.
             ),
+            any(
+                self._strays(caller, self._by_id.get(key_id))
+                for key_id, caller in callers.items()
+            ),
         )
 
     def follow(self, keys: Iterable[HeldKey], gone: Iterable[str] = ()) -> Ended:
         """Take what changed among the directory's keys."""
         ended: set[str] = set()
-        mended = False
+        mended = astray = False
         for key_id in gone:
             old = self._held.pop(key_id, None)
             if old is not None:
@@ -104,22 +112,39 @@ class Sites:
                 self._drop(old)
         for key in keys:
             old = self._held.get(key.facts.id)
+            before = self._by_id.get(key.facts.key_id)
             if old is not None:
                 self._drop(old)
             self._held[key.facts.id] = key
             mended |= bool(key.facts.terms.origins)
             if key.digests:
                 self._add(key)
+                if before is not None:
+                    astray |= self._strays(before, self._by_id.get(key.facts.key_id))
             elif old is not None and old.digests:
                 ended.add(key.facts.key_id)
         if mended:
             self._gather_origins()
-        return Ended(keys=frozenset(ended))
+        return Ended(keys=frozenset(ended), astray=astray)
 
     def named(self, key_id: str) -> Caller | None:
         """The caller whose key this names, while the key is good."""
         caller = self._by_id.get(key_id)
         return caller if caller is not None and self.is_open(caller.site) else None
+
+    def lets(self, key_id: str, origin: str) -> bool:
+        """Whether a page of this origin may have what this key's grants stand for."""
+        caller = self.named(key_id)
+        if caller is None or not caller.access.origins.allow(origin):
+            return False
+        expires_ms = None if caller.terms is None else caller.terms.expires_ms
+        return expires_ms is None or self._wall() * 1000 < expires_ms
+
+    @staticmethod
+    def _strays(before: Caller, after: Caller | None) -> bool:
+        """Whether a page that could have its answers may be one that cannot now."""
+        origins = before.access.origins
+        return bool(origins) and after is not None and origins != after.access.origins
 
     def find(self, key: bytes) -> Caller | None:
         """The caller with this key.

@@ -94,6 +94,7 @@ class Granter(Actor):
             audience=msg.audience,
             now_s=now_s,
             ttl_s=msg.ttl_s,
+            whole=not msg.waiting.as_events,
         )
         key = self.cell.cached.get(token.epoch)
         if key is None:
@@ -110,7 +111,7 @@ class Granter(Actor):
         return Granted(policy.sign(token, key), row.expires_at_s)
 
     async def _redeem(self, msg: Redeem) -> Waiting | NotRedeemed:
-        judged = await self._judge(msg.token, msg.origin, msg.audience, 0.0)
+        judged = await self._judge(msg.token, msg, by_socket=msg.by_socket)
         if isinstance(judged, NotRedeemed):
             return judged
         token, key = judged
@@ -125,13 +126,18 @@ class Granter(Actor):
         return _decode(plain)
 
     async def _check(self, msg: Check) -> Checked | NotRedeemed:
-        judged = await self._judge(msg.token, msg.origin, msg.audience, msg.late_s)
+        judged = await self._judge(msg.token, msg, late_s=msg.late_s)
         if isinstance(judged, NotRedeemed):
             return judged
         return Checked(judged[0].request_id)
 
     async def _judge(
-        self, text: str, origin: str, audience: str, late_s: float
+        self,
+        text: str,
+        shown: Redeem | Check,
+        *,
+        late_s: float = 0.0,
+        by_socket: bool = False,
     ) -> tuple[policy.Token, bytes] | NotRedeemed:
         now_s = self.cell.wall()
         epoch = policy.epoch_of(text)
@@ -147,7 +153,12 @@ class Granter(Actor):
         if token is None:
             return NotRedeemed("grant_invalid")
         refusal = policy.judge(
-            token, origin=origin, audience=audience, now_s=now_s, late_s=late_s
+            token,
+            origin=shown.origin,
+            audience=shown.audience,
+            now_s=now_s,
+            late_s=late_s,
+            by_socket=by_socket,
         )
         if refusal is not None:
             return NotRedeemed(refusal, token.request_id)

@@ -31,6 +31,7 @@ class Waiting(Struct, frozen=True):
     body: bytes
     streamed: bool
     headers: Fields = ()
+    as_events: bool = False  # Its answer is server-sent events: a socket can carry it.
 
     def __repr__(self) -> str:
         """Without body and headers."""
@@ -77,6 +78,7 @@ class Redeem(Request["Granter", "Waiting | NotRedeemed"], frozen=True):
     token: str
     origin: str
     audience: str
+    by_socket: bool = False
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -88,6 +90,7 @@ Refusal = Literal[
     "grant_expired",
     "grant_origin_mismatch",
     "grant_audience_mismatch",
+    "grant_not_streamed",
     "grant_used",
     "grant_unknown",
 ]

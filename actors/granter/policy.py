@@ -1,13 +1,15 @@
 """What a grant's token is, and when it is good. Pure: keys, time, chance are arguments.
 
     token = "sg1." ‖ base64url(payload ‖ mac)
-    payload = epoch:4 ‖ expires_ms:8 ‖ id:12 ‖ secret:16 ‖ origin:8 ‖ audience:8
+    payload = epoch:4 ‖ flags:1 ‖ expires_ms:7 ‖ id:12 ‖ secret:16 ‖ origin:8
+              ‖ audience:8
     mac     = HMAC-SHA256(HKDF(epoch key, "mac"), "sg1" ‖ payload), cut to 16 bytes
     seal    = AES-256-GCM(HKDF(epoch key, "seal" ‖ id ‖ secret), request, aad=payload)
 
-Origin and audience are digests: a token tells nobody for whom it is, and is judged
-without a look at any store. The secret is kept nowhere: what lies in a database cannot
-be opened with the gateway's own keys, only together with the token.
+The one flag says that the answer is no events. Origin and audience are digests: a token
+tells nobody for whom it is, and is judged without a look at any store. The secret is
+kept nowhere: what lies in a database cannot be opened with the gateway's own keys, only
+together with the token.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ TOKEN_CHARS: Final = len(PREFIX) + (PAYLOAD_BYTES + MAC_BYTES) * 4 // 3
 TTL_S_MAX: Final = 60.0  # A page asks for one when its visitor has pressed the button.
 EPOCH_S: Final = 86_400.0
 NONCE_BYTES: Final = 12
+WHOLE: Final = 1
 
 
 class Token(Struct, frozen=True):
@@ -47,6 +50,7 @@ class Token(Struct, frozen=True):
     secret: bytes
     origin: bytes
     audience: bytes
+    whole: bool = False  # No events: no socket can carry its answer.
 
     def __repr__(self) -> str:
         """Without the secret."""
@@ -63,7 +67,8 @@ class Token(Struct, frozen=True):
         return b"".join(
             (
                 self.epoch.to_bytes(4),
-                self.expires_ms.to_bytes(8),
+                bytes((WHOLE if self.whole else 0,)),
+                self.expires_ms.to_bytes(7),
                 self.id,
                 self.secret,
                 self.origin,
@@ -100,6 +105,7 @@ def make(
     audience: str,
     now_s: float,
     ttl_s: float,
+    whole: bool = False,
 ) -> Token:
     """A token for this request."""
     return Token(
@@ -109,6 +115,7 @@ def make(
         secret=secret,
         origin=bound("origin", origin),
         audience=bound("audience", audience),
+        whole=whole,
     )
 
 
@@ -135,20 +142,28 @@ def read(text: str, key: bytes) -> Token | None:
     at = 12 + ID_BYTES
     return Token(
         epoch=int.from_bytes(payload[:4]),
-        expires_ms=int.from_bytes(payload[4:12]),
+        expires_ms=int.from_bytes(payload[5:12]),
         id=payload[12:at],
         secret=payload[at : at + SECRET_BYTES],
         origin=payload[at + SECRET_BYTES : -BOUND_BYTES],
         audience=payload[-BOUND_BYTES:],
+        whole=payload[4] == WHOLE,
     )
 
 
 def judge(
-    token: Token, *, origin: str, audience: str, now_s: float, late_s: float = 0.0
+    token: Token,
+    *,
+    origin: str,
+    audience: str,
+    now_s: float,
+    late_s: float = 0.0,
+    by_socket: bool = False,
 ) -> Refusal | None:
     """Why it is not good here and now. Who may not use it learns not if it was used.
 
-    `late_s` is for who comes back to an answer that was begun in time.
+    `late_s` is for who comes back to an answer that was begun in time; `by_socket` for
+    who wants it as messages.
     """
     if not hmac.compare_digest(token.origin, bound("origin", origin)):
         return "grant_origin_mismatch"
@@ -156,6 +171,8 @@ def judge(
         return "grant_audience_mismatch"
     if now_s * 1000 >= token.expires_ms + late_s * 1000:
         return "grant_expired"
+    if by_socket and token.whole:
+        return "grant_not_streamed"
     return None
 
 

@@ -229,9 +229,14 @@ class Stream(Actor):
     @handles(EndIfOf)
     def end_if_of(self, msg: EndIfOf) -> None:
         """Over, if it is one of those."""
-        inquiry = self.inquiry
-        if inquiry.site in msg.of.sites or inquiry.key_id in msg.of.keys:
-            self._end(msg.of.why)
+        inquiry, of = self.inquiry, msg.of
+        astray = of.astray and inquiry.page
+        if (
+            inquiry.site in of.sites
+            or inquiry.key_id in of.keys
+            or (astray and not self.peers.lets(inquiry.key_id, inquiry.page))
+        ):
+            self._end(of.why)
 
     @handles(DeadlineCheck)
     def check_deadline(self, msg: DeadlineCheck) -> None:

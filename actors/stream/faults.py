@@ -9,7 +9,7 @@ import httpx
 from actors.ledger.messages import HoldRefused
 from actors.provider.messages import Deadlines, Refused
 from actors.router.messages import Deployment, NoRoute
-from actors.stream.messages import KEY_REVOKED, SITE_CLOSED
+from actors.stream.messages import KEY_REVOKED, PAGE_ASTRAY, SITE_CLOSED
 from runtime import ActorDown, MailboxFull
 from wire.events import Fault
 
@@ -251,6 +251,7 @@ def timed_out(provider: str, phase: str, deadlines: Deadlines) -> Fault:
 _NO_MORE: Final = {
     KEY_REVOKED: (401, "invalid_api_key"),
     SITE_CLOSED: (403, "site_suspended"),
+    PAGE_ASTRAY: (403, "origin_not_allowed"),
 }
 
 

@@ -26,6 +26,7 @@ CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read 
 
 KEY_REVOKED = "its API key was revoked"
 SITE_CLOSED = "its site was suspended or removed"
+PAGE_ASTRAY = "its page's origin is not allowed any more"
 
 Operation = Literal["chat", "embed", "count"]
 
@@ -64,10 +65,15 @@ class Inquiry(Struct, frozen=True):
     stored_body: bytes = b""
     feature: str = ""
     only: Deployment | None = None
-    for_page: bool = False  # Strangers read the answer: it names no sums of the site.
+    page: str = ""  # The origin of the page that reads it, where a grant let it.
     people: tuple[str, str] = ("", "")  # Its user and address, as records name them.
     aside: Aside | None = None
     trace: Trace | None = None  # None: nobody traces it.
+
+    @property
+    def for_page(self) -> bool:
+        """Whether strangers read the answer: it names no sums of the site."""
+        return bool(self.page)
 
     def body_for(self, provider: str) -> bytes:
         """What this provider is asked."""
@@ -178,11 +184,15 @@ class EndStream(ControlTell["Stream"], frozen=True):
 
 
 class EndStreams(ControlTell["Streams"], frozen=True):
-    """End every stream of these sites, and every one begun with these keys."""
+    """End every stream of these sites, and every one begun with these keys.
+
+    `astray`: and every one whose page may not have it any more.
+    """
 
     why: str
     sites: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
+    astray: bool = False
 
 
 class EndIfOf(ControlTell["Stream"], frozen=True):

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from actors.vault.actor import Vault
 
 
+def _anybody(_key_id: str, _origin: str) -> bool:
+    """Where nobody keeps pages out."""
+    return True
+
+
 def _unheard(_kind: str) -> None:
     """Nobody counts what was dropped."""
 
@@ -36,9 +41,9 @@ class Peers:
 
     `now` is the runtime's clock, `wall` is Unix time, `ended` hears each record (for
     logs and metrics; it must not block), `home_of` knows a site's tenant and
-    environment, `counter` counts prompts, `hooks` are what
-    answers pass, timed by `tick`, `dropped` hears of what kind
-    was not asked aside, for want of room.
+    environment, `lets` whether a page of an origin may have a key's answers, `counter`
+    counts prompts, `hooks` are what answers pass, timed by `tick`, `dropped` hears of
+    what kind was not asked aside, for want of room.
     """
 
     router: Ref[Router]
@@ -59,3 +64,4 @@ class Peers:
     hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
     streams: Ref[Asides] | None = None  # Where it may be asked aside, for nobody.
     dropped: Callable[[str], None] = _unheard
+    lets: Callable[[str, str], bool] = _anybody

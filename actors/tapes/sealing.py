@@ -37,6 +37,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     ids: bool
     heartbeat: bytes
     last_word: bytes
+    key_id: str = ""
 
 
 def head_of(tape: Tape) -> Head:
@@ -48,6 +49,7 @@ def head_of(tape: Tape) -> Head:
         tape.ids,
         tape.heartbeat,
         tape.last_word,
+        tape.key_id,
     )
 
 

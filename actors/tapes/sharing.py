@@ -318,7 +318,7 @@ class TapeSharing:
             if head is None:
                 return
             if head.status and not tape.status:
-                tape.ids = head.ids
+                tape.ids, tape.key_id = head.ids, head.key_id
                 tape.heartbeat, tape.last_word = head.heartbeat, head.last_word
                 tape.begin(head.status, head.fields, streamed=head.streamed)
             for part in parts:

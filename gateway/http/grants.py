@@ -1,19 +1,18 @@
 """POST /v1/stream_grants: a server leaves a request, a browser picks up its answer.
 
-Owns: what a grant's request must be, what its URL looks like, and who may redeem it.
-The server's key never reaches the browser; what waits is the whole request, so that the
-browser chooses nothing of it. Everything is checked when the grant is made, so that it
+Owns: what a grant's URL looks like, and who may redeem it. The server's key never
+reaches the browser; what waits is the whole request, so that the browser chooses
+nothing of it. Everything is checked when the grant is made, so that it
 is refused where somebody can mend it; nothing is spent before it is redeemed.
 Never: says a token in a log, an error or a record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import attrs
-import msgspec
 
 from actors.granter.messages import (
     Check,
@@ -26,25 +25,25 @@ from actors.granter.messages import (
     Refusal,
     Waiting,
 )
-from actors.granter.policy import TTL_S_MAX
-from actors.router.messages import MakePlan, NoRoute
 from actors.stream import faults
 from actors.stream.messages import Inquiry
-from actors.stream.tokens import prompt_tokens
 from actors.tapes.messages import TapesUnavailable
-from actors.tapes.policy import read_place
+from actors.tapes.tape import Tape
 from gateway.gate import Gate
 from gateway.http.cors import let_read, origin_of, preflight
-from gateway.http.inquiries import (
-    FEATURE_HEADER,
-    Endpoint,
-    check_name,
-    fault_of,
-    feature_of,
+from gateway.http.grant_shown import (
+    PRIVATE,
+    audience_of,
+    comes_back,
+    keep_private,
+    unfit,
 )
+from gateway.http.grant_wishes import EndpointAt, read_wanted, waiting_for
+from gateway.http.inquiries import fault_of, feature_of
 from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request, TooLarge
-from gateway.http.taped import PLACE_HEADER, cancel, place_in, query_of, resume
+from gateway.http.streams import cancel, place_in
+from gateway.http.taped import resume
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.settings.origins import Origins, normal
@@ -52,40 +51,18 @@ from gateway.sites import Caller
 from runtime import AskError
 from wire.dialect import ClientError
 from wire.events import Fault
-from wire.jsontext import client_error
 from wire.openai_chat import CHAT
 
 PATH: Final = "/v1/stream_grants"
 UNDER: Final = f"{PATH}/"
-ENDPOINT: Final = "/v1/chat/completions"
-PATH_CHARS_MAX: Final = 512
-AUDIENCE_CHARS_MAX: Final = 128
-# What of the asking server's own header goes with the request.
-PASSED: Final = frozenset(
-    {
-        "anthropic-version",
-        "anthropic-beta",
-        "openai-beta",
-        "content-type",
-        "idempotency-key",
-        FEATURE_HEADER,
-    }
-)
-BODY_BYTES_MAX: Final = 4096  # Of a redeeming POST: it holds an audience at the most.
-
-# Beside what the stream itself says: the URL is no page and leads nowhere.
-PRIVATE: Final = (
-    ("cache-control", "no-store, no-transform"),
-    ("referrer-policy", "no-referrer"),
-    ("x-content-type-options", "nosniff"),
-)
-
 WHY: Final[dict[Refusal, str]] = {
     "grant_invalid": "This is no grant of this gateway. Ask your server for a new one.",
     "grant_expired": "This grant has expired. Ask your server for a new one.",
     "grant_origin_mismatch": "This grant is for pages of another origin.",
     "grant_audience_mismatch": "This grant is for another audience; send the one it "
     "was made for as `audience`.",
+    "grant_not_streamed": "This grant's answer is one body and no events, which a "
+    "WebSocket cannot carry; redeem it with a GET of its URL.",
     "grant_used": "This grant has been used. Each is good for one answer; ask your "
     "server for a new one.",
     "grant_unknown": "What this grant stands for is not here any more. Ask your server "
@@ -93,30 +70,13 @@ WHY: Final[dict[Refusal, str]] = {
 }
 
 
+REVOKED: Final = ClientError(
+    "The key or the origin that this grant was made for is not allowed any more.",
+    code="grant_revoked",
+    status=403,
+)
 STRANGERS: Final = frozenset({"grant_invalid", "grant_origin_mismatch"})
 ANSWER_S: Final = 3600.0  # An answer that is longer on its way than this is over.
-
-
-class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a POST that asks for a grant."""
-
-    request: msgspec.Raw
-    origin: str
-    endpoint: str = ENDPOINT
-    audience: str = ""
-    ttl_s: float = TTL_S_MAX
-
-
-class Shown(msgspec.Struct):
-    """A body of a POST that redeems one."""
-
-    audience: str = ""
-
-
-_read_wanted: Final = msgspec.json.Decoder(Wanted).decode
-_read_shown: Final = msgspec.json.Decoder(Shown).decode
-
-EndpointAt = Callable[[Request], Endpoint | None]
 
 
 class Grants:
@@ -136,8 +96,15 @@ class Grants:
         """POST by a server with its key."""
         request_id = new_request_id()
         try:
-            wanted = self._wanted(await request.read(), caller)
-            waiting = await self._checked(request, caller, wanted, request_id)
+            wanted = read_wanted(await request.read(), caller)
+            waiting = await waiting_for(
+                self.gate,
+                self.endpoint_at,
+                request,
+                caller,
+                wanted,
+                request_id=request_id,
+            )
             granted = await self.gate.granter.ask(
                 Issue(waiting, wanted.origin, wanted.audience, wanted.ttl_s)
             )
@@ -181,99 +148,6 @@ class Grants:
             (*PRIVATE, ("x-request-id", request_id)),
         )
 
-    def _wanted(self, body: bytes, caller: Caller) -> Wanted:
-        """What is asked for. Raises ClientError."""
-        try:
-            wanted = _read_wanted(body)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise client_error(error) from None
-        origin = normal(wanted.origin)
-        if origin is None:
-            raise ClientError(
-                "Invalid 'origin': write the page's own, such as "
-                "https://www.example.org, without a path.",
-                param="origin",
-                code="invalid_value",
-            )
-        if not caller.access.origins.allow(origin):
-            raise ClientError(
-                "This key may give no grants for this origin. Add it to the "
-                "allowed_origins of its site.",
-                param="origin",
-                code="origin_not_allowed",
-                status=403,
-            )
-        if not 0 < wanted.ttl_s <= TTL_S_MAX:
-            raise ClientError(
-                f"Invalid 'ttl_s': more than 0, at most {TTL_S_MAX:g} seconds.",
-                param="ttl_s",
-                code="invalid_value",
-            )
-        if len(wanted.audience) > AUDIENCE_CHARS_MAX:
-            raise ClientError(
-                f"Invalid 'audience': at most {AUDIENCE_CHARS_MAX} characters.",
-                param="audience",
-                code="invalid_value",
-            )
-        terms = caller.terms
-        allowed = terms.audiences if terms is not None else ()
-        if allowed and wanted.audience not in allowed:
-            raise ClientError(
-                "This key may give no grants for this audience; name one of its own.",
-                param="audience",
-                code="audience_not_allowed",
-                status=403,
-            )
-        wanted.origin = origin
-        return wanted
-
-    async def _checked(
-        self, request: Request, caller: Caller, wanted: Wanted, request_id: str
-    ) -> Waiting:
-        """The request as it will be served. Raises ClientError and AskError."""
-        path = wanted.endpoint
-        if not (path.isascii() and path.isprintable() and path.startswith("/v1")):
-            raise _no_endpoint()
-        if len(path) > PATH_CHARS_MAX or " " in path:
-            raise _no_endpoint()
-        fields = tuple(
-            (name, request.headers[name]) for name in PASSED if name in request.headers
-        )
-        posted = request.at(path, fields)
-        endpoint = self.endpoint_at(posted)
-        if endpoint is None or endpoint.operation != "chat":
-            raise _no_endpoint()
-        feature_of(posted.headers)
-        body = bytes(wanted.request)
-        head = endpoint.dialect.read_head(body, posted.headers)
-        check_name(head.model)
-        plan = await self.gate.router.ask(
-            MakePlan(
-                site=caller.site,
-                model=head.model,
-                dialect=endpoint.dialect.name,
-                prompt_tokens=prompt_tokens(head.prompt_bytes - head.media_bytes),
-                output_tokens_max=head.max_output_tokens,
-                needs=head.needs,
-                stream=head.stream,
-                affinity=0,
-                terms=caller.terms,
-            )
-        )
-        if isinstance(plan, NoRoute) and plan.status < 500:
-            raise ClientError(
-                plan.message, param=plan.param, code=plan.code, status=plan.status
-            )
-        return Waiting(
-            request_id=request_id,
-            site=caller.site,
-            key_id=caller.key_id,
-            path=path,
-            body=body,
-            streamed=head.stream,
-            headers=fields,
-        )
-
     def _base(self, request: Request) -> str:
         """Where browsers find this gateway."""
         public = self.gate.config.server.public_url
@@ -292,9 +166,9 @@ class Grants:
 
     async def redeem_by_socket(self, request: Request) -> None:
         """The same for a WebSocket, whose answer cannot be picked up elsewhere."""
-        await self.redeem(request, resumable=False)
+        await self.redeem(request, by_socket=True)
 
-    async def redeem(self, request: Request, *, resumable: bool = True) -> None:
+    async def redeem(self, request: Request, *, by_socket: bool = False) -> None:
         """GET or POST by a page: the answer, once; or the rest of it; or its end."""
         token, _, rest = request.path.removeprefix(UNDER).partition("/")
         origin = origin_of(request)
@@ -303,25 +177,25 @@ class Grants:
             origins = self.gate.sites.origins if origin else Origins()
             await preflight(request, origin or "", origins)
             return
-        fault = _unfit(request, rest)
+        fault = unfit(request, rest)
         if fault is not None:
             await self._refuse(request, new_request_id(), None, fault)
             return
         came_from = origin or self._own(request)
         found: Waiting | Checked | NotRedeemed
         try:
-            audience = await _audience(request)
-            if rest or _comes_back(request):
+            audience = await audience_of(request)
+            if rest or comes_back(request):
                 late_s = self.gate.config.server.limits.replay_s + ANSWER_S
                 check = Check(token, came_from, audience, late_s)
                 found = await self.gate.granter.ask(check)
             else:
-                redeem = Redeem(token, came_from, audience)
+                redeem = Redeem(token, came_from, audience, by_socket=by_socket)
                 found = await self.gate.granter.ask(redeem)
             if origin and getattr(found, "code", "") not in STRANGERS:
                 let_read(request, origin)
             if isinstance(found, Checked):
-                await self._again(request, found, rest)
+                await self._again(request, found, rest, came_from)
                 return
         except Disconnected:
             return
@@ -336,19 +210,26 @@ class Grants:
             request_id = found.request_id or new_request_id()
             await self._refuse(request, request_id, None, fault)
             return
-        await self._serve(request, found, came_from, resumable=resumable)
+        await self._serve(request, found, came_from, by_socket=by_socket)
 
-    async def _again(self, request: Request, found: Checked, rest: str) -> None:
+    async def _again(
+        self, request: Request, found: Checked, rest: str, origin: str
+    ) -> None:
         """A page that had the answer's beginning wants the rest, or wants no more.
 
         Raises ClientError and AskError.
         """
+
+        def check(tape: Tape) -> None:
+            if not self.gate.sites.lets(tape.key_id, origin):
+                raise REVOKED
+
         if rest:
             await cancel(self.gate, request, None, found.request_id)
             return
         place = place_in(request, found.request_id)
-        _keep_private(request)
-        await resume(self.gate, request, None, place)
+        keep_private(request)
+        await resume(self.gate, request, None, place, check)
 
     def _own(self, request: Request) -> str:
         """This gateway's own origin, for a page that a proxy serves beside it.
@@ -361,19 +242,14 @@ class Grants:
         return normal(f"{scheme}://{rest.partition('/')[0]}") or ""
 
     async def _serve(
-        self, request: Request, found: Waiting, origin: str, *, resumable: bool
+        self, request: Request, found: Waiting, origin: str, *, by_socket: bool
     ) -> None:
         caller = self.gate.sites.named(found.key_id)
-        if caller is None or not caller.access.origins.allow(origin):
-            fault = fault_of(
-                403,
-                "grant_revoked",
-                "The key or the origin that this grant was made for is not allowed "
-                "any more.",
-            )
+        if caller is None or not self.gate.sites.lets(found.key_id, origin):
+            fault = REVOKED.fault()
             await self._refuse(request, found.request_id, caller, fault)
             return
-        if not resumable:
+        if by_socket:
             access = attrs.evolve(caller.access, resume="off", buffered=False)
             caller = attrs.evolve(caller, access=access)
         posted = request.at(found.path, found.headers)
@@ -382,7 +258,7 @@ class Grants:
         if endpoint is None:
             await self._refuse(request, found.request_id, caller, UNAVAILABLE)
             return
-        _keep_private(posted)
+        keep_private(posted)
         try:
             head = endpoint.dialect.read_head(found.body, posted.headers)
             feature = feature_of(posted.headers)
@@ -405,7 +281,7 @@ class Grants:
                 feature=feature,
                 # Of the page's own visitor, not of the server that made the grant.
                 people=self.gate.people_of(request, caller, head.user),
-                for_page=True,
+                page=origin,
             ),
         )
 
@@ -425,79 +301,6 @@ class Grants:
             await reply(request.send, error.status, error.body, fields)
         except Disconnected:
             return
-
-
-async def _audience(request: Request) -> str:
-    """For whom the page says it is: in the query, a header, or a POST's body."""
-    shown = query_of(request).get("audience") or request.headers.get(
-        "x-stagedoor-audience", ""
-    )
-    if request.method == "POST" and not shown:
-        body = await request.read()
-        if len(body) > BODY_BYTES_MAX:
-            raise ClientError(
-                "Redeeming takes no request: it waits here already. Send nothing, or "
-                '{"audience": …}.',
-                status=413,
-                code="request_too_large",
-            )
-        if body.strip():
-            try:
-                shown = _read_shown(body).audience
-            except (msgspec.DecodeError, ValueError) as error:
-                raise client_error(error) from None
-    return shown
-
-
-def _unfit(request: Request, rest: str) -> Fault | None:
-    """What is wrong with a request whatever its token."""
-    if rest not in {"", "cancel"}:
-        return fault_of(404, "unknown_url", "Under a grant there is only cancel.")
-    allowed = {"POST"} if rest else {"GET", "POST"}
-    if request.method not in allowed:
-        told = f"A grant takes {' and '.join(sorted(allowed))} here."
-        return fault_of(405, "method_not_allowed", told)
-    if _is_prefetch(request):
-        # Whatever guesses that a page may want it later must not use it up.
-        return fault_of(403, "grant_prefetch", "A grant is not for prefetching.")
-    return None
-
-
-def _comes_back(request: Request) -> bool:
-    """Whether it says what it has seen already."""
-    told = request.field(PLACE_HEADER)
-    if told is not None and read_place(told.decode("latin-1")) is not None:
-        return True
-    return "starting_after=" in request.target[1]
-
-
-def _is_prefetch(request: Request) -> bool:
-    purpose = request.headers.get("sec-purpose") or request.headers.get("purpose", "")
-    return "prefetch" in purpose
-
-
-def _keep_private(request: Request) -> None:
-    """See to it that nobody keeps the answer, or tells where it came from."""
-    send = request.send
-    private = {name.encode(): value.encode() for name, value in PRIVATE}
-
-    async def privately(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            fields = message["headers"]
-            kept = [(name, value) for name, value in fields if name not in private]
-            message["headers"] = [*kept, *private.items()]
-        await send(message)
-
-    request.send = privately
-
-
-def _no_endpoint() -> ClientError:
-    return ClientError(
-        "Invalid 'endpoint': write the path that the request would have been sent to, "
-        "such as /v1/chat/completions, /v1/messages or /v1/responses.",
-        param="endpoint",
-        code="invalid_value",
-    )
 
 
 UNAVAILABLE: Final = Fault(

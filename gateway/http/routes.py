@@ -15,7 +15,7 @@ from gateway.http.ops import Ops
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
 from gateway.http.sockets import Sockets
-from gateway.http.taped import Streams
+from gateway.http.streams import Streams
 from gateway.http.usage import PATH as USAGE
 from gateway.http.usage import UsageOfSite
 from gateway.signed import BASE, PATHS, SignedVault

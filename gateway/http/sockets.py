@@ -131,7 +131,13 @@ class Sockets:
             return _Refusal(404, "unknown_url", "There are no stream grants here.")
 
         async def run(handshake: Handshake) -> None:
-            await serve_grant(handshake, redeem, path, self.gate.body_bytes_max)
+            await serve_grant(
+                handshake,
+                redeem,
+                path,
+                body_bytes_max=self.gate.body_bytes_max,
+                silence_s=self.gate.config.server.deadlines.heartbeat_s,
+            )
 
         return _Admitted(run, read.subprotocol, read.headers)
 

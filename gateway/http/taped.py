@@ -1,7 +1,7 @@
 """Answers that can be picked up again: resumed streams, and requests sent twice.
 
 Owns: who gets a tape, and how one is read. The endpoint answers a client that is a tape
-(`_Deck`); the real one reads the tape at its own pace, may leave, and come back: with
+(`Deck`); the real one reads the tape at its own pace, may leave, and come back: with
 an event's id (`Last-Event-ID`), with its own name for the request (`Idempotency-Key`),
 or by the stream's path. Coming back never starts a second generation.
 """
@@ -9,10 +9,9 @@ or by the stream's path. Coming back never starts a second generation.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from math import inf
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Final
 
 import trio
 
@@ -24,27 +23,21 @@ from actors.tapes.messages import (
     NotTaped,
     Seek,
     Start,
-    Stop,
-    TapesUnavailable,
 )
 from actors.tapes.policy import Place, is_key, read_place
-from actors.tapes.tape import Fields, Reader, Tape, TapeGone
+from actors.tapes.tape import Reader, Tape, TapeGone
 from gateway.gate import Gate
-from gateway.http.replies import reply, reply_json
+from gateway.http.deck import Deck
 from gateway.http.request import Request
 from gateway.http11_transport import ClientGone
 from gateway.sites import Caller
-from runtime import AskError
 from wire.dialect import ClientError
 from wire.events import Fault
-from wire.openai_chat import CHAT
 
 KEY_HEADER: Final = b"idempotency-key"
 PLACE_HEADER: Final = b"last-event-id"
 REPLAYED: Final = (b"x-stagedoor-replayed", b"true")
-PREFIX: Final = "/v1/streams/"
 SOON_S: Final = 1.0
-QUERY_FIELDS_MAX: Final = 8  # One has a meaning; EventSource and caches add theirs.
 
 INTERRUPTED: Final = Fault(
     kind="ours",
@@ -56,6 +49,8 @@ INTERRUPTED: Final = Fault(
 )
 
 Answer = Callable[[Request], Awaitable[None]]
+Check = Callable[[Tape], None]
+"""Raises ClientError where a tape is not for who asks for it."""
 
 
 def wish_of(
@@ -126,7 +121,7 @@ async def answer_taped(
     )
 
     async def work(tape: Tape) -> None:
-        deck = _Deck(tape)
+        deck = Deck(tape)
         try:
             await answer(request.through(deck.receive, deck.send, deck))
         except ClientGone:
@@ -147,8 +142,17 @@ async def answer_taped(
     await follow(gate, request, started.tape, 0, again=isinstance(started, Known))
 
 
-async def resume(gate: Gate, request: Request, site: str | None, place: Place) -> None:
-    """Go on behind an event. Raises ClientError and AskError."""
+async def resume(
+    gate: Gate,
+    request: Request,
+    site: str | None,
+    place: Place,
+    check: Check | None = None,
+) -> None:
+    """Go on behind an event; `check` may still refuse, once it is known whose it is.
+
+    Raises ClientError and AskError.
+    """
     tape = await gate.tapes.ask(Seek(site, place.request_id))
     if isinstance(tape, NoTape):
         raise ClientError(
@@ -158,31 +162,46 @@ async def resume(gate: Gate, request: Request, site: str | None, place: Place) -
             code="stream_not_found",
             status=404,
         )
-    await follow(gate, request, tape, place.number + 1, again=True)
+    await follow(gate, request, tape, place.number + 1, again=True, check=check)
 
 
 async def follow(
-    gate: Gate, request: Request, tape: Tape, place: int, *, again: bool
+    gate: Gate,
+    request: Request,
+    tape: Tape,
+    place: int,
+    *,
+    again: bool,
+    check: Check | None = None,
 ) -> None:
     """Show an answer from a place on, until it ends or its reader leaves.
 
     Raises ClientError before the first byte.
     """
     silence_s = gate.config.server.deadlines.heartbeat_s
+
+    async def show() -> None:
+        with tape.read_from(place) as reader:
+            while not tape.status and not tape.done:
+                await tape.moved()
+            if check is not None:
+                check(tape)
+            await _follow(request, tape, reader, silence_s, again=again)
+
     with trio.CancelScope() as scope:
 
         def gone() -> None:
             scope.cancel(reason="the client left")
 
         if request.when_gone(gone):
-            await _follow(request, tape, place, silence_s, again=again)
+            await show()
             return
         # HTTP/2: nobody calls back, so somebody has to wait for it.
         failed: ClientError | ClientGone | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, request, gone)
             try:
-                await _follow(request, tape, place, silence_s, again=again)
+                await show()
             except (ClientError, ClientGone) as error:
                 failed = error  # A nursery would wrap it.
             nursery.cancel_scope.cancel(reason="shown to its end")
@@ -191,42 +210,40 @@ async def follow(
 
 
 async def _follow(
-    request: Request, tape: Tape, place: int, silence_s: float, *, again: bool
+    request: Request, tape: Tape, reader: Reader, silence_s: float, *, again: bool
 ) -> None:
-    with tape.read_from(place) as reader:
-        while not tape.status and not tape.done:
-            await tape.moved()
-        if not tape.status:
-            raise ClientError(
-                "This request was ended before it was answered. Send it again.",
-                code="request_ended",
-                status=409,
-            )
-        if place > tape.number and not tape.copied:
-            raise ClientError(
-                "This stream has had no such event.",
-                param="Last-Event-ID",
-                code="invalid_value",
-            )
-        if not tape.has(place):
-            raise ClientError(
-                "This answer was given once already, and is not kept any more. Nothing "
-                "was started anew.",
-                code="stream_gone",
-                status=410,
-            )
-        if request.method == "GET" and tape.end == "complete" and place >= tape.number:
-            # EventSource comes back after a good end too; this tells it to stay away.
-            await _say_over(request)
-            return
-        fields = [*tape.fields, REPLAYED] if again else list(tape.fields)
-        await request.send(
-            {"type": "http.response.start", "status": tape.status, "headers": fields}
+    place = reader.place
+    if not tape.status:
+        raise ClientError(
+            "This request was ended before it was answered. Send it again.",
+            code="request_ended",
+            status=409,
         )
-        try:
-            await _show(request, tape, reader, silence_s)
-        except TapeGone:
-            raise ClientGone("what it reads is not kept any more") from None
+    if place > tape.number and not tape.copied:
+        raise ClientError(
+            "This stream has had no such event.",
+            param="Last-Event-ID",
+            code="invalid_value",
+        )
+    if not tape.has(place):
+        raise ClientError(
+            "This answer was given once already, and is not kept any more. Nothing "
+            "was started anew.",
+            code="stream_gone",
+            status=410,
+        )
+    if request.method == "GET" and tape.end == "complete" and place >= tape.number:
+        # EventSource comes back after a good end too; this tells it to stay away.
+        await _say_over(request)
+        return
+    fields = [*tape.fields, REPLAYED] if again else list(tape.fields)
+    await request.send(
+        {"type": "http.response.start", "status": tape.status, "headers": fields}
+    )
+    try:
+        await _show(request, tape, reader, silence_s)
+    except TapeGone:
+        raise ClientGone("what it reads is not kept any more") from None
 
 
 async def _show(request: Request, tape: Tape, reader: Reader, silence_s: float) -> None:
@@ -260,196 +277,11 @@ async def _watch(request: Request, gone: Callable[[], None]) -> None:
     gone()
 
 
-def _is_error(body: bytes) -> bool:
-    """Whether a stream says that it failed. In a text, a quote would be escaped."""
-    return b'"error":{' in body or b"event: error" in body
-
-
 def _digest(request: Request, inquiry: Inquiry) -> bytes:
     """Of what was asked, and in which dialect."""
     path, query = request.target
     asked = f"{inquiry.dialect.name} {path}?{query}".encode()
     return hashlib.sha256(b"%d %b%b" % (len(asked), asked, inquiry.body)).digest()
-
-
-class _Deck:
-    """A client that is a tape: ASGI's send and receive, and `Conn`."""
-
-    heartbeats = True  # They begin a silent stream's answer, and are not recorded.
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-        self._early = False  # It began for its heartbeats, not for an answer.
-
-    def __repr__(self) -> str:
-        """What it fills."""
-        return f"<Deck of {self.tape!r}>"
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Record one message of the answer."""
-        tape = self.tape
-        if message["type"] == "http.response.start":
-            fields: Fields = tuple(message["headers"])
-            kind = next((v for k, v in fields if k == b"content-type"), b"")
-            streamed = kind.startswith(b"text/event-stream")
-            tape.begin(message["status"], fields, streamed=streamed)
-            return
-        body: bytes = message.get("body", b"")
-        last = not message.get("more_body", False)
-        if body and body == tape.heartbeat and tape.number == 0:
-            self._early = True
-        elif last and self._early and tape.number == 0 and _is_error(body):
-            tape.failed = True  # Before any content: whoever asks again is served.
-        # Silence is each reader's own.
-        if body and body != tape.heartbeat:
-            await tape.write(body)
-        if last:
-            tape.finish(complete=True)
-
-    async def receive(self) -> MutableMapping[str, Any]:
-        """Wait until it is told to stop."""
-        stopped = trio.Event()
-        self.tape.when_gone(stopped.set)
-        await stopped.wait()
-        return {"type": "http.disconnect"}
-
-    # Conn.
-
-    @property
-    def gone(self) -> bool:
-        """See Conn."""
-        return self.tape.stopped
-
-    @property
-    def sent_at(self) -> float:
-        """See Conn."""
-        return trio.current_time()
-
-    @property
-    def write_deadline(self) -> float:
-        """See Conn: it takes whatever it is given."""
-        return inf
-
-    @property
-    def unsent_bytes(self) -> int:
-        """See Conn."""
-        return 0
-
-    @property
-    def body(self) -> bytes | None:
-        """See Conn: it was read before."""
-        return b""
-
-    async def read_body(self) -> bytes:
-        """See Conn."""
-        return b""
-
-    def write_now(self, body: bytes) -> bool:
-        """See Conn: a tape is written in order with its store."""
-        del body
-        return False
-
-    def on_disconnect(self, callback: Callable[[], None]) -> None:
-        """See Conn."""
-        self.tape.when_gone(callback)
-
-    def remove(self, callback: Callable[[], None]) -> None:
-        """See Conn."""
-        self.tape.remove(callback)
-
-
-class Streams:
-    """/v1/streams/{id}: pick an answer up by its id, or end it."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-
-    def __repr__(self) -> str:
-        """What it serves."""
-        return f"<Streams at {PREFIX}>"
-
-    def route(
-        self, request: Request
-    ) -> Callable[[Request, Caller], Awaitable[None]] | None:
-        """The handler of a path under an id."""
-        if not request.path.startswith(PREFIX):
-            return None
-        request_id, _, rest = request.path.removeprefix(PREFIX).partition("/")
-        known = {("GET", ""): self._fetch, ("POST", "cancel"): self._cancel}
-        found = known.get((request.method, rest))
-        if found is None:
-            return None
-
-        async def handler(request: Request, caller: Caller) -> None:
-            try:
-                await found(request, caller.site, request_id)
-            except ClientError as error:
-                await tell(request, error.fault())
-            except (AskError, TapesUnavailable):
-                await tell(request, UNAVAILABLE)
-
-        return handler
-
-    async def _fetch(self, request: Request, site: str, request_id: str) -> None:
-        await resume(self.gate, request, site, place_in(request, request_id))
-
-    async def _cancel(self, request: Request, site: str, request_id: str) -> None:
-        await cancel(self.gate, request, site, request_id)
-
-
-async def cancel(
-    gate: Gate, request: Request, site: str | None, request_id: str
-) -> None:
-    """End it, whoever reads it. Raises ClientError and AskError."""
-    said = await gate.tapes.ask(Stop(site, request_id))
-    if said == "unknown":
-        raise ClientError(
-            "There is no such stream, or it was over too long ago.",
-            code="stream_not_found",
-            status=404,
-        )
-    shown = {"id": request_id, "object": "stream", "status": said}
-    await reply_json(request.send, 200, shown)
-
-
-def place_in(request: Request, request_id: str) -> Place:
-    """From where on a GET wants it. Raises ClientError."""
-    told = request.field(PLACE_HEADER)
-    if told is not None:
-        found = read_place(told.decode("latin-1"))
-        if found is None or found.request_id != request_id:
-            raise ClientError(
-                "This Last-Event-ID is of another stream.",
-                param="Last-Event-ID",
-                code="invalid_value",
-            )
-        return found
-    after = query_of(request).get("starting_after")
-    if after is None:
-        return Place(request_id, -1)
-    if not (after.isdecimal() and len(after) < 10):
-        raise ClientError(
-            "Invalid 'starting_after': expected the number of an event.",
-            param="starting_after",
-            code="invalid_value",
-        )
-    return Place(request_id, int(after))
-
-
-def query_of(request: Request) -> dict[str, str]:
-    """What the query says. Raises ClientError."""
-    try:
-        return dict(parse_qsl(request.target[1], max_num_fields=QUERY_FIELDS_MAX))
-    except ValueError:
-        raise ClientError(
-            f"The query has more than {QUERY_FIELDS_MAX} fields."
-        ) from None
-
-
-async def tell(request: Request, fault: Fault) -> None:
-    """An error that has no dialect of its own."""
-    error = CHAT.render_error(fault)
-    await reply(request.send, error.status, error.body, error.headers)
 
 
 UNAVAILABLE: Final = Fault(

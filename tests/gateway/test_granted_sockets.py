@@ -10,8 +10,15 @@ import trio.testing
 from trio.testing import MockClock
 
 from gateway.embed import embedded
-from gateway.embed_providers import BreaksAfter, FakeProvider, PausesAfter, Says
-from tests.gateway.gateways import config
+from gateway.embed_providers import (
+    BreaksAfter,
+    FakeProvider,
+    PausesAfter,
+    Says,
+    Silent,
+)
+from gateway.settings.server import UpstreamDeadlines
+from tests.gateway.gateways import chat, config, provider
 from tests.gateway.support_socket import SocketClient, socket
 from tests.gateway.test_requests import assert_nothing_held
 from tests.gateway.test_stream_grants import ENV, ORIGIN, gateway_with, issue
@@ -134,4 +141,60 @@ async def test_a_sites_resume_changes_nothing_here(autojump_clock: MockClock) ->
                     client.leave()
             await trio.sleep(1)
             assert main.open == 0
+        await assert_nothing_held(gateway)
+
+
+@pytest.mark.parametrize("kind", ["whole", "array"])
+async def test_an_answer_without_events_is_refused_before_it_is_spent(
+    autojump_clock: MockClock, kind: str
+) -> None:
+    """No socket can carry one body: the page may still fetch it."""
+    async with gateway_with() as (gateway, main):
+        if kind == "whole":
+            granted = await issue(gateway, request=chat(stream=False))
+        else:
+            granted = await issue(
+                gateway,
+                endpoint="/v1beta/models/fast:streamGenerateContent",
+                request={"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+            )
+        async with socket(
+            gateway, subprotocols=offered(granted["path"]), headers={"origin": ORIGIN}
+        ) as client:
+            assert await client.handshake() == 403
+            assert client.refusal["error"]["code"] == "grant_not_streamed"
+        assert main.requests == []
+
+        answer = await gateway.request(
+            "GET", granted["path"], headers={"origin": ORIGIN}
+        )
+        assert answer.status == 200
+        assert len(main.requests) == 1
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_a_handshake_is_answered_before_proxies_give_it_up(
+    autojump_clock: MockClock, good: bool
+) -> None:
+    """What comes of it is then an event, be it an error."""
+    patient = UpstreamDeadlines(
+        connect_s=1, headers_s=70, first_content_s=80, idle_s=200, total_s=600
+    )
+    behaviour = Says("one two", delta_s=40) if good else Silent()
+    main = FakeProvider([behaviour])
+    made = config([provider("main", deadlines=patient)], allowed_origins=(ORIGIN,))
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+        granted = await issue(gateway)
+        async with socket(
+            gateway, subprotocols=offered(granted["path"]), headers={"origin": ORIGIN}
+        ) as client:
+            assert await client.handshake() == 101
+            assert 10 <= trio.current_time() <= 15
+            if good:
+                assert await text(client) == "one two"
+                assert client.code == 1000
+            else:
+                event = await client.receive()
+                assert (event["type"], event["status"]) == ("error", 504)
+                assert await client.closed() == 1011
         await assert_nothing_held(gateway)
