@@ -236,6 +236,35 @@ def test_a_sites_owner_cannot_make_the_network_reach_what_is_behind_it(
     assert on_second(network, fixed) == "answered"
 
 
+def test_a_networks_key_is_not_sent_to_an_address_that_one_site_chooses(
+    network: Stage,
+) -> None:
+    """Whoever runs one site could name a server of their own, and be sent the key of all."""
+    ask = (
+        f"define( 'STAGEDOOR_API_KEY', '{SITE_KEY}' ); $asked = 0;"
+        "update_option( 'stagedoor_settings', array( 'base_url' => 'https://evil.example' ), false );"
+        "add_filter( 'pre_http_request', function ( $no, $args ) use ( &$asked ) { $asked++; return new WP_Error( 'x', 'x' ); }, 10, 2 );"
+        "$m = Stagedoor\\Client::models( true );"
+        "echo $m->get_error_code(), ' ', $asked, ' ', Stagedoor\\Settings::masked_key();"
+    )
+
+    assert on_second(network, ask).startswith("stagedoor_unready 0")
+    fixed = f"define( 'STAGEDOOR_BASE_URL', '{network.gateway.url}' );" + ask
+    said = on_second(network, fixed)
+    assert said.startswith("stagedoor_unreachable 1")
+    assert SITE_KEY[-4:] not in said  # Nor does one site's screen show the end of it.
+
+
+def test_deactivating_for_a_network_ends_every_sites_daily_job(network: Stage) -> None:
+    jobs = "echo wp_next_scheduled( 'stagedoor_daily' ) ? 'runs' : 'ended';"
+    assert on_second(network, jobs) == "runs"
+
+    network.site.wp("plugin", "deactivate", "stagedoor", "--network")
+
+    assert on_second(network, jobs) == "ended"
+    network.site.wp("plugin", "activate", "stagedoor", "--network")
+
+
 def test_uninstalling_leaves_nothing_on_any_site(network: Stage) -> None:
     network.site.php(
         "get_role( 'editor' )->add_cap( 'stagedoor_manage' );"

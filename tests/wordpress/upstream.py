@@ -1,7 +1,7 @@
 """A model provider that does as it is told by the question.
 
-A question that holds `@@{…}@@` is a script: the deltas to send, how far apart, and what
-goes wrong. It keeps what it was asked and how each answer ended, so that tests can say
+A question that holds `@@{…}@@` is a script: the deltas to send, how far apart, what
+goes wrong, and what waits until the test sets `released`. It keeps what it was asked and how each answer ended, so that tests can say
 "it was generated once" and "it stopped when the visitor did".
 """
 
@@ -21,6 +21,7 @@ import attrs
 SCRIPT = re.compile(r"@@(\{.*?\})@@", re.DOTALL)
 DELTAS = ("One", " two", " three", " four", " five", " six", " seven", " eight.")
 GAP_MS = 40
+HOLD_S_MAX = 60  # A test that fails before it releases must not keep the thread.
 MODELS = ("model-a", "model-b")
 
 
@@ -57,10 +58,12 @@ class Upstream:
 
     port: int
     asked: list[Asked] = attrs.field(factory=list[Asked])
+    released: threading.Event = attrs.field(factory=threading.Event)
 
     def reset(self) -> None:
         """Forget what was asked."""
         self.asked.clear()
+        self.released.clear()
 
     def until(self, what: str, check: Any, wait_s: float = 15.0) -> None:
         """Wait until something is so."""
@@ -133,6 +136,8 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             for number, delta in enumerate(deltas):
                 if number == script.get("pause_before"):
                     time.sleep(script["pause_ms"] / 1000)
+                if number == script.get("hold_before"):
+                    upstream.released.wait(HOLD_S_MAX)
                 if number == script.get("cut_before"):
                     raise ConnectionAbortedError
                 self._chunk({"delta": {"content": delta}, "index": 0})
