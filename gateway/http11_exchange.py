@@ -44,11 +44,6 @@ class Conn(Protocol):
         ...
 
     @property
-    def sent_at(self) -> float:
-        """When the kernel last took a byte (trio's clock); -inf before the first."""
-        ...
-
-    @property
     def write_deadline(self) -> float:
         """When a client that stopped reading is dropped; inf while it reads."""
         ...
@@ -160,11 +155,6 @@ class Exchange:
     def gone(self) -> bool:
         """See Conn."""
         return self._transport.gone
-
-    @property
-    def sent_at(self) -> float:
-        """See Conn."""
-        return self._transport.sent_at
 
     @property
     def write_deadline(self) -> float:

@@ -73,7 +73,6 @@ class Transport:
         "gone",
         "on_gone",
         "readable",
-        "sent_at",
         "sock",
         "why_broken",
         "write_s",
@@ -91,7 +90,6 @@ class Transport:
         self.sock = sock
         self.fd = sock.fileno()
         self.write_s = write_s
-        self.sent_at = -inf  # When the kernel last took a byte; for heartbeats.
         self.readable = True
         self.gone = False  # The peer has closed its side, or the connection broke.
         self.broken = False  # Nothing can be sent any more.
@@ -204,7 +202,6 @@ class Transport:
             raise ClientGone(self.why_broken)
         sent = 0 if self._unsent else self._send_now(data)
         if sent == len(data):
-            self.sent_at = self.clock()
             await self._take_turns()
         else:
             await self._write_rest(memoryview(data)[sent:])
@@ -216,11 +213,9 @@ class Transport:
         """
         if self.broken or self._unsent or len(data) > self._unsent_bytes_max:
             return False
-        sent = self._send_now(data)
-        if sent == len(data):
-            self.sent_at = self.clock()
-            return True
-        self._keep(memoryview(data)[sent:])
+        sent = self._send_now(data) if self._tls else self._try_send(data)
+        if sent < len(data):
+            self._keep(memoryview(data)[sent:])
         return True
 
     def _keep(self, refused: memoryview) -> None:
@@ -293,7 +288,6 @@ class Transport:
                 break
             del unsent[:sent]
             self._sent_bytes += sent
-            self.sent_at = trio.current_time()
         if not unsent:
             self._stuck.pop(self, None)
         elif self._sent_bytes >= self._goal_bytes:

@@ -181,6 +181,11 @@ class StreamChannel(Generic[T]):
 
         So too where the stream has ended, which `send` then tells.
         """
+        direct = self._direct
+        if direct is not None and direct(item):
+            self._passed += 1
+            return True
+        self._direct = None  # It has seen this one.
         if self._senders or self.ended or not self._admits(item):
             return False
         self._push(item)

@@ -403,7 +403,11 @@ class Attempt:
         """Content flows: only a pause, or the whole, can be too long."""
         if self.phase != "idle":
             self._content_came()
-        self._arm("idle", now + self.deadlines.idle_s)
+            self._arm("idle", now + self.deadlines.idle_s)
+        else:  # The alarm is set; due only moves on.
+            deadlines = self.deadlines
+            due, total = now + deadlines.idle_s, self.sent_at + deadlines.total_s
+            self.due = min(total, due)
 
     def _content_came(self) -> None:
         permit = self.permit

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
@@ -228,10 +229,11 @@ class _Flow:
     but for being read, and answers False.
     """
 
-    __slots__ = ("_call", "_feed", "left")
+    __slots__ = ("_call", "_chars_max", "_feed", "left")
 
     def __init__(self, call: Call, feed: Callable[[bytes], Reading]) -> None:
         self._call = call
+        self._chars_max = _chars_max(call)
         self._feed = feed
         self.left: Reading | None = None
 
@@ -239,22 +241,22 @@ class _Flow:
         """Look at a piece, and pass it on."""
         reading = self._feed(data)
         call = self._call
-        sink = call.sink
+        sink, relayed = call.sink, call.relayed
         if (
-            sink.committed
-            and sink.owner is call
-            and not reading.done
-            and not call.relayed.cut
-            and reading.fault is None
-            and _is_within(call, reading)
-            and not sink.gone
-            and (not reading.out or sink.offer(reading.out))
+            reading.done
+            or reading.fault is not None
+            or relayed.chars + reading.output_chars > self._chars_max
+            or relayed.cut
+            or sink.owner is not call
+            or not sink.committed
+            or sink.gone
+            or (reading.out and not sink.offer(reading.out))
         ):
-            _note(call, reading)
-            call.arm_idle(call.now())
-            return True
-        self.left = reading
-        return False
+            self.left = reading
+            return False
+        _note(call, reading)
+        call.arm_idle(call.now())
+        return True
 
 
 async def relay_stream(
@@ -340,16 +342,13 @@ def _note(call: Call, reading: Reading) -> None:
         )
 
 
-def _is_within(call: Call, reading: Reading) -> bool:
-    """Whether the answer, with this, is as long as it may be at most."""
+def _chars_max(call: Call) -> float:
+    """How long the answer may be at most."""
     bound = call.output_tokens_max
-    chars = call.relayed.chars + reading.output_chars
-    return bound is None or chars <= bound * CHARS_PER_TOKEN_MAX
+    return inf if bound is None else bound * CHARS_PER_TOKEN_MAX
 
 
 async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
-    # Upstream may ignore the bound it was given: the hold is spent, the answer ends.
-    within = _is_within(call, reading)
     _note(call, reading)
     sink = call.sink
     now = call.now()
@@ -364,7 +363,8 @@ async def _relay(call: Call, reading: Reading, reader: Reader) -> Fault | None:
         await sink.send(reading.out, last=reading.done)
     elif sink.committed or reading.content:
         call.arm_idle(now)  # Content that a hook keeps back has come all the same.
-    if not within:
+    if call.relayed.chars > _chars_max(call):
+        # Upstream ignores the bound it was given: the hold is spent, the answer ends.
         call.relayed.cut = True
         call.relayed.finish = "length"
         await sink.send(await _cut(call, reader))

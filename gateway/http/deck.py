@@ -64,11 +64,6 @@ class Deck:
         return self.tape.stopped
 
     @property
-    def sent_at(self) -> float:
-        """See Conn."""
-        return trio.current_time()
-
-    @property
     def write_deadline(self) -> float:
         """See Conn: it takes whatever it is given."""
         return inf

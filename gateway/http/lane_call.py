@@ -83,11 +83,6 @@ class LaneCall:
         return self.body or b""
 
     @property
-    def sent_at(self) -> float:
-        """See Conn: the socket has pings of its own."""
-        return -inf
-
-    @property
     def write_deadline(self) -> float:
         """See Conn: the socket's connection keeps it."""
         return inf
