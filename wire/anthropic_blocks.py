@@ -5,7 +5,6 @@ takes no kind of is refused with its path. `own` means: the request came from an
 Anthropic client, so its blocks keep what only Anthropic understands.
 """
 
-import base64
 import re
 from typing import Any
 
@@ -17,6 +16,7 @@ from wire.anthropic_schema import SOURCE
 from wire.customtools import pack
 from wire.dialect import ClientError
 from wire.jsontext import JSON_ERRORS
+from wire.lowering import decoded
 from wire.request import (
     CacheMark,
     File,
@@ -125,7 +125,7 @@ def _document(part: File, where: str, own: bool) -> JSON:
             "data": part.data,
         }
     elif part.media_type.startswith("text/") or part.media_type == "application/json":
-        block["source"] = _plain_text(_decoded(part.data, where))
+        block["source"] = _plain_text(decoded(part.data, where))
     else:
         raise ClientError("Claude takes PDF and text files only.", param=where)
     if part.name:
@@ -136,15 +136,6 @@ def _document(part: File, where: str, own: bool) -> JSON:
 
 def _plain_text(text: str) -> JSON:
     return {"type": "text", "media_type": "text/plain", "data": text}
-
-
-def _decoded(data: str, where: str) -> str:
-    try:
-        return base64.b64decode(data, validate=True).decode()
-    except ValueError:  # Not ASCII, not base64, not UTF-8: all are one.
-        raise ClientError(
-            "The file is not base64 of UTF-8 text.", param=where
-        ) from None
 
 
 def _tool_use(part: ToolUse) -> JSON:

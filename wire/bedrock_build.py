@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from wire import anthropic_models as claude
-from wire import customtools
+from wire import lowering
 from wire.bedrock_parts import PartWriter, cache_point
 from wire.bedrock_read import is_claude
 from wire.bedrock_terms import SOURCE
@@ -22,8 +22,6 @@ from wire.dialect import AuthScheme, ClientError, Target, UpstreamRequest
 from wire.request import ChatRequest, Tool, ToolResult, ToolUse
 
 JSON = dict[str, Any]
-
-_EMPTY_SCHEMA: Final[JSON] = {"type": "object", "properties": {}}
 
 _JSON_ONLY: Final = (
     "Answer with one valid JSON value and nothing else: no prose, no fences."
@@ -147,9 +145,7 @@ def _turns(request: ChatRequest, model: str) -> tuple[list[JSON], list[JSON]]:
 def _inference(request: ChatRequest, target: Target, extra: JSON) -> JSON:
     model = base_model(target)
     config: JSON = {}
-    tokens = request.max_output_tokens
-    if target.max_output_tokens is not None:
-        tokens = min(tokens or target.max_output_tokens, target.max_output_tokens)
+    tokens = target.bound(request.max_output_tokens)
     thinking = extra.get("thinking", {}).get("type") == "enabled"
     if tokens is None and thinking:
         tokens = claude.output_tokens_default(model)
@@ -276,7 +272,7 @@ def _tool_config(request: ChatRequest) -> JSON | None:
     if not tools:
         # Converse refuses a history of calls without a toolConfig: name what it holds.
         tools = [
-            {"toolSpec": {"name": name, "inputSchema": {"json": _EMPTY_SCHEMA}}}
+            {"toolSpec": {"name": name, "inputSchema": {"json": lowering.EMPTY_SCHEMA}}}
             for name in named
         ]
     if not tools:
@@ -303,11 +299,7 @@ def _tool(tool: Tool) -> JSON:
     spec: JSON = {"name": tool.name}
     if tool.description:
         spec["description"] = tool.description
-    if tool.kind == "custom":
-        schema: Any = customtools.SCHEMA
-    else:
-        schema = Raw(tool.parameters) if tool.parameters else _EMPTY_SCHEMA
-    spec["inputSchema"] = {"json": schema}
+    spec["inputSchema"] = {"json": lowering.parameters(tool)}
     if tool.strict is not None:
         spec["strict"] = tool.strict
     return {"toolSpec": spec}

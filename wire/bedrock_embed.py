@@ -38,9 +38,7 @@ class BedrockEmbed:
 
     def build_embed(self, request: EmbedRequest, target: Target) -> UpstreamRequest:
         """The provider's request. Raises ClientError for what it cannot express."""
-        texts = [text for text in request.inputs if isinstance(text, str)]
-        if len(texts) != len(request.inputs):
-            raise ClientError("Bedrock embeds texts, not token lists.", param="input")
+        texts = request.texts("Bedrock")
         if _is_cohere(target):
             body = _cohere_body(request, texts)
         else:

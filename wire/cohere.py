@@ -5,13 +5,12 @@ the shape of the answer is refused with its field named. It knows no choice of o
 that tool is then the only one on offer, and calling is required.
 """
 
-import base64
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from wire import customtools
+from wire import customtools, lowering
 from wire.cohere_read import SOURCE, CohereDecoder, CohereReader
 from wire.dialect import (
     ClientError,
@@ -86,9 +85,7 @@ class Cohere:
 
     def build_embed(self, request: EmbedRequest, target: Target) -> UpstreamRequest:
         """See `EmbedProvider.build_embed`."""
-        texts = [text for text in request.inputs if isinstance(text, str)]
-        if len(texts) != len(request.inputs):
-            raise ClientError("Cohere embeds texts, not token lists.", param="input")
+        texts = request.texts("Cohere")
         if len(texts) > EMBED_TEXTS_MAX:
             raise ClientError(
                 f"Cohere embeds at most {EMBED_TEXTS_MAX} texts a request.",
@@ -161,7 +158,7 @@ def build_body(request: ChatRequest, target: Target) -> JSON:
             shape["json_schema"] = Raw(form.schema)
         body["response_format"] = shape
     values: JSON = {
-        "max_tokens": _bound(request.max_output_tokens, target.max_output_tokens),
+        "max_tokens": target.bound(request.max_output_tokens),
         "temperature": _clamp(request.temperature, 0.0, 1.0),
         "p": _clamp(request.top_p, 0.01, 0.99),
         "k": None if request.top_k is None else min(max(request.top_k, 0), TOP_K_MAX),
@@ -194,11 +191,6 @@ def _clamp(value: float | None, low: float, high: float) -> float | None:
     return None if value is None else min(max(value, low), high)
 
 
-def _bound(asked: int | None, allowed: int | None) -> int | None:
-    bounds = [tokens for tokens in (asked, allowed) if tokens is not None]
-    return min(bounds) if bounds else None
-
-
 def _thinking(request: ChatRequest) -> JSON | None:
     wish = request.reasoning
     if wish is None:
@@ -214,14 +206,7 @@ def _thinking(request: ChatRequest) -> JSON | None:
 
 def _add_tools(body: JSON, request: ChatRequest) -> None:
     choice = request.tool_choice
-    allowed = choice.allowed if choice is not None else ()
-    if choice is not None and choice.mode == "tool":
-        allowed = (choice.name,)
-    tools = [
-        tool
-        for tool in request.tools
-        if tool.kind != "server" and (not allowed or tool.name in allowed)
-    ]
+    tools = lowering.offered(request, forced_alone=True)
     if not tools:
         return
     body["tools"] = [_tool(tool) for tool in tools]
@@ -237,11 +222,7 @@ def _tool(tool: Tool) -> JSON:
     function: JSON = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
-    if tool.kind == "custom":
-        function["parameters"] = customtools.SCHEMA
-    else:
-        empty: JSON = {"type": "object", "properties": {}}
-        function["parameters"] = Raw(tool.parameters) if tool.parameters else empty
+    function["parameters"] = lowering.parameters(tool)
     return {"type": "function", "function": function}
 
 
@@ -298,17 +279,7 @@ def _image(part: Image, where: str) -> JSON:
 
 
 def _document(part: File, where: str, number: int) -> JSON:
-    said = part.text
-    if not said and part.media_type.startswith("text/"):
-        try:
-            said = base64.b64decode(part.data, validate=True).decode()
-        except ValueError:  # Not ASCII, not base64, not UTF-8: all are one.
-            raise ClientError(
-                "The file is not base64 of UTF-8 text.", param=where
-            ) from None
-    if not said:
-        raise ClientError("Cohere takes text files only.", param=where)
-    data: JSON = {"text": said}
+    data: JSON = {"text": lowering.file_text(part, where, "Cohere")}
     if part.name:
         data["title"] = part.name
     return {"id": f"doc:{number}", "data": data}

@@ -122,6 +122,13 @@ class Target(Struct, frozen=True):
     max_output_tokens: int | None = None
     options: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    def bound(self, asked: int | None) -> int | None:
+        """The tighter of the client's own bound on the answer, in tokens, and ours."""
+        clamp = self.max_output_tokens
+        if asked is None or clamp is None:
+            return clamp if asked is None else asked
+        return min(asked, clamp)
+
 
 class UpstreamRequest(Struct, frozen=True):
     """What to send. `path` starts with "/" and is joined to the provider's base URL."""

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
-from wire.dialect import Headers, Target, UpstreamRequest
+from wire.dialect import ClientError, Headers, Target, UpstreamRequest
 from wire.events import Fault, Usage
 
 Encoding = Literal["float", "base64"]
@@ -30,6 +30,13 @@ class EmbedRequest(Struct, frozen=True):
     def __repr__(self) -> str:
         """Sizes only: the texts are the client's."""
         return f"<EmbedRequest {self.model!r} inputs={len(self.inputs)}>"
+
+    def texts(self, who: str) -> list[str]:
+        """The inputs, for a provider that takes texts only. Raises ClientError."""
+        texts = [text for text in self.inputs if isinstance(text, str)]
+        if len(texts) != len(self.inputs):
+            raise ClientError(f"{who} embeds texts, not token lists.", param="input")
+        return texts
 
 
 class Vector(Struct, frozen=True):

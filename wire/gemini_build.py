@@ -171,9 +171,7 @@ def _tool_config(request: ChatRequest, has_tools: bool) -> Any:
 
 
 def _generation(request: ChatRequest, target: Target, extra: JSON) -> JSON:
-    most = request.max_output_tokens
-    if target.max_output_tokens is not None:
-        most = min(most or target.max_output_tokens, target.max_output_tokens)
+    most = target.bound(request.max_output_tokens)
     temperature = request.temperature
     if temperature is not None and request.source != SOURCE:
         temperature = min(max(temperature, 0.0), 2.0)

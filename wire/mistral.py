@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from wire import customtools
+from wire import customtools, lowering
 from wire.callids import fit_id
 from wire.dialect import (
     ClientError,
@@ -94,9 +94,7 @@ class Mistral:
 
     def build_embed(self, request: EmbedRequest, target: Target) -> UpstreamRequest:
         """See `EmbedProvider.build_embed`."""
-        texts = [text for text in request.inputs if isinstance(text, str)]
-        if len(texts) != len(request.inputs):
-            raise ClientError("Mistral embeds texts, not token lists.", param="input")
+        texts = request.texts("Mistral")
         body: JSON = {
             "model": target.model,
             "input": texts,
@@ -166,10 +164,9 @@ def build_body(request: ChatRequest, target: Target) -> JSON:
         body["temperature"] = min(max(request.temperature, 0.0), TEMPERATURE_MAX)
     if request.cache_key is not None:
         body["prompt_cache_key"] = request.cache_key
-    bounds = (request.max_output_tokens, target.max_output_tokens)
-    tokens = [bound for bound in bounds if bound is not None]
-    if tokens:
-        body["max_tokens"] = min(tokens)
+    tokens = target.bound(request.max_output_tokens)
+    if tokens is not None:
+        body["max_tokens"] = tokens
     if request.source == SOURCE:
         body.update({name: Raw(data) for name, data in request.extra.items()})
     return body
@@ -189,16 +186,10 @@ def _effort(request: ChatRequest, model: str) -> str | None:
 
 def _prepared(request: ChatRequest) -> ChatRequest:
     """The request in Mistral's ids, with functions in the place of custom tools."""
-    choice = request.tool_choice
-    allowed = choice.allowed if choice is not None else ()
     return msgspec.structs.replace(
         request,
         messages=tuple(_message(message) for message in request.messages),
-        tools=tuple(
-            _function(tool)
-            for tool in request.tools
-            if tool.kind != "server" and (not allowed or tool.name in allowed)
-        ),
+        tools=tuple(map(_function, lowering.offered(request))),
     )
 
 

@@ -5,13 +5,12 @@ the shape of the answer is refused with its field named. It cannot be made to ca
 tool; a choice of one leaves that one on offer, "none" leaves none.
 """
 
-import base64
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from wire import customtools
+from wire import customtools, lowering
 from wire.dialect import (
     AuthScheme,
     ClientError,
@@ -89,9 +88,7 @@ class Ollama:
 
     def build_embed(self, request: EmbedRequest, target: Target) -> UpstreamRequest:
         """See `EmbedProvider.build_embed`."""
-        texts = [text for text in request.inputs if isinstance(text, str)]
-        if len(texts) != len(request.inputs):
-            raise ClientError("Ollama embeds texts, not token lists.", param="input")
+        texts = request.texts("Ollama")
         body: JSON = {"model": target.model, "input": texts}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
@@ -169,12 +166,10 @@ def _refuse_shapes(request: ChatRequest) -> None:
 
 
 def _options(request: ChatRequest, target: Target) -> JSON:
-    bounds = (request.max_output_tokens, target.max_output_tokens)
-    tokens = [bound for bound in bounds if bound is not None]
     context = target.options.get("num_ctx", "")
     values: JSON = {
         "num_ctx": int(context) if context.isdigit() else None,
-        "num_predict": min(tokens) if tokens else None,
+        "num_predict": target.bound(request.max_output_tokens),
         "temperature": request.temperature,
         "top_p": request.top_p,
         "top_k": request.top_k,
@@ -201,23 +196,12 @@ def _tools(request: ChatRequest) -> list[JSON]:
     choice = request.tool_choice
     if choice is not None and choice.mode == "none":
         return []
-    allowed = choice.allowed if choice is not None else ()
-    if choice is not None and choice.mode == "tool":
-        allowed = (choice.name,)
-    return [
-        _tool(tool)
-        for tool in request.tools
-        if tool.kind != "server" and (not allowed or tool.name in allowed)
-    ]
+    return [_tool(tool) for tool in lowering.offered(request, forced_alone=True)]
 
 
 def _tool(tool: Tool) -> JSON:
     function: JSON = {"name": tool.name, "description": tool.description or ""}
-    if tool.kind == "custom":
-        function["parameters"] = customtools.SCHEMA
-    else:
-        empty: JSON = {"type": "object", "properties": {}}
-        function["parameters"] = Raw(tool.parameters) if tool.parameters else empty
+    function["parameters"] = lowering.parameters(tool)
     return {"type": "function", "function": function}
 
 
@@ -283,16 +267,7 @@ def _text(parts: tuple[Part, ...], where: str) -> str:
 
 
 def _file(part: File, where: str) -> str:
-    said = part.text
-    if not said and part.media_type.startswith("text/"):
-        try:
-            said = base64.b64decode(part.data, validate=True).decode()
-        except ValueError:  # Not ASCII, not base64, not UTF-8: all are one.
-            raise ClientError(
-                "The file is not base64 of UTF-8 text.", param=where
-            ) from None
-    if not said:
-        raise ClientError("Ollama takes text files only.", param=where)
+    said = lowering.file_text(part, where, "Ollama")
     return f"{part.name}:\n{said}" if part.name else said
 
 

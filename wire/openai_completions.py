@@ -17,31 +17,22 @@ from msgspec import Raw, Struct
 from wire import checks
 from wire.completion import Completion
 from wire.dialect import (
-    STREAM_HEADERS,
-    ErrorResponse,
     Head,
     Headers,
-    Reader,
-    Reading,
     Reply,
-    StreamDecoder,
     StreamEncoder,
     Target,
     UpstreamRequest,
 )
-from wire.errors import classify
-from wire.events import Event, Fault, Finish, RefusalDelta, Start, TextDelta, Usage
-from wire.flavours import ANY, flavour
+from wire.events import Event, Finish, RefusalDelta, Start, TextDelta, Usage
+from wire.flavours import flavour
 from wire.jsontext import NULL, decode_client, decode_fields, encode, given
-from wire.openai_chat import clamp, edit, upstream
+from wire.openai_answers import ChatAnswers
 from wire.openai_chat_body import InStreamOptions
-from wire.openai_chat_decoder import ChatDecoder, ChunkReader
 from wire.openai_chat_encoder import DONE
 from wire.openai_chat_head import PREFIX_BYTES_MAX
-from wire.openai_chat_relay import ChatRelay, relay_chat_response
-from wire.openai_errors import error_event, render_error
+from wire.openai_upstream import clamp, edit, upstream
 from wire.request import ChatRequest, Message, Refusal, Text
-from wire.sse import HEARTBEAT
 from wire.usage import to_openai
 
 SOURCE = "openai_completions"
@@ -94,13 +85,10 @@ MAX_TOKENS_DEFAULT = 16
 """OpenAI's own default here. It must be said aloud to a chat model, which has none."""
 
 
-class OpenAICompletions:
+class OpenAICompletions(ChatAnswers):
     """`ClientDialect`, `ProviderDialect` and `RelayDialect` of legacy completions."""
 
     name = SOURCE
-    heartbeat = HEARTBEAT
-    reads_sse = True
-    stream_headers = STREAM_HEADERS
 
     def read_head(self, body: bytes, headers: Headers) -> Head:
         """See `ClientDialect`."""
@@ -200,14 +188,6 @@ class OpenAICompletions:
         usage = to_openai(completion.usage or Usage())
         return encode({**head, "choices": choices, "usage": usage})
 
-    def render_error(self, fault: Fault) -> ErrorResponse:
-        """See `ClientDialect`."""
-        return render_error(fault)
-
-    def error_event(self, fault: Fault) -> bytes:
-        """See `ClientDialect`."""
-        return error_event(fault)
-
     def build_request(self, request: ChatRequest, target: Target) -> UpstreamRequest:
         """See `ProviderDialect`: only a single user turn is a prompt."""
         parts = [part for m in request.messages for part in m.parts]
@@ -249,26 +229,6 @@ class OpenAICompletions:
         clamp(body, legacy, target)
         return upstream(PATH, encode(body), row, target, {})
 
-    def stream_decoder(self, request: ChatRequest, target: Target) -> StreamDecoder:
-        """See `ProviderDialect`."""
-        del request
-        return ChatDecoder(target.flavour or self.name, flavour(target.flavour))
-
-    def parse_response(
-        self, status: int, headers: Headers, body: bytes, target: Target
-    ) -> list[Event]:
-        """See `ProviderDialect`."""
-        if not 200 <= status < 300:
-            return [self.classify_error(status, headers, body, target)]
-        row = flavour(target.flavour)
-        return ChunkReader(target.flavour or self.name, row).read(body)
-
-    def classify_error(
-        self, status: int, headers: Headers, body: bytes, target: Target
-    ) -> Fault:
-        """See `ProviderDialect`."""
-        return classify(target.flavour or self.name, status, headers, body)
-
     def forward_request(
         self, body: bytes, headers: Headers, head: Head, target: Target
     ) -> UpstreamRequest:
@@ -279,24 +239,6 @@ class OpenAICompletions:
         fields.setdefault("max_tokens", MAX_TOKENS_DEFAULT)
         edit(fields, head, row, target)
         return upstream(PATH, encode(fields), row, target, headers)
-
-    def relay(self, head: Head, target: Target, *, model: str | None = None) -> Reader:
-        """See `RelayDialect`."""
-        row = flavour(target.flavour)
-        return ChatRelay(
-            target.flavour or self.name,
-            row,
-            swallow_usage=not head.include_usage and row.stream_options,
-            model=model,
-        )
-
-    def relay_response(
-        self, status: int, headers: Headers, body: bytes, *, model: str | None = None
-    ) -> Reading:
-        """See `RelayDialect`."""
-        if not 200 <= status < 300:
-            return Reading(fault=classify(self.name, status, headers, body))
-        return relay_chat_response(body, self.name, ANY, model=model)
 
 
 def _how_many(raw: Raw) -> int:

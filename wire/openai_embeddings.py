@@ -40,8 +40,8 @@ from wire.jsontext import (
     encode,
     given,
 )
-from wire.openai_chat import upstream
 from wire.openai_errors import render_error
+from wire.openai_upstream import upstream
 from wire.usage import from_openai
 
 SOURCE = "openai_embeddings"

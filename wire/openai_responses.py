@@ -37,7 +37,6 @@ from wire.jsontext import (
     decode_object,
     encode,
 )
-from wire.openai_chat import upstream
 from wire.openai_errors import render_error
 from wire.openai_responses_build import body_bytes, build
 from wire.openai_responses_decoder import ResponsesDecoder, read_response
@@ -47,6 +46,7 @@ from wire.openai_responses_items import STATE_MARK, failure_fields, render
 from wire.openai_responses_parse import expand, parse
 from wire.openai_responses_relay import ResponsesRelay, relay_response
 from wire.openai_responses_schema import SOURCE
+from wire.openai_upstream import upstream
 from wire.request import ChatRequest
 from wire.sse import HEARTBEAT, encode_frame
 from wire.toolids import MARK_BYTES
