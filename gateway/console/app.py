@@ -259,8 +259,9 @@ class Console:
         return visit.show(
             "error.html",
             refused.status,
-            title=str(refused.problem.get("title", "It was refused")),
-            told=str(refused.problem.get("detail", "")),
+            title=refused.title,
+            told=refused.detail,
+            back=_way_back(visit) if visit.request.method == "POST" else "",
         )
 
     def _find(self, request: Request) -> tuple[Page | None, dict[str, str]]:

@@ -24,6 +24,19 @@ FORM_FIELDS_MAX: Final = 200
 FORM_BYTES_MAX: Final = 256 * 1024  # A policy or a sealed key; files go to the API.
 
 
+# What happens to forms and not to programs, in words for people.
+FORMS: Final = {
+    "key-reused": (
+        "This form was sent before, with something else in it.",
+        "That was done. What you sent now was not: look it over, and send it again.",
+    ),
+    "in-flight": (
+        "The same form is being worked on already.",
+        "Wait a moment, and look again.",
+    ),
+}
+
+
 @attrs.frozen
 class Shown:
     """An answer: a page, a way to another one, or something that goes on."""
@@ -48,11 +61,33 @@ class Refused(Exception):
         return str(self.problem.get("type", "")).rpartition("/")[2]
 
     @property
+    def shows_stored(self) -> bool:
+        """Whether what is stored now belongs beside what was typed.
+
+        Somebody else, or this very form a moment ago, has put it there.
+        """
+        return self.code in {"stale", "key-reused"}
+
+    @property
     def told(self) -> str:
         """What to show: the title, and what exactly."""
-        title = str(self.problem.get("title", "It was refused"))
-        detail = str(self.problem.get("detail", ""))
-        return f"{title}: {detail}" if detail else title
+        if self.code in FORMS:
+            return " ".join(FORMS[self.code])
+        return f"{self.title}: {self.detail}" if self.detail else self.title
+
+    @property
+    def title(self) -> str:
+        """What happened, for people."""
+        if self.code in FORMS:
+            return FORMS[self.code][0].rstrip(".")
+        return str(self.problem.get("title", "It was refused"))
+
+    @property
+    def detail(self) -> str:
+        """What exactly."""
+        if self.code in FORMS:
+            return FORMS[self.code][1]
+        return str(self.problem.get("detail", ""))
 
 
 @attrs.define
@@ -95,6 +130,11 @@ class Visit:
     def fields(self, name: str) -> list[str]:
         """All of a name: check boxes, lists; without empty ones."""
         return [one.strip() for one in self.form.get(name, []) if one.strip()]
+
+    def once_for(self, part: str) -> str:
+        """The form's own token for one of several things that it does."""
+        once = self.field("once")
+        return f"{once}-{part}" if once else ""
 
     # -- the admin API -----------------------------------------------------------
 

@@ -26,6 +26,7 @@ class Kind:
     Args:
         above: the page that leads here.
         live: where the admin API tells how they are.
+        plain: how many of the fields are shown at once; the others unfold.
     """
 
     plural: str
@@ -37,6 +38,7 @@ class Kind:
     operator: bool
     above: tuple[str, str] = ("/settings", "Settings")
     live: str = ""
+    plain: int = 1000
 
 
 KINDS: Final = (
@@ -55,7 +57,7 @@ KINDS: Final = (
         "What clients ask for, and the candidates that serve it. A site may also ask "
         "for PROVIDER/MODEL by itself, where its lists allow it.",
         objects.MODEL, "admin", operator=True, above=("/providers", "Providers"),
-        live="/model-states",
+        live="/model-states", plain=3,
     ),
 )  # fmt: skip
 
@@ -141,7 +143,7 @@ async def _detail(
             one["settings"],
             typed=visit.form,
             problems=forms.problems_of(refused.problem),
-            told=stale,
+            told=refused.shows_stored,
         )
     )
     sites: list[Any] = []

@@ -125,7 +125,11 @@ async def _one_key(visit: Visit, status: int, refused: Refused | None = None) ->
         fields=forms.shown(TERMS, terms)
         if refused is None
         else forms.shown(
-            TERMS, terms, typed=visit.form, problems=_problems(refused), told=stale
+            TERMS,
+            terms,
+            typed=visit.form,
+            problems=_problems(refused),
+            told=refused.shows_stored,
         ),
         scopes=SCOPES,
         chosen=terms.get("scopes", ()),

@@ -122,9 +122,7 @@ async def _finish(
             "replace": visit.field("replace") == "yes",
         }
         try:
-            await visit.ask(
-                "POST", "/secrets", body=body, once=f"{visit.field('once')}-key"
-            )
+            await visit.ask("POST", "/secrets", body=body, once=visit.once_for("key"))
         except Refused as refused:
             visit.params["provider"] = name
             one, version = await _one(visit)
@@ -159,12 +157,17 @@ async def _form(
         (
             section,
             forms.shown(
-                section.fields, old, typed=typed, problems=problems, told=stale
+                section.fields,
+                old,
+                typed=typed,
+                problems=problems,
+                told=refused is not None and refused.shows_stored,
             ),
         )
         for section in fields.SECTIONS
     ]
     prices = fields.prices_shown(old, typed, problems)
+    kept = str(old.get("key") or "")  # A new key takes its place, under its name.
     try:
         box = await visit.ask("GET", "/secrets/delivery-key")
     except Refused as sealed_nothing:
@@ -180,12 +183,12 @@ async def _form(
         has_prices=any(row[0].value for row in prices) or "prices" in old,
         name=visit.field("name"),
         name_problem=problems.get("$.name", ""),
-        key_name=visit.field("key_name"),
+        key_name=visit.field("key_name") or kept.removeprefix(fields.VAULT),
         refused=refused,
         stale=stale,
         told=told,
         box=box,
-        replaces=str(old.get("key", "")).startswith(fields.VAULT),
+        replaces=bool(kept),
         folded=fields.FOLDED,
     )
 

@@ -90,7 +90,7 @@ async def tried_of(visit: Visit, name: str, model: str) -> Any:
             "POST",
             at("providers", name, "test"),
             body={"model": model, "site": visit.field("site")},
-            once=f"{visit.field('once')}-test",
+            once=visit.once_for("test"),
         )
     except Refused as refused:
         return {"ok": False, "error": refused.told, "elapsed_ms": None, "status": 0}

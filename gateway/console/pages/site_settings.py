@@ -99,7 +99,7 @@ async def _settings(
                 visit,
                 at_fault,
                 problems=problems,
-                stale=stale,
+                told=refused is not None and refused.shows_stored,
             ),
         )
         for section in objects.SITE
@@ -133,12 +133,12 @@ def _fields(
     at_fault: str,
     *,
     problems: Mapping[str, str],
-    stale: bool,
+    told: bool,
 ) -> list[forms.Shown]:
     if section.key != at_fault:
         return forms.shown(section.fields, settings)
     return forms.shown(
-        section.fields, settings, typed=visit.form, problems=problems, told=stale
+        section.fields, settings, typed=visit.form, problems=problems, told=told
     )
 
 

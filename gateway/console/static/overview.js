@@ -51,11 +51,20 @@
     const shifted = series.at_s.map((_, i) => before[past][i - first] ?? null);
     return [series.at_s, shifted, ...keys.map(([key]) => series[key])];
   };
+  const two = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 2 });
+  // In the reader's own zone; a new day is told by its date.
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+  const moment = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const times = (_u, ticks) => ticks.map((t) => {
+    const at = new Date(t * 1000);
+    return at.getHours() + at.getMinutes() === 0 ? day.format(at) : clock.format(at);
+  });
   const onAxis = {
     count: (n) => whole.format(n),
     share: (n) => share.format(n),
     ms: (n) => (n < 1000 ? `${whole.format(n)} ms` : `${whole.format(n / 1000)} s`),
-    dollars: (n) => `$${whole.format(n)}`,
+    dollars: (n) => `$${two.format(n)}`,
   };
   const fine = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
   const inLegend = {
@@ -72,8 +81,8 @@
       const chart = new uPlot({
         width: box.clientWidth, height: 220, cursor: { y: false, points: { size: 6 } }, legend: { live: true },
         scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
-        axes: [axis, { ...axis, size: 58, values: (_u, ticks) => ticks.map((t) => told(t)) }],
-        series: [{}, { label: keys.length > 1 ? `${keys.find(([key]) => key === past)[1]} before` : "Before", value: exact, stroke: colour("--quiet"), width: 1, dash: [4, 4], points: { show: false }, spanGaps: true }, ...keys.map(([, label], i) => ({ label, value: exact, stroke: colour(`--series-${label === "Errors" ? 1 : i + 2}`), width: 2, points: { show: (u, i) => u.data[i].filter((n) => n !== null).length < 20, size: 5 }, spanGaps: true }))],
+        axes: [{ ...axis, values: times }, { ...axis, size: 58, values: (_u, ticks) => ticks.map((t) => told(t)) }],
+        series: [{ label: "At", value: (_u, t) => (t === null ? "–" : moment.format(new Date(t * 1000))) }, { label: keys.length > 1 ? `${keys.find(([key]) => key === past)[1]} before` : "Before", value: exact, stroke: colour("--quiet"), width: 1, dash: [4, 4], points: { show: false }, spanGaps: true }, ...keys.map(([, label], i) => ({ label, value: exact, stroke: colour(`--series-${label === "Errors" ? 1 : i + 2}`), width: 2, points: { show: (u, i) => u.data[i].filter((n) => n !== null).length < 20, size: 5 }, spanGaps: true }))],
       }, columns({ keys, past }, figures), box);
       plots.push({ chart, keys, past, box });
     }
