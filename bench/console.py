@@ -153,8 +153,8 @@ def served(folder: Path, state: Path) -> Generator[tuple[str, str, int]]:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config)],
             cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
     try:
         until = time.monotonic() + START_S

@@ -7,7 +7,7 @@ points at; routes hold nothing of their own.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -274,11 +274,31 @@ class Gate:
             self.tracing.ended(record)
 
     def refused(
-        self, request_id: str, *, site: str | None, dialect: str, status: int, code: str
+        self,
+        request_id: str,
+        *,
+        site: str | None,
+        dialect: str,
+        status: int,
+        code: str,
+        fields: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """A request got no stream: it was malformed, unknown, or came too late."""
+        """A request got no stream: it was malformed, unknown, or came too late.
+
+        `fields` are its header's, with its place in a trace.
+        """
         self.metrics.refusal(site or "none", code)
+        traced: dict[str, str] = {}
+        if self.tracing is not None:
+            at_ms = int(self.wall() * 1000)
+            facts = RequestRecord(
+                request_id, site or "", "", dialect, "", at_ms, "error", status,
+                streamed=False, code=code,
+            )  # fmt: skip
+            known = site is not None
+            traced["trace_id"] = self.tracing.refused(fields, facts, known=known)
         self._request(
+            **traced,
             request_id=request_id,
             site=site,
             dialect=dialect,

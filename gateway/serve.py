@@ -100,7 +100,7 @@ async def serve(
                 if on_ready is not None:
                     on_ready(urls)
                 if gateway.console_link:
-                    say(
+                    hand_over(
                         f"Console: set it up at {_console_url(config, urls)}"
                         f"{gateway.console_link} (works once, for a day)"
                     )
@@ -160,6 +160,15 @@ async def _sweep(gateway: Gateway) -> None:
     while True:
         await trio.sleep(SWEEP_S)
         await gateway.sweep()
+
+
+def hand_over(text: str) -> None:
+    """To whoever started it: on standard output, for the log is on standard error."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:  # Nobody reads it there.
+        say(text)
 
 
 def _console_url(config: Config, urls: Sequence[str]) -> str:

@@ -295,6 +295,7 @@ class Grants:
             dialect="stream_grant",
             status=error.status,
             code=fault.code or fault.kind,
+            fields=request.scope["headers"],
         )
         fields = (*error.headers, *PRIVATE, ("x-request-id", request_id))
         try:

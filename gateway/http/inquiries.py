@@ -285,6 +285,7 @@ class Endpoint:
             dialect=self.dialect.name,
             status=error.status,
             code=fault.code or fault.kind,
+            fields=request.scope["headers"],
         )
         try:
             await reply(

@@ -150,6 +150,7 @@ class Sockets:
             dialect="websocket",
             status=refusal.status,
             code=refusal.code,
+            fields=handshake.scope["headers"],
         )
         await handshake.refuse(refusal.status, shown.headers, shown.body, request_id)
 

@@ -81,6 +81,13 @@ class SpanExporter:
             return
         self._records.append(record)
 
+    def offer_refusal(self, record: RequestRecord) -> None:
+        """The same for one that was turned away: they may take half of the room."""
+        if len(self._records) >= self._queue_max // 2:
+            self.dropped += 1
+            return
+        self._records.append(record)
+
     def statistics(self) -> TraceStatistics:
         """What became of them so far."""
         return TraceStatistics(self.told, self.dropped, self.failed, len(self._records))

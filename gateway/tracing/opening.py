@@ -21,6 +21,6 @@ def traced(gate: Gate, worker: int) -> SpanExporter | None:
     except OtelMissing as error:
         problem = Problem("", "tracing.endpoint", str(error))
         raise ConfigError((problem,)) from None
-    gate.tracing = Tracing(settings, made.offer)
+    gate.tracing = Tracing(settings, made.offer, offer_refusal=made.offer_refusal)
     gate.traces = made.statistics
     return made

@@ -80,7 +80,7 @@ def spans_of(
     operation = operation_of(record.dialect)
     opened_ns = record.opened_at_ms * NS_PER_MS
     own = Span(
-        name=f"{operation} {record.model}",
+        name=f"{operation} {record.model}".rstrip(),  # It may not have come to that.
         kind="server",
         trace_id=trace.trace_id,
         span_id=trace.span_id,
@@ -128,10 +128,12 @@ def _answering(attempts: tuple[AttemptRecord, ...]) -> AttemptRecord | None:
 
 def _of_request(record: RequestRecord, operation: str) -> Iterator[tuple[str, Value]]:
     yield "gen_ai.operation.name", operation
-    yield "gen_ai.request.model", record.model
+    if record.model:
+        yield "gen_ai.request.model", record.model
     yield "http.response.status_code", record.status
     yield "stagedoor.request_id", record.request_id
-    yield "stagedoor.site", record.site
+    if record.site:
+        yield "stagedoor.site", record.site
     yield "stagedoor.dialect", record.dialect
     yield "stagedoor.outcome", record.outcome
     yield "stagedoor.stream", record.streamed

@@ -142,7 +142,7 @@ def staged(folder: Path, config: str = CONFIG) -> Generator[Stage]:
     with told.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway.cli", "serve", "--config", str(file)],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=log,
+            cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     try:

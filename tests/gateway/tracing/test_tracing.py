@@ -102,6 +102,77 @@ async def test_a_call_is_a_span_of_the_clients_trace(
         assert secret not in repr((own, call))
 
 
+UNPARENTED = {"traceparent": f"00-{TRACE}-{SPAN}-00"}
+
+
+@pytest.mark.parametrize(("body", "key", "status", "code"), [
+    (chat(CANARY), "sk-nobodys", 401, "invalid_api_key"),
+    (chat(CANARY), None, 401, "invalid_api_key"),
+    ({**chat(CANARY), "model": "nothing"}, KEY, 404, "model_not_found"),
+    ({**chat(CANARY), "model": 7}, KEY, 400, None),
+    ({**chat(CANARY), "max_tokens": 900}, KEY, 429, None),
+])  # fmt: skip
+async def test_a_request_that_is_refused_is_a_span_of_the_clients_trace(
+    autojump_clock: MockClock, body: Any, key: str | None, status: int, code: str | None
+) -> None:
+    """Without a provider's below it; with what a dashboard asks: status and code."""
+    main = Hears([Says("never")])
+    made = config(spend_max_nanousd=1_000)
+    async with embedded(made, {"main": main}, environ=ENV) as gateway:
+        told = traced(gateway)
+        answer = await gateway.request("POST", CHAT, body, key=key, headers=PARENT)
+        await gateway.records()
+        assert answer.status == status, answer.body
+        [record] = told
+        own, *tried = spans(gateway, record)
+        logged = gateway.logged()
+    assert (own.trace_id, own.parent_id, own.kind) == (TRACE, SPAN, "server")
+    # A candidate that money did not reach to is told of, and was not called.
+    assert [one.attributes["stagedoor.outcome"] for one in tried] == (
+        ["cancelled"] if status == 429 else []
+    )
+    assert own.attributes["http.response.status_code"] == status
+    assert own.attributes["error.type"] == (code or own.attributes["error.type"])
+    assert own.attributes["stagedoor.request_id"] == answer.headers["x-request-id"]
+    assert own.name.startswith("chat")
+    assert own.name == own.name.strip()
+    assert f'"trace_id":"{TRACE}"'.encode() in logged
+    assert main.heads == []
+    assert CANARY not in repr(own)
+
+
+async def test_who_has_no_key_does_not_decide_what_is_told(
+    autojump_clock: MockClock,
+) -> None:
+    """The context is kept; its sampled flag is believed of our own clients alone."""
+    async with embedded(config(), {"main": Hears([])}, environ=ENV) as gateway:
+        told = traced(gateway, sample_per_million=0)
+        for key, headers in ((None, PARENT), ("sk-nobodys", PARENT)):
+            await gateway.request("POST", CHAT, chat(), key=key, headers=headers)
+        assert told == []
+        wrong = {**chat(), "model": 7}
+        await gateway.request("POST", CHAT, wrong, key=KEY, headers=UNPARENTED)
+        assert told == []
+        await gateway.request("POST", CHAT, wrong, key=KEY, headers=PARENT)
+        assert len(told) == 1
+
+
+def test_refusals_take_half_of_the_room_at_most() -> None:
+    """A scanner without a key does not push the spans of requests out."""
+    exporter = SpanExporter(
+        TracingConfig(queue_max=64), lambda _: True, config, flush_s=3600
+    )
+    try:
+        refused = RequestRecord("r", "", "", "d", "", 0, "error", 401, streamed=False)
+        for _ in range(100):
+            exporter.offer_refusal(refused)
+        assert exporter.statistics().waiting == 32
+        exporter.offer(refused)
+        assert exporter.statistics().waiting == 33
+    finally:
+        exporter.close()
+
+
 async def test_each_attempt_is_a_span_and_says_why_the_next_one_came(
     autojump_clock: MockClock,
 ) -> None:
