@@ -19,13 +19,13 @@ import trio
 from msgspec import Struct
 
 from gateway.http11_exchange import STATUS_LINES, Address, App, Exchange
+from gateway.http11_handover import Upgrade
 from gateway.http11_parser import (
     READ_BYTES_MAX,
     Http11Limits,
     Refusal,
     Request,
     RequestParser,
-    Upgrade,
 )
 from gateway.http11_timers import Timers
 from gateway.http11_transport import ClientGone, EdgeDeadlines, Transport
@@ -35,6 +35,13 @@ LINGER_BYTES_MAX = 1_048_576  # Read past after a refusal, so that the answer ar
 
 ErrorBody = Callable[[int, str, str], tuple[str, bytes]]
 Report = Callable[[str, BaseException], None]
+
+
+# What a refusal of this status says beside its body.
+_TOLD = {
+    405: b"allow: GET, POST\r\n",
+    426: b"upgrade: websocket\r\nsec-websocket-version: 13\r\n",
+}
 
 
 class EdgeStatistics(Struct, frozen=True):
@@ -284,10 +291,10 @@ class Http11:
             refusal.status, refusal.code, refusal.message
         )
         head = b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%bconnection: close\r\n"
-        allow = b"allow: GET, POST\r\n" if refusal.status == 405 else b""
+        told = _TOLD.get(refusal.status, b"")
         line = STATUS_LINES[refusal.status]
         length = len(body)
-        head %= line, self.edge.date_line(), content_type.encode(), length, allow
+        head %= line, self.edge.date_line(), content_type.encode(), length, told
         try:
             await self.transport.write(head + b"\r\n" + body)
             await self._linger()

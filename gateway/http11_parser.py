@@ -13,21 +13,19 @@ versions and codings we do not speak, and which upgrades are handed over.
 
 import re
 from collections import deque
-from typing import Literal
 
 import httptools
 from msgspec import Struct
+
+from gateway.http11_handover import NoHandshake, Upgrade, head_for, head_of, upgrade_of
 
 READ_BYTES_MAX = 16_384  # One read; also bounds what pipelining can queue here.
 CHUNK_OVERHEAD_BYTES = 32_768  # Sizes, extensions and trailers beside the content.
 CHUNK_OVERHEAD_RATIO = 16  # One-byte chunks cost 6 to 1; ten more for extensions.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4.
 
-_FRAMING = (b"content-length", b"transfer-encoding")
 _HOST = re.compile(rb"[A-Za-z0-9.\-_~%!$&'()*+,;=:\[\]]*").fullmatch
 _ABSOLUTE = re.compile(rb"https?://[^/?]*(.*)", re.DOTALL | re.IGNORECASE).fullmatch
-
-Upgrade = Literal["", "websocket", "h2"]
 
 
 class Http11Limits(Struct, frozen=True, kw_only=True):
@@ -332,13 +330,22 @@ class RequestParser:
         """
         request, self._request = self._request, Request()
         self._upgrading = self._in_body = False
-        kind = _upgrade_of(request)
+        method, target, fields = request.method, request.target, request.headers
+        try:
+            kind = upgrade_of(
+                method, fields, http_1_0=request.http_1_0, early=bool(rest)
+            )
+        except NoHandshake as no:
+            self.refusal = Refusal(no.status, no.code, no.message)
+            return b""
         self._parser = httptools.HttpRequestParser(self)
         if kind:
             self.upgrade = kind
-            self.rest = _head(request, dropped=b"") + rest
+            self.rest = head_for(kind, method, target, fields) + rest
             return b""
-        return _head(request, dropped=b"upgrade") + rest
+        kept = [field for field in fields if field[0] != b"upgrade"]
+        version = "1.0" if request.http_1_0 else "1.1"
+        return head_of(method, target, kept, version) + rest
 
     def _fail(self, error: httptools.HttpParserError) -> None:
         if self.refusal is not None:
@@ -380,29 +387,3 @@ class RequestParser:
             "body_too_large",
             f"the body is larger than {self._limits.body_bytes_max} bytes",
         )
-
-
-def _upgrade_of(request: Request) -> Upgrade:
-    """What a request may upgrade to; with a body, to nothing.
-
-    The rule for a body is hypercorn's, and curl's and Java's clients live with it:
-    they send their first POST with `Upgrade: h2c` and take the HTTP/1.1 answer.
-    """
-    fields = dict(request.headers)
-    if request.http_1_0 or not fields.keys().isdisjoint(_FRAMING):
-        return ""
-    protocol = fields.get(b"upgrade", b"").lower()
-    if protocol == b"websocket" and request.method == "GET":
-        return "websocket"
-    if protocol == b"h2c" and b"http2-settings" in fields:
-        return "h2"
-    return ""
-
-
-def _head(request: Request, *, dropped: bytes) -> bytes:
-    """The head again, as bytes, from what was accepted of it."""
-    version = b"1.0" if request.http_1_0 else b"1.1"
-    lines = [b"%b %b HTTP/%b" % (request.method.encode(), request.target, version)]
-    lines += [b"%b: %b" % field for field in request.headers if field[0] != dropped]
-    lines += [b"", b""]
-    return b"\r\n".join(lines)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import trio
 from hypercorn.protocol import h2, h11
-from hypercorn.protocol.events import Data, StreamClosed
+from hypercorn.protocol.events import Body, Data, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
@@ -101,8 +101,20 @@ class SocketStream(WSStream):
         self.heard = True
         if isinstance(event, StreamClosed):
             await self._end()
+        elif isinstance(event, (Body, Data)) and not self.handshake.accepted:
+            await self._refuse_early()
         else:
             await super().handle(event)
+
+    async def _refuse_early(self) -> None:
+        """Bytes before the handshake's answer: no client sends them, a smuggler does.
+
+        hypercorn answers 400 and goes on; here the connection and its app end too.
+        """
+        if self.closed:
+            return
+        await self._send_error_response(400)
+        await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _end(self) -> None:
         """Nothing more comes or goes: tell the app, while it listens."""

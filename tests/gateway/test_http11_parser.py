@@ -197,17 +197,20 @@ def test_refusals_never_quote_the_request() -> None:
 
 
 WEBSOCKET = (
-    b"GET /ws HTTP/1.1\r\nhost: t\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+    b"GET /ws HTTP/1.1\r\nhost: t\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
 
-def test_an_upgrade_keeps_every_byte_for_the_next_protocol() -> None:
+def test_an_upgrade_is_handed_over_as_it_was_decided() -> None:
+    """One `Connection` field, which leaves nothing to decide again."""
     get = b"GET / HTTP/1.1\r\nhost: t\r\n\r\n"
-    seen = read([get + WEBSOCKET + b"frames"])
+    seen = read([get + WEBSOCKET.replace(b"Upgrade\r", b"Upgrade, close\r")])
 
     assert len(seen.requests) == 1
     assert seen.upgrade == "websocket"
-    assert seen.rest == WEBSOCKET + b"frames"
+    assert seen.rest.endswith(b"\r\nconnection: upgrade\r\n\r\n")
+    assert seen.rest.lower().count(b"connection:") == 1
 
 
 @pytest.mark.parametrize(
