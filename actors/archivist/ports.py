@@ -144,6 +144,36 @@ class Summary(Struct, frozen=True):
     cost_nanousd: int
 
 
+def summary_row(record: RequestRecord) -> tuple[str | int, ...]:
+    """A record as a list shows it: the fields of `Summary`, a truth as 0 or 1."""
+    last = record.attempts[-1] if record.attempts else None
+    return (
+        record.request_id,
+        record.opened_at_ms,
+        record.tenant,
+        record.site,
+        record.env,
+        record.key_id,
+        record.model,
+        record.feature,
+        last.provider if last is not None else "",
+        last.model if last is not None else "",
+        record.dialect,
+        record.outcome,
+        record.status,
+        record.code,
+        record.degraded,
+        int(record.streamed),
+        len(record.attempts),
+        record.duration_ms,
+        record.first_content_ms,
+        record.prompt_tokens,
+        record.cached_tokens,
+        record.output_tokens,
+        record.cost_nanousd,
+    )
+
+
 class Found(Struct, frozen=True):
     """One record whole, and where the journal has it."""
 

@@ -29,6 +29,7 @@ from actors.archivist.ports import (
     Unavailable,
     UsageAsked,
     UsageRow,
+    summary_row,
 )
 from actors.archivist.sums import (
     FIELDS,
@@ -151,7 +152,7 @@ class SqlRecords:
                 (record.request_id, record.opened_at_ms, source, line.place.file,
                  line.place.offset, line.data)
             )  # fmt: skip
-        tx.run_many(_ADD_RECORD, map(_columns, records))
+        tx.run_many(_ADD_RECORD, map(summary_row, records))
         tx.run_many(_ADD_FACTS, facts)
         tally = Tally(records)
         tx.run_many(
@@ -450,35 +451,6 @@ def _forget(tx: Transaction, table: str, grain_s: int, since_ms: int) -> int:
         f"DELETE FROM {table} WHERE grain_s = ? AND at_ms < ?",
         grain_s,
         until_ms,
-    )
-
-
-def _columns(record: RequestRecord) -> Sequence[Value]:
-    last = record.attempts[-1] if record.attempts else None
-    return (
-        record.request_id,
-        record.opened_at_ms,
-        record.tenant,
-        record.site,
-        record.env,
-        record.key_id,
-        record.model,
-        record.feature,
-        last.provider if last is not None else "",
-        last.model if last is not None else "",
-        record.dialect,
-        record.outcome,
-        record.status,
-        record.code,
-        record.degraded,
-        int(record.streamed),
-        len(record.attempts),
-        record.duration_ms,
-        record.first_content_ms,
-        record.prompt_tokens,
-        record.cached_tokens,
-        record.output_tokens,
-        record.cost_nanousd,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from actors.archivist.ports import Filter, RecordBook, Summary
+from actors.archivist.ports import Filter, RecordBook, Summary, summary_row
 from actors.auditor.messages import RequestRecord
 from gateway.admin import paging
 from gateway.admin.lines import CSV, JSON_LINES, Format, csv_line, json_line
@@ -143,35 +143,6 @@ async def _lines(
         yield csv_line(COLUMNS)
     async for records in book.export(filtered):
         if kind == "csv":
-            yield b"".join(csv_line(_row(one)) for one in records)
+            yield b"".join(csv_line(summary_row(one)) for one in records)
         else:
             yield b"".join(json_line(one) for one in records)
-
-
-def _row(record: RequestRecord) -> list[Any]:
-    last = record.attempts[-1] if record.attempts else None
-    return [
-        record.request_id,
-        record.opened_at_ms,
-        record.tenant,
-        record.site,
-        record.env,
-        record.key_id,
-        record.model,
-        record.feature,
-        last.provider if last is not None else "",
-        last.model if last is not None else "",
-        record.dialect,
-        record.outcome,
-        record.status,
-        record.code,
-        record.degraded,
-        int(record.streamed),
-        len(record.attempts),
-        record.duration_ms,
-        record.first_content_ms,
-        record.prompt_tokens,
-        record.cached_tokens,
-        record.output_tokens,
-        record.cost_nanousd,
-    ]
