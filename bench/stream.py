@@ -22,6 +22,8 @@ STREAMS = 100
 GAP_US = 20_000  # 50 tokens a second: a fast hosted model
 BURST_PROBE = 2_000  # tells how many deltas make a burst of about a second
 BURST_MAX = 131_072  # 40 MB: what the mock and the reader hold at once
+ALL_OPEN_S = 0.1  # a thousand requests a second: what opening costs, they wait for
+TURNOVERS = 3  # How often a hundred streams are replaced by others, one by one
 PROFILED_DELTAS = 50  # a second: the recorder is asked whether it is done after each
 ABORTS = 9  # of which the median is taken
 
@@ -36,6 +38,7 @@ def main() -> None:
             report.progress(chosen, [f"round {number + 1}/{rounds}"])
             alone = _pace(direct, deltas)
             _note_pace(numbers, direct, alone)
+            alone_coming = _come_and_go(direct, deltas)
             for gateway in measured:
                 if numbers.failed(gateway):
                     continue
@@ -44,6 +47,13 @@ def main() -> None:
                     _burst(numbers, gateway, quick=chosen.quick)
                     _socket_burst(numbers, gateway, quick=chosen.quick)
                     _paced(numbers, gateway, deltas, alone)
+                    _note_first(
+                        numbers,
+                        gateway,
+                        "one opens as another ends",
+                        _come_and_go(gateway, deltas),
+                        alone_coming,
+                    )
                     _misbehaved(numbers, gateway, direct)
         report.progress(chosen, [])
         _profile(chosen, measured, numbers)
@@ -86,9 +96,36 @@ def _pace(gateway: Gateway, deltas: int) -> StreamResult:
         streams=STREAMS,
         deltas=deltas,
         gap_us=GAP_US,
-        ramp_s=GAP_US / 1e6 * 5,  # spread over the pace, not all in one tick
+        ramp_s=ALL_OPEN_S,
     )
     return load.run()
+
+
+def _come_and_go(gateway: Gateway, deltas: int) -> StreamResult:
+    """A hundred at a time, when about each of them ends another one opens."""
+    lasts_s = deltas * GAP_US / 1e6
+    load = StreamLoad(
+        gateway.target,
+        streams=STREAMS * (1 + TURNOVERS),
+        deltas=deltas,
+        gap_us=GAP_US,
+        ramp_s=lasts_s * (1 + TURNOVERS),
+        warm=STREAMS,
+    )
+    return load.run()
+
+
+def _note_first(
+    numbers: report.Report,
+    gateway: Gateway,
+    how: str,
+    result: StreamResult,
+    alone: StreamResult,
+) -> None:
+    for title, quantile in (("p50", 0.5), ("p99", 0.99)):
+        added_ms = result.first_ms(quantile) - alone.first_ms(quantile)
+        measure = f"100 streams, 20 ms, {how}: added time to first content {title}"
+        numbers.add(gateway.name, measure, "ms", added_ms)
 
 
 def _paced(
@@ -100,10 +137,7 @@ def _paced(
     cpu_us = (gateway.process.cpu_s() - before_s) * 1e6 / (STREAMS * deltas)
     name = gateway.name
     numbers.add(name, "100 streams, 20 ms: CPU a delta", "µs", cpu_us)
-    for title, quantile in (("p50", 0.5), ("p99", 0.99)):
-        added_ms = result.first_ms(quantile) - alone.first_ms(quantile)
-        measure = f"100 streams, 20 ms: added time to first content {title}"
-        numbers.add(name, measure, "ms", added_ms)
+    _note_first(numbers, gateway, "all open within 0.1 s", result, alone)
     _note_pace(numbers, gateway, result)
 
 

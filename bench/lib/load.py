@@ -212,6 +212,7 @@ class _Reader:
         "ended",
         "leaves_at",
         "now_ns",
+        "number",
         "parser",
         "sent_ns",
         "sock",
@@ -219,11 +220,12 @@ class _Reader:
         "tag",
     )
 
-    def __init__(self, sock: socket.socket, tag: str, deltas: int) -> None:
+    def __init__(self, sock: socket.socket, number: int, deltas: int) -> None:
         self.sock = sock
         self.leaves_at = self.stalls_at = deltas + 1  # After so many deltas: never.
-        self.tag = tag
-        self.check = DeltaCheck(tag, deltas)
+        self.number = number
+        self.tag = f"s{number}"
+        self.check = DeltaCheck(self.tag, deltas)
         self.parser = httptools.HttpResponseParser(self)
         self.sent_ns = 0
         self.now_ns = 0
@@ -254,7 +256,10 @@ class StreamLoad:
     """Many streams at a fixed pace, all read to the end.
 
     But those that misbehave: ``leaving`` and ``stalled`` are shares of all streams.
-    They do so at a random delta, and not before all streams are open.
+    They do so at a random delta, and not before all streams are open. The streams open
+    at random moments of the ramp, as users come; evenly spaced ones would fall into
+    step with each other, a whole crowd of deltas to the same millisecond. The first
+    ``warm`` ones do not count for the time to the first content.
     """
 
     def __init__(
@@ -267,9 +272,12 @@ class StreamLoad:
         ramp_s: float,
         leaving: float = 0.0,
         stalled: float = 0.0,
+        warm: int = 0,
         seed: int = 0,
     ) -> None:
         chance = random.Random(seed)
+        self._opens_s = sorted(chance.uniform(0, ramp_s) for _ in range(streams))
+        self._warm = warm
         wayward = chance.sample(range(streams), round(streams * (leaving + stalled)))
         self._stalls = set(wayward[: round(streams * stalled)])
         self._leaves = set(wayward[len(self._stalls) :])
@@ -279,7 +287,6 @@ class StreamLoad:
         self._streams = streams
         self._deltas = deltas
         self._gap_us = gap_us
-        self._ramp_s = ramp_s
         self._numbers = itertools.count()
         self._epoll = select.epoll()
         self._asking: dict[int, _Reader] = {}  # connecting
@@ -351,11 +358,7 @@ class StreamLoad:
         return self._delivered + sum(reader.check.next for reader in reading)
 
     def _due(self, since_ns: int) -> int:
-        if not self._ramp_s:
-            return self._streams
-        return min(
-            self._streams, 1 + int(self._streams * since_ns / (self._ramp_s * 1e9))
-        )
+        return bisect.bisect_right(self._opens_s, since_ns / 1e9)
 
     def _connect(self) -> None:
         sock = socket.socket()
@@ -363,7 +366,7 @@ class StreamLoad:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.connect_ex((self._target.host, self._target.port))
         number = next(self._numbers)
-        reader = _Reader(sock, f"s{number}", self._deltas)
+        reader = _Reader(sock, number, self._deltas)
         if number in self._leaves:
             reader.leaves_at = self._chance.randrange(self._deltas)
         elif number in self._stalls:
@@ -383,7 +386,8 @@ class StreamLoad:
         before = reader.check.next
         reader.feed(data, now_ns)
         if not before and reader.check.next:
-            self._result.first_ns.append(now_ns - reader.sent_ns)
+            if reader.number >= self._warm:
+                self._result.first_ns.append(now_ns - reader.sent_ns)
             self._waiting_first -= 1
         if not reader.ended:
             if not self._open_ns:
@@ -432,7 +436,7 @@ def burst(target: Target, deltas: int) -> float:
     The clock runs from the first byte to the last. Checking comes after it, so that
     what is measured is the gateway and not this reader.
     """
-    directive = shape.Directive("burst", stream=True, deltas=deltas)
+    directive = shape.Directive("s0", stream=True, deltas=deltas)
     pieces: list[bytes] = []
     with socket.create_connection((target.host, target.port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -444,7 +448,7 @@ def burst(target: Target, deltas: int) -> float:
         while not end.reached(pieces[-1]):
             pieces.append(sock.recv(BURST_READ_BYTES))
         elapsed_s = (time.monotonic_ns() - start_ns) / 1e9
-    reader = _Reader(sock, directive.tag, deltas)
+    reader = _Reader(sock, 0, deltas)
     for piece in filter(None, pieces):
         reader.feed(piece, 0)
     if not reader.ended:
