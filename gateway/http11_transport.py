@@ -213,9 +213,15 @@ class Transport:
         """
         if self.broken or self._unsent or len(data) > self._unsent_bytes_max:
             return False
-        sent = self._send_now(data) if self._tls else self._try_send(data)
+        sent = self._try_send(data)
+        if sent == len(data):
+            return True
+        more, view = sent, memoryview(data)
+        while more and sent < len(data):  # To its refusal, see `_write_rest`.
+            more = self._try_send(view[sent:])
+            sent += more
         if sent < len(data):
-            self._keep(memoryview(data)[sent:])
+            self._keep(view[sent:])
         return True
 
     def _keep(self, refused: memoryview) -> None:

@@ -141,3 +141,41 @@ async def test_draining_waits_until_the_kernel_has_everything() -> None:
                 await trio.testing.wait_all_tasks_blocked()
         assert transport.unsent_bytes == 0
         assert repr(transport).endswith("open unsent=0>")
+
+
+async def test_what_is_written_now_is_bounded_and_keeps_its_order() -> None:
+    """As `write`: what the kernel refuses is kept once, and then there is no more."""
+    async with pair() as (transport, theirs, timers):
+        pieces = [b"%d;" % number * 2_000 for number in range(100)]
+        taken = next(
+            n for n, piece in enumerate(pieces) if not transport.write_now(piece)
+        )
+        assert 0 < transport.unsent_bytes <= 60_000
+        assert transport in timers.kind("write")  # Its deadline runs.
+        assert not transport.write_now(b"overtaking")
+        read = bytearray()
+
+        async def reader() -> None:
+            expected = len(b"".join(pieces[: taken + 1]))
+            while len(read) < expected:
+                await trio.lowlevel.wait_readable(theirs)
+                read.extend(theirs.recv(65_536))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader)
+            await transport.write(pieces[taken])
+        assert read == b"".join(pieces[: taken + 1])
+        assert transport.write_now(b"again")
+        assert not transport.write_now(b"x" * 60_001)  # More than could be kept.
+
+
+async def test_what_is_written_now_to_a_broken_connection_is_left_to_write() -> None:
+    async with pair() as (transport, theirs, _):
+        theirs.close()
+        gone: list[bool] = []
+        transport.on_gone = lambda: gone.append(True)
+        transport.write_now(b"x")
+        assert gone == [True]
+        assert not transport.write_now(b"y")
+        with pytest.raises(ClientGone):
+            await transport.write(b"y")
