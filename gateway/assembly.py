@@ -240,8 +240,14 @@ def mints_of(config: Config) -> dict[KeyScope, MintSpec]:
 
 
 def pepper_homes(config: Config) -> frozenset[Home]:
-    """The tenants, and environments, with sites whose records name people."""
-    return frozenset(config.home_of(site) for site in config.sites if site.pseudonyms)
+    """The tenants, and environments, with sites whose records name people.
+
+    And the gateway's own, where people administer it: the audit log names them.
+    """
+    named = {config.home_of(site) for site in config.sites if site.pseudonyms}
+    if config.console.enabled or config.admin.api:
+        named.add(config.vault.home)
+    return frozenset(named)
 
 
 def strict_sites(config: Config) -> frozenset[str]:

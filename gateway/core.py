@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
+from secrets import token_bytes
 from typing import Final
 
 import attrs
@@ -21,7 +22,8 @@ import trio
 from actors.archivist.cell import ArchivistCell
 from actors.auditor.messages import Attest, AuditUnavailable
 from actors.auditor.ports import AuditBook, Journal, Place
-from actors.auditor.privacy import epoch_of
+from actors.auditor.privacy import PEPPER_BYTES, epoch_of
+from actors.auditor.veiling import PersonVeil
 from actors.granter.memory import MemoryGrants, MemoryKeys
 from actors.granter.ports import EpochKeys, GrantStore
 from actors.herald.cell import HeraldCell
@@ -125,6 +127,7 @@ class Gateway:
             homes,
             epoch,
             epoch - self.config.vault.pepper_epochs,
+            reads=frozenset({self.config.vault.home}),
             make=peers is None or peers.worker.number == FIRST,
         )
         try:
@@ -316,6 +319,9 @@ async def open_core(
         journal = TappedJournal(journal, gate.appended)
     peppers = PepperBox(safe)
     gate.people = People(peppers, wall)
+    book.log.veil = gate.veil = PersonVeil(
+        peppers, config.vault.tenant, token_bytes(PEPPER_BYTES)
+    )
     gate.counter = counter
     gate.book = book
     transports = {p.name: make_transport(p) for p in config.providers}

@@ -18,6 +18,7 @@ from actors.archivist.ports import RecordBook
 from actors.auditor import anchoring
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
+from actors.auditor.veiling import PersonVeil
 from actors.directory.ports import Directory
 from actors.keeper.messages import Answered
 from actors.keeper.ports import Shelf
@@ -106,6 +107,7 @@ class Gate:
         self.shelf: Shelf | None = None  # What this process keeps itself.
         self.hooks = Hooks()
         self.people: People | None = None
+        self.veil: PersonVeil | None = None
         self.tracing: Tracing | None = None  # None: nothing is traced.
         self.connections = 0  # Of clients; their listener writes it.
         self.traces: Callable[[], TraceStatistics] | None = None
@@ -179,16 +181,25 @@ class Gate:
         kinds = caller.access.people
         if not kinds or self.people is None:
             return NOBODY
-        peer = request.scope.get("client")
-        address = ""
-        if peer is not None:
-            address = client_address(
-                peer[0],
-                request.headers.get("x-forwarded-for", ""),
-                self.config.server.trusted_proxies,
-            )
         tenant = self.sites.home_of(caller.site)[0]
-        return self.people.names(kinds, tenant, user, address)
+        return self.people.names(kinds, tenant, user, self.address_of(request))
+
+    def address_of(self, request: Request) -> str:
+        """Where a request came from; empty where a socket has no address."""
+        peer = request.scope.get("client")
+        if peer is None:
+            return ""
+        return client_address(
+            peer[0],
+            request.headers.get("x-forwarded-for", ""),
+            self.config.server.trusted_proxies,
+        )
+
+    def actor_of(self, principal: str) -> str:
+        """Who acts, as records may name them: as the audit log does."""
+        if self.veil is None:
+            return principal
+        return self.veil.actor(principal, int(self.wall() * 1000))
 
     # -- what is said of requests ----------------------------------------------
 

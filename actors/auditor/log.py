@@ -22,6 +22,7 @@ from actors.auditor.tiles import (
     bundles,
     pack_bundle,
 )
+from actors.auditor.veiling import Veil
 
 GROUP_ENTRIES_MAX = 4096  # One group's hashes take about 10 ms.
 GROUP_BYTES_MAX = 4 * 2**20  # One write's size; the rest goes with the next group.
@@ -65,6 +66,7 @@ class AuditLog:
     segment_bytes: int = 0
     published: int = 0
     ts_ms: int = 0
+    veil: Veil | None = attrs.field(default=None, repr=False)  # On all that is added.
 
     @classmethod
     def new(cls, signer: Signer, boot: str) -> AuditLog:
@@ -109,6 +111,8 @@ class AuditLog:
 
         Raises BadEvent. Time never goes back, whatever the wall clock does.
         """
+        if self.veil is not None:
+            event = self.veil(event, wall_ms)
         entries.check(event)
         seq = self.size + len(self.pending)
         ts_ms = max(self.ts_ms, wall_ms)

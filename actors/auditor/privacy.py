@@ -52,9 +52,17 @@ def pseudonym(
 ) -> str:
     """A person as the log may name them; "shredded" where no pepper is left."""
     epoch = epoch_of(time_ms)
+    found = pseudonym_in(peppers, tenant, kind, value, epoch)
+    return f"e{epoch}:shredded" if found is None else found
+
+
+def pseudonym_in(
+    peppers: Peppers, tenant: str, kind: Kind, value: str, epoch: int
+) -> str | None:
+    """A person as the log names them in an epoch; None where no pepper is left."""
     pepper = peppers.pepper(tenant, epoch)
     if pepper is None:
-        return f"e{epoch}:shredded"
+        return None
     assert len(pepper) == PEPPER_BYTES, "a pepper is 32 random bytes"
     message = b"".join([_prefixed(kind.encode()), _prefixed(normalised(kind, value))])
     digest = hmac.digest(pepper, message, "sha256")

@@ -61,6 +61,8 @@ class Entry(Struct, frozen=True):
     boot: str
     """Which life of the process wrote it."""
     detail: dict[str, str | int]
+    person: str = ""
+    """Whom `actor` means, while that can be told: no part of the log."""
 
 
 class Wanted(Struct, frozen=True):
@@ -72,6 +74,8 @@ class Wanted(Struct, frozen=True):
     log: int = 0
     act: str = ""
     actor: str = ""
+    actors: tuple[str, ...] = ()
+    """Any of these, in place of `actor`: somebody is named anew in each epoch."""
     out: str = ""
     tenant: str = ""
     provider: str = ""
@@ -91,6 +95,8 @@ class Wanted(Struct, frozen=True):
             return False
         family = f"{self.act.rstrip('.')}."
         if self.act and act != self.act and not act.startswith(family):
+            return False
+        if self.actors and fields.get("actor", "") not in self.actors:
             return False
         return all(
             not wanted or fields.get(name, "") == wanted

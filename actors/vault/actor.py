@@ -306,6 +306,7 @@ class Vault(Actor):
                 epoch=msg.epoch,
                 oldest=msg.oldest,
                 make=msg.make,
+                reads=msg.reads,
                 now=self.ctx.now,
             )
         except (KmsError, StaleRow, OSError, LockedMemoryFull) as error:

@@ -232,6 +232,8 @@ class KeepPeppers(Request["Vault", bool], frozen=True):
     epoch: int
     oldest: int
     make: bool  # One process of a gateway makes those that are missing.
+    # Of these, earlier epochs' too: whoever reads the audit log is told who is meant.
+    reads: frozenset[tuple[str, str]] = frozenset()
 
 
 class ReportVault(Request["Vault", "VaultReport"], frozen=True):

@@ -55,12 +55,14 @@ class PepperBox:
         epoch: int,
         oldest: int,
         make: bool,
+        reads: Iterable[Home] = (),
         now: Callable[[], float],
     ) -> tuple[list[KeyScope], list[KeyScope]]:
         """Open this epoch's peppers, and end those of epochs before the `oldest`.
 
-        `make`: those that are missing; one process of a gateway does. Returns what was
-        made and what was destroyed. Raises KmsError, StaleRow, VaultRefused, OSError.
+        `make`: those that are missing; one process of a gateway does. `reads`: whose of
+        the epochs between are opened as well. Returns what was made and what was
+        destroyed. Raises KmsError, StaleRow, VaultRefused, OSError.
         """
         made: list[KeyScope] = []
         for tenant, environment in homes:
@@ -72,6 +74,13 @@ class PepperBox:
                 made.append(scope)
             if (tenant, epoch) not in self._open:
                 self._open[tenant, epoch] = (scope, await self._opened(scope, now))
+        for tenant, environment in reads:
+            for earlier in range(max(0, oldest), epoch):
+                scope = scope_of(tenant, environment, earlier)
+                known = (tenant, earlier) in self._open
+                if not known and self._safe.holdings.active(scope) is not None:
+                    opened = await self._opened(scope, now)
+                    self._open[tenant, earlier] = (scope, opened)
         return made, await self._end(oldest)
 
     async def _make(self, scope: KeyScope, now: Callable[[], float]) -> None:

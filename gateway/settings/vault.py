@@ -165,6 +165,11 @@ class VaultConfig:
         doc="Whether the process may dump core and be read by debuggers.",
     )
 
+    @property
+    def home(self) -> tuple[str, str]:
+        """The tenant and environment of the gateway itself."""
+        return self.tenant, self.environment
+
     def problems(self) -> Found:
         """A KMS elsewhere has a key there; transit and azure have an address."""
         if self.kms != "local" and not self.key_id:

@@ -83,11 +83,12 @@ async def test_what_is_done_to_a_tenants_key_is_in_the_audit_log_before_it_is_do
         owner = await at.person("eve", "owner")
         path = act.replace("secret.", "/vault/")
         form = {**HOME, "confirm": "default/default"}
+        eve = at.desk.gateway.gateway.gate.actor_of("user:eve")
 
         assert (await owner.post(path, form)).status == 303
 
         done = acts(at)
         own = {"secret.rewrap": "kek.rotate", "secret.shred": "kek.shred"}[act]
-        assert (act, "user:eve") in done
-        assert (own, "user:eve") in done
-        assert done.index((act, "user:eve")) < done.index((own, "user:eve"))
+        assert (act, eve) in done
+        assert (own, eve) in done
+        assert done.index((act, eve)) < done.index((own, eve))

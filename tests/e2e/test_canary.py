@@ -20,6 +20,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlencode
 
 from bench.lib import gateways, procs
 from bench.lib.load import Target
@@ -83,11 +84,13 @@ CONFIG = """
 [server]
 bind = "127.0.0.1:{port}"
 state_dir = "{state}"
+trusted_proxies = ["127.0.0.0/8"]
 [vault]
 core_dumps = true
 [[sites]]
 name = "acme"
 keys = ["{key}"]
+pseudonyms = ["user", "ip"]
 {providers}
 """
 PROVIDER = """
@@ -173,29 +176,50 @@ def talk(stage: Stage) -> bytes:
             told += repr(headers).encode() + (answer if status != 200 else b"")
     for path in (CHAT, f"/v1/{PEOPLE['the user'].decode()}"):
         told += stage.ask("POST", path, b"{" + PEOPLE["the prompt"])[2]
-    told += forwarded(stage)
+    for path, kind, body in ADMINISTERED:
+        told += forwarded(stage, path, kind, body)
     wrong = KEY + "x"
     told += stage.ask("POST", CHAT, {}, key=wrong)[2]
     return told
 
 
-def forwarded(stage: Stage) -> bytes:
-    """A proxy in front says who the client is; a trace of that would be one of him."""
+def forwarded(stage: Stage, path: str, kind: str, body: str) -> bytes:
+    """A proxy in front says who the client is; a trace of that would be one of him.
+
+    He calls, logs in at the Console by his address, and tries the admin API with
+    somebody else's key.
+    """
     address = PEOPLE["the client's address"].decode()
     connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=30)
     headers = {
         "authorization": f"Bearer {KEY}",
-        "content-type": "application/json",
+        "content-type": kind,
         "x-forwarded-for": address,
         "forwarded": f"for={address}",
+        "sec-fetch-site": "same-origin",
+        "origin": f"http://127.0.0.1:{stage.port}",
     }
     try:
-        body = json.dumps(asked("env", "E500"))
-        connection.request("POST", CHAT, body, headers)
+        connection.request("POST", path, body, headers)
         response = connection.getresponse()
         return repr(response.getheaders()).encode() + response.read()
     finally:
         connection.close()
+
+
+JSON = "application/json"
+MAIL = PEOPLE["the e-mail"].decode()
+# What somebody behind a proxy sends, each once: by its path, as what, and what.
+ADMINISTERED = (
+    (CHAT, JSON, json.dumps(asked("env", "E500"))),
+    (CHAT, JSON, json.dumps(asked("env", "fine"))),
+    (
+        "/console/login",
+        "application/x-www-form-urlencoded",
+        urlencode({"name": MAIL, "password": "made-up"}),
+    ),
+    ("/admin/v1/people", JSON, json.dumps({"name": MAIL, "role": "viewer"})),
+)
 
 
 def files_of(folder: Path) -> bytes:

@@ -17,6 +17,9 @@ from actors.vault.ports import SecretRow
 from gateway.embed import EPOCH_S, Embedded, embedded, memory_safe
 from gateway.embed_providers import FakeProvider
 from gateway.people import client_address
+from gateway.settings.admin import AdminConfig
+from gateway.settings.console import ConsoleConfig
+from gateway.settings.definition import evolve
 from storage.vault_files import VaultMemory
 from tests.gateway.gateways import CHAT, KEY, chat, config
 
@@ -51,10 +54,13 @@ async def test_a_site_that_asks_can_tell_its_users_apart(
 async def test_a_site_that_does_not_ask_gets_no_names(
     autojump_clock: MockClock,
 ) -> None:
-    """And no pepper is made for it."""
+    """And where nobody administers either, no pepper is made."""
     store = VaultMemory()
+    unattended = evolve(
+        config(), console=ConsoleConfig(enabled=False), admin=AdminConfig(api=False)
+    )
     async with embedded(
-        config(), {"main": FakeProvider()}, environ=ENVIRON,
+        unattended, {"main": FakeProvider()}, environ=ENVIRON,
         safe=memory_safe(wall=lambda: EPOCH_S + trio.current_time(), store=store),
     ) as gateway:  # fmt: skip
         found = await record_of(gateway, "ann@acme.test")

@@ -24,6 +24,7 @@ from gateway.admin.office import Office
 from gateway.admin.operation import Answer, Call, Operation
 from gateway.admin.paging import CursorText, Limit, Page, Paged
 from gateway.admin.problems import Problem
+from gateway.admin.who import named, with_persons
 
 WORKERS_MAX: Final = 9999
 ZIP: Final = "application/zip"
@@ -85,11 +86,13 @@ def operations(office: Office) -> tuple[Operation, ...]:
 
     async def list_entries(call: Call) -> Page[Entry]:
         asked: EntriesQuestion = call.query
+        actors = named(office, asked.actor)
         found = await reader().search(
             Wanted(
                 log=asked.log,
                 act=asked.act,
-                actor=asked.actor,
+                actor="" if actors else asked.actor,
+                actors=actors,
                 out=asked.out,
                 tenant=asked.tenant,
                 provider=asked.provider,
@@ -102,12 +105,14 @@ def operations(office: Office) -> tuple[Operation, ...]:
             _places(asked.cursor),
             asked.limit,
         )
-        return Page(found.entries, _cursor(found))
+        return Page(await with_persons(office, found.entries), _cursor(found))
 
     async def prove(call: Call) -> Proof:
         number, seq = int(call.param("log")), int(call.param("seq"))
         try:
-            return await reader().prove(number, seq)
+            found = await reader().prove(number, seq)
+            [entry] = await with_persons(office, (found.entry,))
+            return msgspec.structs.replace(found, entry=entry)
         except NoEntry as error:
             raise Problem("not-found", str(error)) from None
 

@@ -181,7 +181,7 @@ def operations(office: Office) -> tuple[Operation, ...]:
         if site not in {known.name for known in office.config.sites}:
             raise Problem("conflict", "there is no such site to charge it to")
         await call.record(model, provider=one.name, site=site)
-        key_id = f"{site}:{call.principal.name}"
+        key_id = f"{site}:{office.gate.actor_of(call.principal.name)}"
         at = Deployment(one.name, model)
         return await try_deployment(office.gate, site, key_id, at)
 

@@ -256,13 +256,17 @@ def failed(visit: Visit, name: str) -> None:
 
 
 def _throttled(visit: Visit, name: str) -> list[str]:
-    client = visit.request.scope.get("client")
-    keys = [f"address:{client[0] if client else ''}"]
+    keys = [f"address:{_address(visit)}"]
     return [*keys, f"name:{name}"] if name else keys
 
 
+def _address(visit: Visit) -> str:
+    return visit.console.office.gate.address_of(visit.request)
+
+
 def _note(visit: Visit, act: str, name: str, *, out: str = "ok", how: str = "") -> None:
-    detail = (("how", how),) if how else ()
+    facts = {"how": how, "ip": _address(visit)}  # The log keeps a hash of an address.
+    detail = tuple((name, value) for name, value in facts.items() if value)
     actor = f"user:{name}" if name else "nobody"
     event = AuditEvent(act, actor=actor, out=out, req=visit.request_id, detail=detail)
     visit.console.office.gate.auditor.offer(Noted((event,)))

@@ -96,7 +96,7 @@ async def run(visit: Visit) -> Shown:
     inquiry = Inquiry(
         request_id=request_id,
         site=site.name,
-        key_id=f"{site.name}:{principal.name}",
+        key_id=f"{site.name}:{visit.console.office.gate.actor_of(principal.name)}",
         operation="chat",
         dialect=CHAT,
         head=head,
