@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from actors.auditor.entries import read
 from actors.auditor.log import AuditLog
@@ -22,8 +23,9 @@ ROOT = Path(__file__).parents[3]
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
 FIELDS = ("actor", "tenant", "env", "provider", "name", "req")
+MAIL = r"[a-z0-9][a-z0-9._%+-]{1,20}[a-z]@[a-z]{2,9}\.example"
 PEOPLE = st.one_of(
-    st.from_regex(r"[a-z0-9][a-z0-9._%+-]{1,20}[a-z]@[a-z]{2,9}\.example", fullmatch=True),
+    st.from_regex(MAIL, fullmatch=True),
     st.ip_addresses(v=4).filter(lambda one: not one.is_loopback and int(one)).map(str),
     st.ip_addresses(v=6, network="2001:db8::/32").map(str),
 )  # fmt: skip
@@ -50,7 +52,8 @@ def leaf_of(
 def test_no_field_of_an_entry_keeps_an_address(
     field: str, person: str, around: str
 ) -> None:
-    leaf = leaf_of(AuditEvent("any.act", **{field: around.format(person)}))
+    event = replace(AuditEvent("any.act"), **{field: around.format(person)})
+    leaf = leaf_of(event)
     assert not [name for name, one in forms(person.encode()).items() if one in leaf]
 
 
