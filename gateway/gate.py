@@ -10,36 +10,29 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
 from actors.archivist.messages import Appended
 from actors.archivist.ports import RecordBook
-from actors.auditor import anchoring
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import AuditBook
 from actors.auditor.veiling import PersonVeil
 from actors.directory.ports import Directory
 from actors.keeper.messages import Answered
 from actors.keeper.ports import Shelf
-from actors.ledger.messages import Alert, ReportAccounts, ReportCaps
+from actors.ledger.messages import Alert
 from actors.ledger.sharing import Sharing
 from actors.provider.messages import ReportVitals, SetPaused, Vitals
 from actors.router.tokens.counter import Counter
 from actors.stream.hooks.placed import Hooks
-from actors.vault.messages import CountVault
 from gateway.alerting import of_money
+from gateway.gauging import gauges_of
 from gateway.http.request import Request
 from gateway.logs import Logs
 from gateway.metrics import (
-    AuditGauges,
-    CapGauges,
     Gauges,
-    HookGauges,
     Mark,
     Metrics,
-    ProviderGauges,
-    VaultGauges,
 )
 from gateway.people import NOBODY, Names, People, client_address
 from gateway.request_line import RequestLine
@@ -61,8 +54,6 @@ if TYPE_CHECKING:
     from actors.tapes.actor import Tapes
 
     Lookup = Callable[[str], Ref[Any] | None]
-
-SCRAPE_WAIT_S: Final = 1.0  # A scrape has about ten; the rest of it must fit too.
 
 TRACE_ID_CHARS: Final = 32  # What `RequestRecord.trace` begins with.
 
@@ -391,77 +382,5 @@ class Gate:
 
     async def render_metrics(self, accept: str) -> tuple[str, bytes]:
         """Ask everybody how they are, then render."""
-        providers = {
-            name: ProviderGauges("open", 0, 0)
-            if isinstance(vitals, str)
-            else ProviderGauges(
-                "half_open" if vitals.state == "probation" else "closed",
-                vitals.in_flight,
-                vitals.queued,
-                vitals.epoch - 1,
-            )
-            for name, vitals in (await self.vitals()).items()
-        }
-        accounts = await self.ledger.ask(ReportAccounts())
-        vault = await self._vault_gauges()
-        self._gauges = Gauges(
-            streams_open=sum(account.in_flight for account in accounts),
-            connections=self.connections,
-            sites_in_flight={a.site: a.in_flight for a in accounts},
-            providers=providers,
-            log=self.logs.statistics(),
-            caps=tuple(
-                CapGauges(
-                    one.cap.name,
-                    one.cap.kind,
-                    one.subject,
-                    one.spent_nanousd,
-                    one.held_nanousd,
-                    one.cap.nanousd_max,
-                )
-                for one in await self.ledger.ask(ReportCaps())
-            ),
-            audit=self._audit_gauges(),
-            vault=vault,
-            traces=self.traces() if self.traces is not None else None,
-            hooks=tuple(
-                HookGauges(
-                    one.name,
-                    one.counts.calls,
-                    one.counts.spent_s,
-                    one.counts.halts,
-                    dict(one.counts.failures),
-                )
-                for one in self.hooks.placed
-            ),
-        )
+        self._gauges = await gauges_of(self)
         return await self.metrics.scrape(accept)
-
-    def _audit_gauges(self) -> AuditGauges | None:
-        """From the book itself: it is there while its actor is not."""
-        book = self.book
-        if book is None:
-            return None
-        return AuditGauges(
-            entries=book.log.size,
-            published=book.log.published,
-            witnessed=book.witnessed,
-            anchored=book.anchoring.size if book.anchoring is not None else 0,
-            anchor_late_s=anchoring.late_s(
-                book.anchoring, book.log.published, trio.current_time()
-            ),
-            waiting=len(book.log.pending),
-            troubled=bool(book.trouble or book.publish_trouble or book.disowned),
-            disowned=bool(book.disowned),
-        )
-
-    async def _vault_gauges(self) -> VaultGauges | None:
-        """None while it does not answer: a scrape must not wait for a restart."""
-        vault = self._lookup("vault")
-        if vault is None:
-            return None
-        try:
-            counts = await vault.ask(CountVault(), timeout_s=SCRAPE_WAIT_S)
-        except AskError:
-            return None
-        return VaultGauges(**msgspec.structs.asdict(counts))
