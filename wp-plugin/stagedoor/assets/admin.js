@@ -13,9 +13,19 @@
 	/** Frames of the probe are 150 ms apart; closer than this, something held them back. */
 	const GAP_MS_MIN = 60;
 
-	const get = ( route ) => fetch( config.rest + route, { headers, credentials: 'same-origin', cache: 'no-store' } ).then( ( response ) => response.json() );
+	/** This site's answer; or why it is none, in words. */
+	async function read( response ) {
+		const json = await response.json().catch( () => null );
+		if ( json === null || ! response.ok ) {
+			/* translators: %d: HTTP status. */
+			throw new Error( json && json.message ? json.message : sprintf( __( 'This site’s own server gave no answer (HTTP status %d): it waited too long, or something before WordPress refused.', 'stagedoor' ), response.status ) );
+		}
+		return json;
+	}
+
+	const get = ( route ) => fetch( config.rest + route, { headers, credentials: 'same-origin', cache: 'no-store' } ).then( read );
 	const post = ( route, body ) =>
-		fetch( config.rest + route, { method: 'POST', credentials: 'same-origin', headers: { ...headers, 'Content-Type': 'application/json' }, body: JSON.stringify( body || {} ) } ).then( ( response ) => response.json() );
+		fetch( config.rest + route, { method: 'POST', credentials: 'same-origin', headers: { ...headers, 'Content-Type': 'application/json' }, body: JSON.stringify( body || {} ) } ).then( read );
 
 	function node( name, text, className ) {
 		const made = document.createElement( name );

@@ -256,7 +256,11 @@
 			const mark = document.createElement( 'p' );
 			mark.className = 'stagedoor-chat__mark';
 			mark.textContent = text;
+			const follows = this.isNearEnd();
 			turn.append( mark );
+			if ( follows ) {
+				this.scrollToEnd();
+			}
 		}
 
 		stop() {

@@ -212,7 +212,7 @@ final class Chat {
 			'rest'      => esc_url_raw( rest_url( 'stagedoor/v1/' ) ),
 			'probe'     => Settings::public_url() . '/healthz',
 			'turnsMax'  => (int) Settings::get( 'history_max' ),
-			'login'     => esc_url_raw( wp_login_url() ),
+			'login'     => 'everyone' !== Settings::get( 'who' ) ? esc_url_raw( wp_login_url() ) : '', // Some sites do not tell theirs without need.
 			'sentences' => Failure::sentences_of_browsers(),
 		);
 		wp_add_inline_script( 'stagedoor-view', 'window.stagedoorSite = ' . wp_json_encode( $site, JSON_HEX_TAG | JSON_UNESCAPED_SLASHES ) . ';', 'before' );

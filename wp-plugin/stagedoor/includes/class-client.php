@@ -20,7 +20,7 @@ final class Client {
 	const ASK_AGAIN_S       = 10 * MINUTE_IN_SECONDS; // A gateway that knew no grants may be upgraded.
 	const DOWN_S            = 15; // So long nobody waits for a gateway that does not answer.
 	const QUICK_S           = 10; // For what the gateway answers from memory.
-	const GRANT_S           = 5;  // The same, while a visitor waits and a worker with them.
+	const GRANT_S           = 4;  // The same, while a visitor waits and a worker with them.
 	const RESPONSE_BYTES    = 8388608;
 
 	/**

@@ -81,6 +81,7 @@ final class Settings_Page {
 		echo '<div class="wrap stagedoor-settings"><h1>' . esc_html__( 'Stagedoor', 'stagedoor' ) . '</h1>';
 		echo '<div class="stagedoor-tests"><button type="button" class="button" data-stagedoor-test="status"' . disabled( Settings::is_ready(), false, false ) . '>' . esc_html__( 'Test connection', 'stagedoor' ) . '</button> ';
 		echo '<button type="button" class="button" data-stagedoor-test="streaming"' . disabled( Settings::is_ready(), false, false ) . '>' . esc_html__( 'Test streaming', 'stagedoor' ) . '</button>';
+		echo ' <span class="description">' . esc_html( Settings::is_ready() ? __( 'They test what is saved.', 'stagedoor' ) : __( 'Enter address and key, and save: then they can be tested.', 'stagedoor' ) ) . '</span>';
 		echo '<div class="stagedoor-tests__result" role="status"></div></div>';
 		echo '<form method="post" action="options.php">';
 		settings_fields( Settings::GROUP );

@@ -353,6 +353,12 @@ final class Settings {
 		foreach ( self::worries( $kept['base_url'], '' !== $kept['public_url'] ? $kept['public_url'] : $kept['base_url'] ) as $code => $message ) {
 			self::complain( $code, $message, 'warning' );
 		}
+		if ( function_exists( 'get_settings_errors' ) ) {
+			$types = wp_list_pluck( get_settings_errors( self::OPTION ), 'type' );
+			if ( $types && array( 'warning' ) === array_unique( $types ) ) {
+				self::complain( 'stagedoor_saved', __( 'Settings saved.', 'stagedoor' ), 'success' ); // Core says so only where it heard of nothing else.
+			}
+		}
 	}
 
 	/**
