@@ -89,3 +89,25 @@ def test_requests_to_other_private_addresses_stay_forbidden(stage: Stage) -> Non
     )
 
     assert "valid URL" in said
+
+
+def test_a_cap_that_another_plugin_comes_upon_is_told_to_the_owner(
+    stage: Stage, other: Path, page: Page
+) -> None:
+    stage.gateway.write([stage.site.url], "spend_usd_max = 0.000001")
+
+    def asked() -> str:
+        page.goto(f"{stage.site.url}/wp-json/other/v1/ask")
+        return page.content()
+
+    try:
+        stage.upstream.until("the cap is in force", lambda: '"error"' in asked())
+        log_in(page, stage.site)
+        page.goto(f"{stage.site.url}/wp-admin/")
+        notice = page.locator(
+            ".notice-warning", has_text="Stagedoor answers no questions"
+        )
+        assert "spend" in notice.inner_text()
+    finally:
+        stage.gateway.write([stage.site.url])
+        stage.upstream.until("the cap is gone", lambda: '"text"' in asked())

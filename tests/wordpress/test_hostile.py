@@ -211,6 +211,37 @@ def test_a_site_without_permalinks_answers_too(stage: Stage, page: Page) -> None
     assert visitor.ask("Hi").answer() == WHOLE
 
 
+CLASSIC = {
+    "style.css": "/* Theme Name: Classic */",
+    "functions.php": "<?php add_action( 'widgets_init', function () { register_sidebar( array( 'id' => 'side', 'name' => 'Side' ) ); } );",
+    "index.php": """<!DOCTYPE html><html><head><?php wp_head(); ?></head><body <?php body_class(); ?>><main>
+<?php while ( have_posts() ) { the_post(); the_content(); } ?></main>
+<aside><?php dynamic_sidebar( 'side' ); ?></aside><?php wp_footer(); ?></body></html>""",
+}
+
+
+def test_a_sidebar_of_a_classic_theme_answers_on_every_page(
+    stage: Stage, page: Page
+) -> None:
+    """Beside a list of posts, a page that is not there, and one that wants a password."""
+    theme = stage.site.path / "wp-content/themes/classic"
+    theme.mkdir(exist_ok=True)
+    for name, text in CLASSIC.items():
+        (theme / name).write_text(text)
+    stage.site.wp("theme", "activate", "classic")
+    stage.site.wp("widget", "reset", "--all")
+    stage.site.wp("widget", "add", "block", "side", "--content=" + CHAT)
+    locked = stage.site.wp(
+        "eval",
+        "echo get_permalink( wp_insert_post( array( 'post_status' => 'publish',"
+        "'post_type' => 'page', 'post_title' => 'Locked', 'post_password' => 'pw', 'post_content' => 'x' ) ) );",
+    )
+
+    for url in (f"{stage.site.url}/", f"{stage.site.url}/not-there/", locked):
+        assert Visitor(page).open(url).ask("Hi").answer() == WHOLE
+        page.click(".stagedoor-chat__new")
+
+
 def test_a_grant_is_of_no_use_to_another_sites_page(
     stage: Stage, context: BrowserContext
 ) -> None:

@@ -111,8 +111,7 @@ final class Failure {
 	 * @return \WP_Error
 	 */
 	public static function from_gateway( $status, $body, $retry_after = '' ) {
-		$json   = json_decode( $body, true );
-		$error  = is_array( $json ) && isset( $json['error'] ) && is_array( $json['error'] ) ? $json['error'] : ( is_array( $json ) ? $json : array() );
+		$error  = self::error_in( $body );
 		$code   = isset( $error['code'] ) && is_string( $error['code'] ) ? $error['code'] : '';
 		$reason = isset( $error['message'] ) && is_string( $error['message'] ) ? mb_substr( $error['message'], 0, self::REASON_CHARS_MAX ) : "HTTP status {$status}";
 		$kind   = self::kind_of( $status, $code );
@@ -126,6 +125,31 @@ final class Failure {
 		// Their 4xx about our key or our settings is no fault of the visitor's.
 		$ours = array( 'cap' => 429, 'busy' => 429, 'too_long' => 400, 'filtered' => 400, 'started' => 409, 'expired' => 409 );
 		return self::of( $kind, isset( $ours[ $kind ] ) ? $ours[ $kind ] : 502, $reason, $more );
+	}
+
+	/**
+	 * Remember a cap that somebody else's request to the gateway came upon.
+	 *
+	 * @param string $body The gateway's answer.
+	 * @return void
+	 */
+	public static function notice_cap( $body ) {
+		$error = self::error_in( $body );
+		if ( isset( $error['code'], $error['message'] ) && 'insufficient_quota' === $error['code'] && is_string( $error['message'] ) ) {
+			Usage::cap_reached( mb_substr( $error['message'], 0, self::REASON_CHARS_MAX ) );
+		}
+	}
+
+	/**
+	 * What the gateway says of an error.
+	 *
+	 * @param string $body Its answer.
+	 * @return array<string, mixed>
+	 */
+	private static function error_in( $body ) {
+		$json = json_decode( $body, true );
+		$json = is_array( $json ) ? $json : array();
+		return isset( $json['error'] ) && is_array( $json['error'] ) ? $json['error'] : $json;
 	}
 
 	/**

@@ -36,6 +36,7 @@ final class Plugin {
 		add_filter( 'http_request_host_is_external', array( Client::class, 'host_is_external' ), 10, 3 );
 		add_filter( 'http_allowed_safe_ports', array( Client::class, 'safe_ports' ), 10, 3 );
 		add_filter( 'http_request_args', array( Provider::class, 'tag_request' ), 10, 2 );
+		add_filter( 'http_response', array( Provider::class, 'watch' ), 10, 3 );
 		add_action( 'wp_ajax_health-check-stagedoor-gateway', array( Site_Health::class, 'ajax_gateway' ) );
 		add_action( 'wp_ajax_health-check-stagedoor-stream', array( Site_Health::class, 'ajax_streaming' ) );
 		if ( is_admin() ) {

@@ -69,6 +69,22 @@ final class Provider {
 	}
 
 	/**
+	 * Learn from core's requests, too, that a cap is reached: the owner shall read it
+	 * whichever plugin found out.
+	 *
+	 * @param array<string, mixed> $response  The answer.
+	 * @param array<string, mixed> $arguments Of the HTTP API.
+	 * @param string               $url       Where to.
+	 * @return array<string, mixed>
+	 */
+	public static function watch( $response, $arguments, $url ) {
+		if ( 429 === wp_remote_retrieve_response_code( $response ) && Client::is_ours( $url ) ) {
+			Failure::notice_cap( (string) wp_remote_retrieve_body( $response ) );
+		}
+		return $response;
+	}
+
+	/**
 	 * The plugin or theme that asks, by the files on the call stack: the outermost one
 	 * that is not ours.
 	 *
