@@ -15,7 +15,7 @@ from wire.dialect import ClientError, Headers, Target, UpstreamRequest, malforme
 from wire.embeddings import EmbedRequest, EmbedResult, Vector
 from wire.errors import classify
 from wire.events import Fault, Usage
-from wire.jsontext import JSON_ERRORS
+from wire.jsontext import JSON_ERRORS, whole
 
 COHERE_TEXTS_MAX: Final = 96  # Cohere's own bound a call.
 
@@ -96,6 +96,6 @@ def _cohere_body(request: EmbedRequest, texts: list[str]) -> dict[str, Any]:
 def _read_cohere(body: bytes, headers: Headers, target: Target) -> EmbedResult:
     found = _cohere.decode(body).embeddings
     vectors = found if isinstance(found, list) else found.get("float", [])
-    tokens = headers.get("x-amzn-bedrock-input-token-count", "")
-    usage = Usage(prompt=int(tokens)) if tokens.isdigit() else None
+    tokens = whole(headers.get("x-amzn-bedrock-input-token-count", ""))
+    usage = None if tokens is None else Usage(prompt=tokens)
     return EmbedResult(target.model, tuple(Vector(bytes(v)) for v in vectors), usage)

@@ -43,7 +43,7 @@ from wire.events import (
     Usage,
 )
 from wire.eventstream import EventStreamDecoder, EventStreamError, Frame
-from wire.jsontext import count, decode_object, mapping, text
+from wire.jsontext import count, decode_object, mapping, text, whole
 from wire.request import ChatRequest
 
 NAME: Final = "bedrock_invoke"
@@ -322,5 +322,4 @@ def _whole(answer: Mapping[str, Any], headers: Headers, model: str) -> list[Even
 
 
 def _header(headers: Headers, which: str) -> int | None:
-    value = headers.get(f"x-amzn-bedrock-{which}-token-count", "")
-    return int(value) if value.isdigit() else None
+    return whole(headers.get(f"x-amzn-bedrock-{which}-token-count", ""))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from wire.gemini_schema import camel
-from wire.jsontext import JSON_ERRORS
+from wire.jsontext import JSON_ERRORS, whole
 
 DEPTH_MAX: Final = 64
 """Deeper schemas are refused by every provider; this only bounds our recursion."""
@@ -41,8 +41,9 @@ def _schema(value: Any, depth: int) -> Any:
             out[name] = [_schema(sub, depth + 1) for sub in inner]
         elif name == "type" and isinstance(inner, str):
             out[name] = inner.lower()
-        elif name in _COUNTS and isinstance(inner, str) and inner.isdigit():
-            out[name] = int(inner)
+        elif name in _COUNTS and isinstance(inner, str):
+            number = whole(inner)
+            out[name] = inner if number is None else number
         elif name not in {"nullable", "propertyOrdering", "format"} or (
             name == "format" and inner != "enum"
         ):

@@ -23,6 +23,8 @@ NULL = Raw(b"null")
 
 `Raw | None` would not do: msgspec takes it for None alone."""
 
+DIGITS_MAX = 15  # A number of so many is exact in every JSON reader there is.
+
 _any = msgspec.json.Decoder()
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _encoder = msgspec.json.Encoder()
@@ -65,6 +67,16 @@ def text(value: Any) -> str:
 def text_or_none(value: Any) -> str | None:
     """A non-empty string or None."""
     return value if isinstance(value, str) and value else None
+
+
+def whole(text: str) -> int | None:
+    """The number that a header or a field spells in ASCII digits; None of all else.
+
+    `str.isdigit` is true of "²" too, which `int` refuses; and of more digits than it
+    reads.
+    """
+    fits = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
+    return int(text) if fits else None
 
 
 def count(value: Any) -> int:

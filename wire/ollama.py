@@ -23,7 +23,7 @@ from wire.dialect import (
 from wire.embeddings import EmbedRequest, EmbedResult, Vector
 from wire.errors import classify
 from wire.events import Event, Fault, Usage
-from wire.jsontext import JSON_ERRORS
+from wire.jsontext import JSON_ERRORS, whole
 from wire.ollama_read import SOURCE, OllamaDecoder, OllamaReader
 from wire.request import (
     ChatRequest,
@@ -168,7 +168,7 @@ def _refuse_shapes(request: ChatRequest) -> None:
 def _options(request: ChatRequest, target: Target) -> JSON:
     context = target.options.get("num_ctx", "")
     values: JSON = {
-        "num_ctx": int(context) if context.isdigit() else None,
+        "num_ctx": whole(context),
         "num_predict": target.bound(request.max_output_tokens),
         "temperature": request.temperature,
         "top_p": request.top_p,

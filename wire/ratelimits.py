@@ -20,6 +20,9 @@ RETRY_AFTER_STATUSES: Final = frozenset({429, 503, 529})
 # A day: daily quotas exist, longer waits are a mistake or an attack on our clock.
 WAIT_S_MAX: Final = 86_400.0
 
+# More requests or tokens than any window has; beyond it a count says "no limit".
+COUNT_MAX: Final = 1e15
+
 # A number above this is a moment, not a wait: seconds, or else milliseconds, of Unix
 # time (OpenRouter sends the latter).
 _UNIX_S_MIN: Final = 1e9
@@ -192,7 +195,7 @@ def _parse_moment_s(text: str) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # A year of twenty digits.
             return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -207,7 +210,7 @@ def _number(text: str | None) -> float | None:
 
 def _whole(text: str | None) -> int | None:
     number = _number(text)
-    return None if number is None else int(number)
+    return None if number is None else int(min(number, COUNT_MAX))
 
 
 def _finite(number: float) -> float | None:

@@ -92,6 +92,7 @@ class Accounts:
         self._margins = Margins()
         self._holds_taken = 0
         self._latest_s = 0.0
+        self._told_s = 0.0  # The same as it was last told: it may step back.
         self._sites: dict[str, Site] = {}
         self._rungs: dict[str, tuple[Rung, ...]] = {}
         self._books = Books((), escrow)
@@ -208,7 +209,7 @@ class Accounts:
             held = with_margin(worst, margin)
             if entry.spare and wording.none_to_spare(books, held):
                 return wording.NONE_TO_SPARE
-            short = self._too_small(books, held, now_s)
+            short = self._too_small(books, held)
             if short and entry.spare:
                 return wording.NONE_TO_SPARE
             if short:
@@ -221,7 +222,7 @@ class Accounts:
                 output_tokens = fits
                 worst = self._worst(price, ask, fits)
                 held = with_margin(worst, margin)
-                short = self._too_small(books, held, now_s)
+                short = self._too_small(books, held)
                 if short:
                     wait = self._wait(short, held, since=since, last=last)
                     if wait is not None:
@@ -371,6 +372,7 @@ class Accounts:
 
     def _at(self, now_s: float) -> float:
         """Unix time as windows see it: a clock that steps back gives nothing back."""
+        self._told_s = now_s
         self._latest_s = max(self._latest_s, now_s)
         return self._latest_s
 
@@ -421,12 +423,11 @@ class Accounts:
         )
         return None if fits is None or fits < least else min(fits, most)
 
-    def _too_small(
-        self, books: tuple[Book, ...], nanousd: int, now_s: float
-    ) -> list[Book]:
+    def _too_small(self, books: tuple[Book, ...], nanousd: int) -> list[Book]:
         """The hard caps that have no room at hand for this much."""
         escrow = self.escrow
-        fenced = escrow is not None and now_s > escrow.fenced_from_s
+        # By the clock that syncs go by: after a step back it would be behind ours.
+        fenced = escrow is not None and self._told_s > escrow.fenced_from_s
         return [
             book
             for book in books

@@ -35,9 +35,12 @@ class Allowance(Struct):
     period_s: float = PERIOD_DEFAULT_S
 
     def roll(self, now: float) -> None:
-        """Begin a new window, if this one is over."""
+        """Begin a new window, if this one is over.
+
+        Of a limit of nothing one call finds out whether it still is: nobody else can.
+        """
         if self.limit is not None and now >= self.reset_at:
-            self.left = self.limit
+            self.left = max(1, self.limit)
             self.reset_at = now + self.period_s
 
 
@@ -95,7 +98,10 @@ class Allowances:
         tokens = self._tokens.get(key)
         if tokens is not None:
             tokens.roll(now)
-            if tokens.left < max(1, prompt_tokens) and now < tokens.reset_at:
+            # What no window has room for is the provider's to refuse, in a fresh one.
+            limit = prompt_tokens if tokens.limit is None else tokens.limit
+            wanted = max(1, min(prompt_tokens, limit))
+            if tokens.left < wanted and now < tokens.reset_at:
                 until = max(until or 0.0, tokens.reset_at)
         return until
 

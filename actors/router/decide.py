@@ -6,6 +6,7 @@ the ranking is the fallback chain.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,18 +23,18 @@ _REFUSALS: Final = {
     "price": (400, "request_too_expensive"),
     "class": (429, "too_dear"),
 }
-# And its words.
+# And its words, of all deployments or of some.
 _WHY: Final = {
-    "region": "No deployment of it is in a region that this site allows.",
-    "capability": "None of its deployments can do what the request needs.",
-    "window": "The prompt and the answer's bound do not fit the window of any of its "
-    "deployments; shorten one of them.",
-    "unpriced": "It has no price, and what this site's requests cost must be bounded; "
+    "region": "{who} in a region that this site allows.",
+    "capability": "{who} able to do what the request needs.",
+    "window": "{who} large enough for the prompt and the answer's bound; shorten one "
+    "of them.",
+    "unpriced": "{who} priced, and what this site's requests cost must be bounded; "
     "give the model a price in the config.",
-    "price": "It could cost more than one request may; shorten the prompt or the "
-    "answer's bound.",
-    "class": "The site is so near a spend cap that only cheaper deployments may serve "
-    "it, and this model has none; ask for another model, or have the cap raised.",
+    "price": "{who} sure to cost no more than one request may; shorten the prompt or "
+    "the answer's bound.",
+    "class": "{who} cheap enough for a site so near a spend cap; ask for another "
+    "model, or have the cap raised.",
 }
 
 
@@ -64,7 +65,10 @@ def decide(inputs: Inputs) -> Plan | NoRoute:
         special = [view for view in special if view.on != "context"]
         if not open_views:
             return _no_route(inputs, gated)
-    ranked = _rank(inputs, open_views)
+    lead = None
+    if inputs.canaries:
+        open_views, shut, lead = _canaries_apart(inputs, open_views, shut)
+    ranked = _rank(inputs, open_views, lead)
     shut.sort(key=_reopens)
     candidates = (
         *ranked,
@@ -87,8 +91,27 @@ def replay(line: bytes) -> Plan | NoRoute:
     return decide(inputs_of(line))
 
 
-def _rank(inputs: Inputs, views: list[View]) -> list[Candidate]:
-    """Scored, chosen, in order."""
+def _canaries_apart(
+    inputs: Inputs, open_views: list[View], shut: list[View]
+) -> tuple[list[View], list[View], View | None]:
+    """Canaries are in nobody's ranking: first by their share, or not at all.
+
+    Returns who is ranked, who is shut, and whose turn it is. With nothing else left, a
+    canary is better than a refusal.
+    """
+    names = {inputs.views[index].deployment for index, _ in inputs.canaries}
+    place = _shared(inputs.canaries, inputs.draws[0])
+    drawn = None if place is None else inputs.views[place].deployment
+    lead = next((view for view in open_views if view.deployment == drawn), None)
+    rest = [view for view in open_views if view.deployment not in names]
+    rest_shut = [view for view in shut if view.deployment not in names]
+    if not rest and not rest_shut:
+        return open_views, shut, lead
+    return (rest if lead is None else [lead, *rest]), rest_shut, lead
+
+
+def _rank(inputs: Inputs, views: list[View], lead: View | None) -> list[Candidate]:
+    """Scored, chosen, in order; `lead` is first, whatever its score."""
     count = len(views)
     if not count:
         return []
@@ -120,15 +143,21 @@ def _rank(inputs: Inputs, views: list[View]) -> list[Candidate]:
             + w_window * part[2]
             + w_price * part[3]
         )
-    if inputs.weights is None:
+    probe = False
+    if lead is not None:
         order = list(range(count))
-        probe = False
+        if inputs.weights is not None:
+            order.sort(key=scores.__getitem__, reverse=True)
+        first = views.index(lead)
+        order.remove(first)
+        order.insert(0, first)
+    elif inputs.weights is None:
+        order = list(range(count))
     else:
         first, probe = _choose(inputs, views, scores)
         order = sorted(range(count), key=scores.__getitem__, reverse=True)
         order.remove(first)
         order.insert(0, first)
-    canary = _shared(inputs.canaries, inputs.draws[0])
     names = score.PARTS
     ranked: list[Candidate] = []
     for place in order:
@@ -155,7 +184,7 @@ def _rank(inputs: Inputs, views: list[View]) -> list[Candidate]:
                 view.in_flight >= view.in_flight_max,
             )
         )
-    return _with_canary(inputs, ranked, canary)
+    return ranked
 
 
 def _choose(inputs: Inputs, views: list[View], scores: list[float]) -> tuple[int, bool]:
@@ -181,20 +210,6 @@ def _choose(inputs: Inputs, views: list[View], scores: list[float]) -> tuple[int
         ]
     busy = [view.in_flight / view.in_flight_max for view in views]
     return choose.two_choices(sure, busy, draws[2], draws[3]), False
-
-
-def _with_canary(
-    inputs: Inputs, ranked: list[Candidate], canary: int | None
-) -> list[Candidate]:
-    """Canaries are in nobody's ranking: first by their share, or not at all."""
-    if not inputs.canaries:
-        return ranked
-    names = {inputs.views[index].deployment for index, _ in inputs.canaries}
-    rest = [one for one in ranked if one.deployment not in names]
-    chosen = None if canary is None else inputs.views[canary].deployment
-    first = [one for one in ranked if one.deployment == chosen]
-    # With nothing else left, a canary is better than a refusal.
-    return [*first, *rest] or ranked
 
 
 def _mirror(inputs: Inputs) -> Candidate | None:
@@ -248,14 +263,24 @@ def _until(view: View, now: float) -> str:
 def _no_route(inputs: Inputs, gated: list[Gated]) -> NoRoute:
     """The gate that speaks for all: the one that the client can do most about."""
     order = ("class", "price", "window", "capability", "unpriced", "region")
-    failed = {one.gate for one in gated}
-    gate = next((name for name in order if name in failed), "region")
-    status, code = _REFUSALS[gate]
+    failed = Counter(one.gate for one in gated)
+    gates = [name for name in order if failed[name]] or ["region"]
+    status, code = _REFUSALS[gates[0]]
+    total = failed.total()
+    why = " ".join(
+        _WHY[name].format(who=_who(failed[name] or total, total)) for name in gates
+    )
     return NoRoute(
         status=status,
         code=code,
-        message=f"The model {inputs.model[:128]!r} cannot serve this request. "
-        f"{_WHY[gate]}",
-        param="messages" if gate in ("window", "price") else "model",
+        message=f"The model {inputs.model[:128]!r} cannot serve this request. {why}",
+        param="messages" if gates[0] in ("window", "price") else "model",
         gated=tuple(gated),
     )
+
+
+def _who(count: int, total: int) -> str:
+    """So many deployments are not."""
+    if count == total:
+        return "None of its deployments is"
+    return f"{count} of its {total} deployments {'is' if count == 1 else 'are'} not"

@@ -24,11 +24,12 @@ class Budget:
         *,
         saved_max: float = SAVED_MAX,
         trickle_per_s: float = TRICKLE_PER_S,
+        saved: float | None = None,
     ) -> None:
         self._share = share
         self._saved_max = saved_max
         self._trickle_per_s = trickle_per_s
-        self._saved = saved_max
+        self._saved = saved_max if saved is None else saved
         self._at: float | None = None
 
     def __repr__(self) -> str:
@@ -57,3 +58,12 @@ class Budget:
                 self._saved_max, self._saved + (now - self._at) * self._trickle_per_s
             )
         self._at = now
+
+
+def hedge_budget() -> Budget:
+    """Of second calls beside the first: their share of the requests, and one.
+
+    No trickle: a brownout makes every request late, and a few a minute of those would
+    be more than the share on a quiet gateway.
+    """
+    return Budget(HEDGE_SHARE, trickle_per_s=0.0, saved=1.0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from actors.auditor.messages import RequestRecord
-from actors.stream.budget import HEDGE_SHARE, Budget
+from actors.stream.budget import Budget, hedge_budget
 from actors.stream.heart import Heart
 from actors.stream.hooks.placed import Hooks
 from actors.stream.messages import Piece
@@ -61,7 +61,7 @@ class Peers:
     tick: Callable[[], float] = time.perf_counter
     heart: Heart[StreamChannel[Piece]] = attrs.field(factory=Heart)
     retries: Budget = attrs.field(factory=Budget)
-    hedges: Budget = attrs.field(factory=lambda: Budget(HEDGE_SHARE))
+    hedges: Budget = attrs.field(factory=hedge_budget)
     streams: Ref[Asides] | None = None  # Where it may be asked aside, for nobody.
     dropped: Callable[[str], None] = _unheard
     lets: Callable[[str, str], bool] = _anybody

@@ -21,6 +21,7 @@ import httpx
 from actors.ledger.messages import Meter
 from actors.provider.http import field_map
 from actors.stream import faults, policy, tokens
+from actors.stream.belief import believed
 from actors.stream.messages import Begin, Piece, Whole
 from runtime import ReceiverGone, StreamChannel
 from wire.dialect import ClientDialect, Reader, Reading, Reply, truncated
@@ -329,7 +330,7 @@ def _note(call: Call, reading: Reading) -> None:
     """Keep count of what came."""
     relayed = call.relayed
     if reading.usage is not None:
-        relayed.usage = reading.usage
+        relayed.usage = believed(reading.usage)
     if reading.service is not None:
         relayed.service = reading.service
     if reading.finish is not None:
@@ -421,13 +422,14 @@ async def relay_whole(
     if reading.fault is not None:
         return reading.fault
     call.first_content_at = call.now()
-    call.relayed.usage = reading.usage
+    usage = None if reading.usage is None else believed(reading.usage)
+    call.relayed.usage = usage
     call.relayed.service = reading.service
     call.relayed.finish = reading.finish
     call.relayed.chars = reading.output_chars
     call.meter.output_tokens = (
-        reading.usage.completion
-        if reading.usage is not None
+        usage.completion
+        if usage is not None
         else tokens.output_tokens(reading.output_chars, call.chars_per_token)
     )
     await call.sink.answer(200, reading.out, "application/json")

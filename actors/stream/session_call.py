@@ -19,6 +19,7 @@ from actors.provider.messages import Upstream
 from actors.provider.sockets import SocketRejected, UpstreamSocket
 from actors.stream import faults
 from actors.stream.attempt import Attempt
+from actors.stream.belief import believed
 from actors.stream.messages import Link
 from actors.vault.messages import LeaseRefused
 from runtime import AskError
@@ -235,7 +236,7 @@ class SessionCall(Attempt):
 
     async def _answer_ends(self, heard: realtime.Heard) -> Fault | None:
         answer = self.answering.pop(heard.response_id, None)
-        usage = heard.usage
+        usage = None if heard.usage is None else believed(heard.usage)
         if answer is not None:
             if usage is None and answer.meter.output_tokens:
                 usage = self._estimate(answer)
@@ -248,9 +249,10 @@ class SessionCall(Attempt):
         return await self._hold_next() if self.hold is None else None
 
     def _count(self, heard: realtime.Heard) -> None:
-        if heard.usage is not None:
-            self.extra_nanousd += self._cost(heard.usage)
-            self._add(heard.usage)
+        usage = None if heard.usage is None else believed(heard.usage)
+        if usage is not None:
+            self.extra_nanousd += self._cost(usage)
+            self._add(usage)
         answer = self.answering.get(heard.response_id)
         if answer is not None:
             audio = -(-heard.audio_chars // self.audio_chars_per_token)

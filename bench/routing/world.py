@@ -88,7 +88,8 @@ class Server:
         self.name = model.name
         self.capacity = capacity
         self.rng = rng
-        self.calls: set[Call] = set()
+        # In their order: a set's would be that of addresses, another in each run.
+        self.calls: dict[Call, None] = {}
         self.virtual = 0.0
         self.at = 0.0
         self.speed = 1.0
@@ -154,7 +155,7 @@ class Server:
             if fault.kind == "cuts" and self.rng.random() < fault.share:
                 call.cut = True
                 call.work_end = call.work_first + rest * self.rng.random()
-        self.calls.add(call)
+        self.calls[call] = None
         self._sequence += 1
         heappush(self._due, (call.work_first, self._sequence, "first", call))
         self.version += 1
@@ -168,7 +169,7 @@ class Server:
         """It ended, however."""
         self.advance(now)
         call.ended = True
-        self.calls.discard(call)
+        self.calls.pop(call, None)
         self.version += 1
 
     def refuses(self, now: float) -> tuple[str, float, float | None] | None:

@@ -107,6 +107,13 @@ def _shares(config: Config, where: Where) -> Found:
                         f"{where(model)}.{kind}[{index}]",
                         f'"{share}" names no model of a configured provider',
                     )
+        for kind, shares in (("canary", model.canary), ("mirror", model.mirror)):
+            percent = sum(share.percent for share in shares)
+            if percent > 100:
+                yield (
+                    f"{where(model)}.{kind}",
+                    f"is {percent}% of the requests in all; at most 100% can be sent",
+                )
 
 
 def _probes(config: Config, where: Where, declared: AbstractSet[str]) -> Found:

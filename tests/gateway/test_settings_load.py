@@ -553,3 +553,43 @@ def test_any_toml_is_either_served_or_refused(raw: dict[str, object]) -> None:
         builder.report(where, what)
 
     assert all(problem.where and problem.what for problem in builder.problems)
+
+
+TWO_MODELS = (
+    GOOD
+    + """
+[[models]]
+name = "slow"
+route = ["main/org/gpt"]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ('canary = ["60% main/org/gpt", "41% main/gpt-5-mini"]', "is 101% of"),
+        ('mirror = ["60% main/org/gpt", "60% main/gpt-5-mini"]', "is 120% of"),
+        ('canary = ["5% main/gone"]', "names no model of a configured provider"),
+        ('fallbacks = ["slow"]', "is the model itself"),
+        ('fallbacks = ["gone"]', '"gone" is no model'),
+        ('aliases = ["fast"]', "is the name of a model"),
+        ('aliases = ["quick", "quick"]', "is an alias of slow too"),
+    ],
+)
+def test_a_route_that_leads_nowhere_or_round_is_refused(
+    tmp_path: Path, lines: str, told: str
+) -> None:
+    """An alias is a name of one model, never of another alias: there are no cycles."""
+    assert any(told in one for one in refusal(tmp_path, TWO_MODELS + lines))
+
+
+def test_models_may_be_each_others_fallback(tmp_path: Path) -> None:
+    text = (
+        TWO_MODELS.replace('name = "fast"', 'name = "fast"\nfallbacks = ["slow"]')
+        + 'fallbacks = ["fast"]'
+    )
+    assert [m.fallbacks for m in loaded(tmp_path, text).models] == [
+        ("slow",),
+        ("fast",),
+    ]

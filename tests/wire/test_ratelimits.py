@@ -202,3 +202,27 @@ def test_header_names_are_compared_without_case() -> None:
     assert lower_names([("Retry-After", "1"), ("retry-after", "2")]) == {
         "retry-after": "1"
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "Mon, 01 Jan 2024 00:00:00 +999999999999",
+        "9" * 5000,
+    ],
+)
+def test_moments_beyond_every_calendar_are_no_moments(text: str) -> None:
+    wait = retry_after_s(429, {"retry-after": text}, None, NOW_S)
+    assert wait is None or 0 <= wait <= WAIT_S_MAX
+    (window,) = rate_windows({"x-ratelimit-reset-requests": text}, NOW_S)
+    assert window.reset_s is None or window.reset_s >= 0
+
+
+def test_counts_are_numbers_that_every_reader_holds() -> None:
+    """A limit of three hundred digits is one that is not there."""
+    (window,) = rate_windows({"x-ratelimit-remaining-tokens": "9" * 300}, NOW_S)
+    assert window.remaining is not None
+    assert window.remaining < 2**53

@@ -17,6 +17,9 @@ RATIO_MIN: Final = 0.5
 RATIO_MAX: Final = 2.0
 SPREADS: Final = 4.0  # Of the usual deviation: what a bound allows for.
 ERROR_MIN: Final = 0.02
+# One report beyond it teaches as much as one at it: else a single absurd one would
+# outweigh hundreds of true ones that follow.
+LESSON_MAX: Final = 4.0
 
 
 class Correction(Struct, frozen=True):
@@ -52,6 +55,7 @@ def learn(correction: Correction, estimated: int, reported: int) -> Correction:
     """After one call whose provider reported its prompt's length."""
     if estimated <= 0 or reported <= 0:
         return correction
+    reported = round(min(max(reported, estimated / LESSON_MAX), estimated * LESSON_MAX))
     # The first calls weigh as much as each other, not as the start value does.
     step = max(STEP, 1 / (correction.calls + 1))
     keep = 1 - step

@@ -134,6 +134,25 @@ def test_a_window_that_is_over_begins_anew_with_its_limit() -> None:
     assert allowances.full_until("k", 100, 10.0) is None
 
 
+def test_a_limit_that_is_told_as_nothing_lets_one_call_find_out() -> None:
+    """It was never meant, or is lifted by now: without a call nobody would hear."""
+    allowances = Allowances()
+    allowances.learn("k", (window("requests", 0, 0, 10.0),), 0.0)
+
+    assert allowances.full_until("k", 1, 5.0) == 10.0
+    assert allowances.full_until("k", 1, 10.0) is None
+    allowances.take("k", 1, 10.0)
+    assert allowances.full_until("k", 1, 11.0) == 70.0
+
+
+def test_a_prompt_above_the_whole_limit_is_the_providers_to_refuse() -> None:
+    allowances = Allowances()
+    allowances.learn("k", (window("tokens", 1000, 400, 10.0),), 0.0)
+
+    assert allowances.full_until("k", 5000, 5.0) == 10.0
+    assert allowances.full_until("k", 5000, 10.0) is None
+
+
 def test_the_tightest_window_counts() -> None:
     allowances = Allowances()
     windows = (window("requests", 100, 50, 1.0), window("requests", 1000, 0, 40.0))

@@ -7,6 +7,7 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from actors.ledger.messages import Price
 from actors.provider.messages import Load
@@ -176,6 +177,61 @@ def test_a_candidate_that_fails_a_gate_is_in_no_plan(
     assert policy.replay(explained.line) == plan
 
 
+@given(
+    events=st.lists(
+        st.tuples(
+            st.sampled_from([*NAMES, "new", "w"]),
+            st.sampled_from(["ok", "failed", "slow", "throttled", "key", "cancelled"]),
+            st.floats(0.0, 1e6),
+            st.integers(0, 2**40),
+            st.floats(0.0, 5e4),
+        ),
+        max_size=30,
+    ),
+    wishes=WISHES,
+    shut=st.dictionaries(st.sampled_from(NAMES), st.none() | st.floats(0, 1e9)),
+    prompt=st.integers(1, 2**40),
+    seed=st.integers(0, 1000),
+)
+def test_any_decision_replays_from_its_line_to_the_letter(
+    *,
+    events: list[tuple[str, str, float, int, float]],
+    wishes: Wishes,
+    shut: dict[str, float | None],
+    prompt: int,
+    seed: int,
+) -> None:
+    """Whatever was learned, whoever waits; with canaries, mirrors and fallbacks."""
+    book = Book(
+        table(
+            wishes=wishes,
+            canary=(Share(deployment("new"), 30.0),),
+            mirror=(Share(deployment("w"), 30.0),),
+            context_fallbacks=("wide",),
+        )
+    )
+    load = Load(in_flight_max=2, in_flight=2, queued=9, waiting={1: (1.0, 1.0 + 1e-9)})
+    book.opened("b", load)
+    now = 100.0
+    for name, outcome, seconds, tokens, later in events:
+        now += later
+        book.observe(
+            seen(
+                name,
+                outcome=outcome,
+                first_content_s=seconds / 2,
+                total_s=seconds,
+                prompt_tokens=tokens,
+            ),
+            now,
+        )
+    for name, until in shut.items():
+        book.shut(name, until)
+    explained = policy.explain(book, ask(prompt_tokens=prompt), now, Random(seed))
+
+    assert policy.replay(explained.line) == explained.plan
+
+
 def test_one_seed_and_one_book_give_one_plan() -> None:
     plans = {
         tuple(str(c.deployment) for c in plan_of(taught(Book(table()))).candidates)
@@ -316,6 +372,47 @@ def test_canaries_get_their_share_and_nothing_else() -> None:
         assert deployment("new") not in [c.deployment for c in plan.candidates]
 
 
+def test_a_canarys_share_holds_to_the_percent() -> None:
+    """Over ten thousand requests within four standard deviations, by ranking or not."""
+    for prefer in ("ordered", "balanced"):
+        book = taught(
+            Book(
+                table(
+                    wishes=Wishes(prefer=prefer),
+                    canary=(Share(deployment("new"), 5.0), Share(deployment("w"), 1.0)),
+                )
+            ),
+            (*NAMES, "new", "w"),
+        )
+        chosen = firsts(book, 10_000)
+        assert abs(chosen["new"] - 500) <= 4 * 22
+        assert abs(chosen["w"] - 100) <= 4 * 10
+
+
+def test_an_unknown_canary_does_not_make_the_others_herd() -> None:
+    """It waits for its share; the others are chosen as if it were not there."""
+    canary = (Share(deployment("new"), 1.0),)
+    chosen = firsts(taught(Book(table(canary=canary))), 2000)
+
+    assert min(chosen[name] for name in NAMES) > 350
+
+
+def test_a_canary_that_is_out_of_use_is_nobodys_fallback() -> None:
+    book = taught(Book(table(canary=(Share(deployment("new"), 50.0),))))
+    book.shut("new", 500.0)
+
+    for seed in range(20):
+        plan = plan_of(book, seed=seed)
+        assert deployment("new") not in [c.deployment for c in plan.candidates]
+
+
+def test_with_nothing_else_left_a_canary_serves() -> None:
+    facts = {name: DeploymentFacts(window_tokens=10) for name in NAMES}
+    book = Book(table(facts, canary=(Share(deployment("new"), 1.0),)))
+
+    assert plan_of(book).candidates[0].deployment == deployment("new")
+
+
 def test_a_mirror_is_beside_the_plan_never_in_it() -> None:
     book = taught(Book(table(mirror=(Share(deployment("new"), 100.0),))))
 
@@ -353,6 +450,41 @@ def test_a_request_that_nobody_may_serve_is_told_why() -> None:
     assert isinstance(refused, NoRoute)
     assert (refused.status, refused.code) == (400, "context_length_exceeded")
     assert {g.gate for g in refused.gated} == {"window"}
+
+
+def test_each_gate_is_named_with_how_many_it_dropped() -> None:
+    """Two are too small and two elsewhere: shortening the prompt alone will not do."""
+    facts = {
+        "a": DeploymentFacts(window_tokens=8000, region="eu"),
+        "b": DeploymentFacts(window_tokens=8000, region="eu"),
+        "c": DeploymentFacts(region="us"),
+        "d": DeploymentFacts(region="eu", capabilities=frozenset()),
+    }
+    wishes = Wishes(prefer="balanced", regions=("eu",))
+    asked = ask(prompt_tokens=9000, needs=frozenset({"tools"}))
+    refused = policy.plan(Book(table(facts, wishes=wishes)), asked, 1.0, Random(1))
+
+    assert isinstance(refused, NoRoute)
+    assert (refused.status, refused.code) == (400, "context_length_exceeded")
+    told = refused.message
+    assert "2 of its 4 deployments are not large enough" in told
+    assert "1 of its 4 deployments is not able to do" in told
+    assert "1 of its 4 deployments is not in a region" in told
+
+
+def test_routes_that_fall_back_on_each_other_end() -> None:
+    """Each deployment is in a plan once, however the names lead round."""
+    made = replace(
+        table(fallbacks=("wide",), context_fallbacks=("wide", "fast")),
+        policies={
+            "fast": RoutePolicy(fallbacks=("wide",), context_fallbacks=("wide",)),
+            "wide": RoutePolicy(fallbacks=("fast",), content_fallbacks=("fast",)),
+        },
+    )
+    for model in ("fast", "wide"):
+        plan = plan_of(Book(made), model=model)
+        found = [c.deployment.provider for c in plan.candidates]
+        assert sorted(found) == sorted({*NAMES, "w"})
 
 
 def test_an_alias_is_its_model() -> None:

@@ -88,3 +88,13 @@ def test_an_unknown_model_is_counted_high() -> None:
 def test_the_setting_offers_every_family() -> None:
     for name in FAMILIES:
         assert TOKENIZER.read(name) == name
+
+
+def test_one_absurd_report_is_forgotten_like_any_other() -> None:
+    """A billion tokens once must not double every hold for hundreds of calls."""
+    for lie in (10**9, 10**18, 1):
+        before = taught([(1000, 1100)] * 50)
+        after = learn(before, 1000, lie)
+        for _ in range(60):
+            after = learn(after, 1000, 1100)
+        assert after.ratio == pytest.approx(1.1, rel=0.02)
