@@ -133,7 +133,8 @@ class Attempt:
         finally:
             # No await below: this runs under cancellation and in crashes too.
             self._give_back(fault, finished)
-            self.set_alarm = _no_alarm  # Its stream's, which keeps this attempt.
+            # Both are its stream's, which keeps this attempt: no cycle is left.
+            self.set_alarm, self.on_move = _no_alarm, None
         return fault
 
     def end(self, why: str) -> None:

@@ -17,8 +17,11 @@ TOKENS_MAX: Final = 100_000_000  # Ten times the longest window there is.
 SEARCHES_MAX: Final = 10_000  # A research that runs for an hour makes some hundred.
 
 
-def believed(usage: Usage) -> Usage | None:
-    """The usage, its parts within the whole; None: it cannot be true."""
+def believed(usage: Usage, chars: int = 0) -> Usage | None:
+    """The usage, its parts within the whole; None: it cannot be true.
+
+    `chars` is how much of an answer there was: that is not made of nothing.
+    """
     whole = (usage.prompt, usage.completion)
     parts = (
         usage.cached,
@@ -30,7 +33,7 @@ def believed(usage: Usage) -> Usage | None:
     )
     if min(*whole, *parts) < 0 or max(whole) > TOKENS_MAX:
         return None
-    if not any(whole):
+    if chars and not any(whole):
         return None  # Some servers have the field and never fill it in.
     if not 0 <= usage.searches <= SEARCHES_MAX:
         return None

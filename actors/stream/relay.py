@@ -330,7 +330,8 @@ def _note(call: Call, reading: Reading) -> None:
     """Keep count of what came."""
     relayed = call.relayed
     if reading.usage is not None:
-        relayed.usage = believed(reading.usage)
+        chars = relayed.chars + reading.output_chars
+        relayed.usage = believed(reading.usage, chars)
     if reading.service is not None:
         relayed.service = reading.service
     if reading.finish is not None:
@@ -422,7 +423,9 @@ async def relay_whole(
     if reading.fault is not None:
         return reading.fault
     call.first_content_at = call.now()
-    usage = None if reading.usage is None else believed(reading.usage)
+    usage = reading.usage
+    if usage is not None:
+        usage = believed(usage, reading.output_chars)
     call.relayed.usage = usage
     call.relayed.service = reading.service
     call.relayed.finish = reading.finish
