@@ -1,12 +1,17 @@
-"""The built-in simulated model: OpenAI's chat completions without a provider.
+"""The built-in simulated model: OpenAI's chat and embeddings without a provider.
 
-For trying the gateway out with no key. It says in every answer that it is simulated. It
-is an httpx transport like any other, so the whole request path is the real one.
+For trying the gateway out with no key. It says in every answer that it is simulated;
+its vectors are a hash of the text, the same each time, and mean nothing. It is an httpx
+transport like any other, so the whole request path is the real one.
 """
 
 from __future__ import annotations
 
+from array import array
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
+from hashlib import shake_128
+from math import hypot
 from typing import Any, Final
 
 import httpx
@@ -15,6 +20,8 @@ import trio
 
 DELTA_S: Final = 0.03  # About 35 tokens a second: visibly a stream.
 WORDS_MAX: Final = 4096
+DIMENSIONS: Final = 256  # Of a vector, where the request does not say.
+DIMENSIONS_MAX: Final = 4096
 TEXT: Final = (
     "This is Stagedoor's simulated model, not a real one: it lets you see requests, "
     "streams, caps and breakers at work without a provider key. Your message had {n} "
@@ -40,8 +47,15 @@ class _Request(msgspec.Struct):
     max_completion_tokens: int | None = None
 
 
+class _EmbedRequest(msgspec.Struct):
+    model: str
+    input: str | list[Any]
+    encoding_format: str = "float"
+    dimensions: int | None = None
+
+
 class SimulatedModel(httpx.AsyncBaseTransport):
-    """Answers POST …/chat/completions."""
+    """Answers POST …/chat/completions and …/embeddings."""
 
     def __init__(
         self, *, delta_s: float = DELTA_S, clock: Callable[[], float] = lambda: 0.0
@@ -53,12 +67,14 @@ class SimulatedModel(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request."""
         body = await request.aread()
+        if request.url.path.endswith("/embeddings"):
+            return self._embed(body)
         try:
             asked = msgspec.json.decode(body, type=_Request)
         except msgspec.MsgspecError:
             return _error(400, "the simulated model could not read the request")
         if not request.url.path.endswith("/chat/completions"):
-            return _error(404, "the simulated model only knows /chat/completions")
+            return _error(404, "the simulated model knows chat and embeddings only")
         self.answered += 1
         answer = _Answer(asked, f"chatcmpl-sim{self.answered}", int(self.clock()))
         if asked.stream:
@@ -73,6 +89,46 @@ class SimulatedModel(httpx.AsyncBaseTransport):
             headers={"content-type": "application/json"},
             content=answer.whole(),
         )
+
+    def _embed(self, body: bytes) -> httpx.Response:
+        try:
+            asked = msgspec.json.decode(body, type=_EmbedRequest)
+        except msgspec.MsgspecError:
+            return _error(400, "the simulated model could not read the request")
+        size = DIMENSIONS if asked.dimensions is None else asked.dimensions
+        if not 1 <= size <= DIMENSIONS_MAX:
+            return _error(400, f"dimensions must be 1 to {DIMENSIONS_MAX}")
+        self.answered += 1
+        given = asked.input
+        # One text, one list of tokens, or a list of either.
+        texts = given if isinstance(given, list) else [given]
+        if texts and isinstance(texts[0], int):
+            texts = [texts]
+        packed = asked.encoding_format == "base64"
+        rows: list[dict[str, Any]] = []
+        for index, text in enumerate(texts):
+            vector = _vector(msgspec.json.encode(text), size)
+            shown = b64encode(vector.tobytes()).decode() if packed else vector.tolist()
+            rows.append({"object": "embedding", "index": index, "embedding": shown})
+        tokens = sum(len(text) // 4 + 1 for text in texts)
+        told = {
+            "object": "list",
+            "model": asked.model,
+            "data": rows,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+        return httpx.Response(
+            200,
+            headers={"content-type": "application/json"},
+            content=msgspec.json.encode(told),
+        )
+
+
+def _vector(text: bytes, size: int) -> array[float]:
+    """Numbers of a hash, of length one together, as float32."""
+    drawn = [byte - 127.5 for byte in shake_128(text).digest(size)]
+    length = hypot(*drawn)
+    return array("f", (number / length for number in drawn))
 
 
 class _Answer:

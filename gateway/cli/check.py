@@ -27,6 +27,7 @@ from gateway.settings.values import show_usd
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The file, and the flags that `serve` would be given."""
+    parser.usage = "stagedoor check FILE [--SETTING VALUE ...]"
     parser.add_argument("file", type=Path, metavar="FILE", help="the TOML file")
     add_flags(parser)
 

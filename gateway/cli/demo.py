@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
+import shutil
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,6 +20,7 @@ from gateway.settings.demo import ACCOUNTS, DEMO_MODEL, demo_config
 from gateway.settings.errors import Unfit
 from gateway.settings.values import BIND, Bind
 
+NAME: Final = "stagedoor"
 PREFERRED: Final = Bind("127.0.0.1", 8080)
 
 
@@ -87,9 +91,17 @@ Try it:
     -H 'Content-Type: application/json' \\
     -d '{body}'
 
-`stagedoor tree --state-dir {config.server.state_dir}` shows its actors. \
+`{itself()} tree --state-dir {config.server.state_dir}` shows its actors. \
 Ctrl-C stops it.
 """
+
+
+def itself() -> str:
+    """This command as its user can type it: `make run` puts it on no PATH."""
+    path = Path(sys.argv[0])
+    if path.name != NAME or shutil.which(NAME):
+        return NAME
+    return os.path.relpath(path)
 
 
 def _free(bind: Bind) -> Bind:

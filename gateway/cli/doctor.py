@@ -1,7 +1,7 @@
 """`stagedoor doctor`: what a start would find on this machine, and what to do.
 
-Starts nothing, writes nothing, prints no key; can run beside a gateway. Exit code 1
-when something will not work.
+Starts nothing, writes nothing, prints no key; can run beside a gateway. With no file in
+place it looks as `stagedoor demo` starts. Exit code 1 when something will not work.
 """
 
 from __future__ import annotations
@@ -9,14 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.cli import OK, REFUSED, complain
-from gateway.cli.source import add_config, config_path, environment, load_or_complain
+from gateway.cli.source import (
+    add_config,
+    config_path,
+    environment,
+    is_named,
+    load_or_complain,
+)
+from gateway.settings.demo import demo_config
 from gateway.settings.load import Source, exposed
 
 if TYPE_CHECKING:
     from gateway.checkup import Finding
+
+NO_KEY: Final = "sk-demo-not-served"  # A site has one; nobody is served here.
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +44,18 @@ def run(args: argparse.Namespace) -> int:
 
     env = dict(environment())
     path = config_path(args, env)
-    config = load_or_complain(Source(path, env))
-    if isinstance(config, int):
-        return config
     findings: list[Finding] = []
-    if exposed(path):
+    if not is_named(args, env) and not path.exists():
+        config = demo_config(env, key=NO_KEY)
+        findings.append(
+            checkup.Finding("ok", f"no {path} is here: this is what the demo starts as")
+        )
+    else:
+        loaded = load_or_complain(Source(path, env))
+        if isinstance(loaded, int):
+            return loaded
+        config = loaded
+    if path.exists() and exposed(path):
         findings.append(
             checkup.Finding(
                 "warn", f"{path} can be read by other users", f"chmod 600 {path}"

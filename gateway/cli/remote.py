@@ -154,7 +154,9 @@ def add_remote(parser: argparse.ArgumentParser) -> None:
         help="a gateway's address; its token is in the environment variable "
         f"{TOKEN_VARIABLE}, or in --token-file",
     )
-    parser.add_argument("--token-file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="a file with that token alone"
+    )
 
 
 def remote(args: argparse.Namespace) -> Remote | int:

@@ -41,6 +41,8 @@ class Run(Protocol):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The file, and a flag for every setting of the server."""
+    # The list of all flags would be a screen of brackets before the first word.
+    parser.usage = "stagedoor serve [--config FILE] [--SETTING VALUE ...]"
     add_config(parser)
     add_flags(parser)
 

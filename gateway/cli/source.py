@@ -10,12 +10,24 @@ from typing import Final
 
 from gateway.cli import REFUSED, USAGE, complain
 from gateway.settings.config import Config
-from gateway.settings.definition import flag_name, rows
+from gateway.settings.definition import Row, flag_name, rows
 from gateway.settings.errors import ConfigError, UnreadableError
 from gateway.settings.load import Source
 
 FILE_VARIABLE: Final = "STAGEDOOR_CONFIG"
 FILE_DEFAULT: Final = "stagedoor.toml"
+
+# What a setting's reader is called, and the word for it in `--help`.
+WORDS: Final = (
+    ("URL", "URL"),
+    ("address", "ADDRESS"),
+    ("network", "NETWORK,…"),
+    ("path", "PATH"),
+    ("whole number", "N"),
+    ("true or false", "true|false"),
+    (" or ", "WORD"),
+    ("list", "WORD,…"),
+)
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             flag_name(row.path),
             dest=f"setting:{row.path}",
-            metavar=row.what.unit.upper() or "VALUE",
+            metavar=_value(row),
             help=f"{row.what.doc.replace('%', '%%')} (default: {default})",
         )
     group.add_argument(
@@ -49,6 +61,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="PATH=VALUE",
         help="any other setting, as in --set providers.main.queue_max=8",
     )
+
+
+def _value(row: Row) -> str:
+    """What a flag takes, in a word of capitals."""
+    if row.what.unit:
+        return "DAYS" if "days" in row.what.unit.lower() else row.what.unit.upper()
+    kind = row.what.reader.name
+    return next((word for name, word in WORDS if name in kind), "VALUE")
 
 
 def given_flags(args: argparse.Namespace) -> dict[str, str]:
@@ -74,6 +94,11 @@ def given_flags(args: argparse.Namespace) -> dict[str, str]:
 def config_path(args: argparse.Namespace, env: Mapping[str, str]) -> Path:
     """The file that was asked for."""
     return args.config or Path(env.get(FILE_VARIABLE) or FILE_DEFAULT)
+
+
+def is_named(args: argparse.Namespace, env: Mapping[str, str]) -> bool:
+    """Whether somebody asked for that file, rather than for the usual one."""
+    return args.config is not None or bool(env.get(FILE_VARIABLE))
 
 
 def load_or_complain(source: Source) -> Config | int:

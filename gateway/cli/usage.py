@@ -44,11 +44,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(FILTERS)}, upstream_model (default: site)",
     )
     parser.add_argument(
-        "--step", default="total", choices=("minute", "hour", "day", "total")
+        "--step",
+        default="total",
+        choices=("minute", "hour", "day", "total"),
+        help="a row a minute, hour or day; total is one for all (the default)",
     )
     parser.add_argument("--zone", default="UTC", help="whose midnight a day begins at")
     for name in FILTERS:
-        parser.add_argument(f"--{name}", default="", metavar="NAME")
+        parser.add_argument(
+            f"--{name}", default="", metavar="NAME", help=f"only this {name}'s"
+        )
     parser.add_argument("--csv", action="store_true", help="print CSV")
 
 

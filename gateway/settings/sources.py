@@ -38,6 +38,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        what = (
+            "is not there; `stagedoor settings --format toml` prints a file to start "
+            "from, `stagedoor demo` needs none"
+        )
+        raise UnreadableError((Problem(str(path), "", what),)) from None
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
         raise UnreadableError((Problem(str(path), "", what),)) from None

@@ -115,8 +115,11 @@ def test_check_reports_every_problem_and_refuses(good: Path, capsys: Output) -> 
 
 
 def test_check_of_a_file_that_is_not_there_is_wrong_usage(capsys: Output) -> None:
+    """And the way on is said: whoever has none yet has just arrived."""
     assert main(["check", "nope.toml"]) == cli.USAGE
-    assert "nope.toml: cannot be read" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "nope.toml: is not there" in told
+    assert "stagedoor settings --format toml" in told
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])
@@ -307,6 +310,25 @@ def test_demo_prints_an_address_a_key_and_a_curl_line(capsys: Output) -> None:
     assert "Stagedoor is at http://127.0.0.1:4321/v1" in text
     assert "-H 'Authorization: Bearer sk-demo-" in text
     assert '"demo" is simulated' in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "on_path", "named"),
+    [
+        (".venv/bin/stagedoor", None, "`.venv/bin/stagedoor tree "),
+        (".venv/bin/stagedoor", "/usr/bin/stagedoor", "`stagedoor tree "),
+        ("/opt/python/pytest", None, "`stagedoor tree "),
+    ],
+)
+def test_demo_names_its_own_command_as_it_can_be_typed(
+    typed: str, on_path: str | None, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make run` installs into a folder that is on nobody's PATH."""
+    monkeypatch.setattr("sys.argv", [typed, "demo"])
+    monkeypatch.setattr("shutil.which", lambda _: on_path)
+    config = demo_config({}, key="sk-demo-key-1")
+
+    assert named in greeting(config, {}, "sk-demo-key-1", ["http://h"])
 
 
 def test_demo_listens_where_it_is_told(fake: FakeGateway, capsys: Output) -> None:

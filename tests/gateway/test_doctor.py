@@ -12,7 +12,7 @@ import pytest
 from actors.vault.locked import LockedMemory
 from gateway import checkup
 from gateway.checkup_database import _of_file, database
-from gateway.cli import main
+from gateway.cli import USAGE, main
 from gateway.keysafe import open_safe
 from gateway.settings.config import Config
 from gateway.settings.database import DatabaseConfig, DatabaseUrl
@@ -55,6 +55,30 @@ def examined(
 
 def failing(findings: list[dict[str, str]]) -> list[str]:
     return [one["what"] for one in findings if one["level"] == "fail"]
+
+
+def test_with_no_file_it_looks_as_the_demo_starts(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`make run` says `stagedoor doctor` says more; it has to, before any file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STAGEDOOR_CONFIG", raising=False)
+
+    main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+
+    assert "no stagedoor.toml is here" in found[0]["what"]
+    assert len(found) > 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_was_asked_for_has_to_be_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--config", str(tmp_path / "nope.toml")]) == USAGE
+    assert "is not there" in capsys.readouterr().err
 
 
 def test_a_new_machine_passes_and_nothing_is_made(

@@ -486,7 +486,7 @@ def test_a_configuration_can_be_printed(tmp_path: Path) -> None:
         (b"[server\n", "is not TOML: "),
         (b"\xff", "is not UTF-8 (at byte 0)"),
         (b"#" * (4 * 2**20 + 1), "is larger than 4194304 bytes"),
-        (None, "cannot be read: No such file or directory"),
+        (None, "is not there; `stagedoor settings --format toml` prints"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_another_kind_of_error(
