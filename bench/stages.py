@@ -7,8 +7,8 @@ The gateway runs under cProfile behind the load of `bench.unary`; with `--deltas
 so many streams are open and none begins or ends: what a delta costs. Counts of calls do
 not depend on what else the machine does, so they tell whether a change made a request
 cheaper when clocks cannot. System calls are the sockets' own and epoll's; what a stage
-waits for another thread to let go of the interpreter is in there too. Of deltas at their
-pace epoll's are counted and not timed: that is mostly waiting for the next.
+waits for another thread to let go of the interpreter is in there too. Of deltas at
+their pace epoll's are counted and not timed: that is mostly waiting for the next.
 """
 
 from __future__ import annotations
