@@ -144,6 +144,29 @@ def test_a_conversation_that_was_cleared_gets_no_late_answer(
     assert page.locator(".stagedoor-chat__turn").count() == 2
 
 
+def test_of_a_long_conversation_only_what_the_server_reads_is_sent(
+    stage: Stage, page: Page
+) -> None:
+    """Web servers refuse long requests before anybody could cut them."""
+    visitor = Visitor(page).open(stage.page_url)
+    page.evaluate(
+        f"""() => {{
+          const chat = {CHATS}[0].stagedoor;
+          for (let turn = 0; turn < 10; turn++) {{
+            chat.turns.push({{role: turn % 2 ? 'assistant' : 'user', content: String(turn).repeat(15000)}});
+          }}
+        }}"""
+    )
+    sent: list[int] = []
+    page.on("request", lambda one: sent.append(len(one.post_data or "")))
+
+    assert visitor.ask("And now?").answer() == WHOLE
+
+    assert 40_000 < max(sent) < 70_000
+    roles = [message["role"] for message in stage.upstream.asked[0].body["messages"]]
+    assert roles == ["user", "assistant", "user"]
+
+
 def test_trying_again_takes_away_only_what_failed(stage: Stage, page: Page) -> None:
     """An earlier answer may have the very words of the one that broke off."""
     visitor = Visitor(page).open(stage.page_url)

@@ -44,6 +44,9 @@
 		if ( code.startsWith( 'stagedoor_' ) ) {
 			return code.slice( 'stagedoor_'.length );
 		}
+		if ( status === 413 ) {
+			return 'too_long'; // Says the web server, before anybody has read it.
+		}
 		return status === 429 || status === 503 ? 'busy' : 'unreachable';
 	}
 

@@ -16,8 +16,20 @@
 
 	/** What of a conversation stays in the tab. */
 	const KEPT_CHARS_MAX = 200000;
+	/** What of a conversation is sent, as the server would cut it: older turns stay here. */
+	const SENT_CHARS_MAX = 60000;
 	/** From here up the log follows new text; a reader who scrolled up is left alone. */
 	const NEAR_END_PX = 40;
+
+	/** As many of the newest turns as fit, and the question whatever its length. */
+	function newest( messages, turnsMax ) {
+		const kept = messages.slice( -turnsMax );
+		let chars = kept.reduce( ( sum, one ) => sum + one.content.length, 0 );
+		while ( kept.length > 1 && chars > SENT_CHARS_MAX ) {
+			chars -= kept.shift().content.length;
+		}
+		return kept;
+	}
 
 	class Chat {
 		constructor( root ) {
@@ -116,7 +128,7 @@
 			const textEl = turn.querySelector( '.stagedoor-chat__text' );
 			const rendering = new Rendering( textEl, this.config.format );
 			const messages = this.turns.filter( ( one ) => one.content !== '' ).map( ( { role, content } ) => ( { role, content } ) );
-			const body = filtered( 'stagedoor.requestBody', { chat: this.config.chat, messages: messages.slice( -this.config.turnsMax ) }, this.context() );
+			const body = filtered( 'stagedoor.requestBody', { chat: this.config.chat, messages: newest( messages, this.config.turnsMax ) }, this.context() );
 			const conversation = this.began;
 			let text = '';
 			const paint = () => {

@@ -22,6 +22,13 @@ final class Chat {
 	const SUGGESTIONS_MAX = 6;
 
 	/**
+	 * Whether what is rendered is for an editor to look at.
+	 *
+	 * @var bool
+	 */
+	private static $is_preview = false;
+
+	/**
 	 * Make both known.
 	 *
 	 * @return void
@@ -42,6 +49,21 @@ final class Chat {
 			)
 		);
 		add_shortcode( self::SHORTCODE, array( __CLASS__, 'render_shortcode' ) );
+	}
+
+	/**
+	 * Core's block renderer shows any attributes to whoever may edit anything. What it shows
+	 * is to be looked at: a reference in it would be a contributor's own model and prompt,
+	 * good for ever, in no page.
+	 *
+	 * @param mixed            $response So far.
+	 * @param array            $handler  The route's.
+	 * @param \WP_REST_Request $request  The request.
+	 * @return mixed
+	 */
+	public static function preview( $response, $handler, $request ) {
+		self::$is_preview = 'rest_request_before_callbacks' === current_filter() && 0 === strpos( $request->get_route(), '/wp/v2/block-renderer/' );
+		return $response;
 	}
 
 	/**
@@ -78,7 +100,7 @@ final class Chat {
 	 * @return array<string, mixed>
 	 */
 	private static function of_shortcode( $given, $content ) {
-		$given = shortcode_atts(
+		$given   = shortcode_atts(
 			array(
 				'title'         => '',
 				'greeting'      => '',
@@ -158,7 +180,7 @@ final class Chat {
 		}
 		$id     = wp_unique_id( 'stagedoor-' );
 		$config = array(
-			'chat'   => self::reference( $chat, self::post_id() ),
+			'chat'   => self::$is_preview ? '' : self::reference( $chat, self::post_id() ),
 			'order'  => Verdict::order( $chat ),
 			'format' => $chat['format'],
 		);
@@ -233,7 +255,6 @@ final class Chat {
 	 * The reference that a page carries. A chat that its post's content holds is taken from
 	 * there: on its way to the page, WordPress has made paragraphs and typographic quotes of
 	 * the prompt between a shortcode's tags.
-	 *
 	 *
 	 * @param array<string, mixed> $chat    Normal attributes.
 	 * @param int                  $post_id The post that is shown; 0 for none.

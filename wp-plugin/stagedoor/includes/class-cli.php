@@ -45,7 +45,7 @@ final class Cli {
 			'relay'   => '' !== $verdict['relay'] ? $verdict['relay'] : 'not tested',
 			'direct'  => '' !== $verdict['direct'] ? $verdict['direct'] : 'not tested',
 		);
-		$lines = array();
+		$lines   = array();
 		foreach ( $rows as $name => $value ) {
 			$lines[] = array( 'field' => $name, 'value' => $value );
 		}

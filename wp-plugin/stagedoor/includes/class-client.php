@@ -16,12 +16,12 @@ final class Client {
 	const MODELS_TRANSIENT = 'stagedoor_models';
 	const NO_GRANTS        = 'stagedoor_no_grants';
 
-	const MODELS_KEPT_S     = 5 * MINUTE_IN_SECONDS;
-	const ASK_AGAIN_S       = 10 * MINUTE_IN_SECONDS; // A gateway that knew no grants may be upgraded.
-	const DOWN_S            = 15; // So long nobody waits for a gateway that does not answer.
-	const QUICK_S           = 10; // For what the gateway answers from memory.
-	const GRANT_S           = 4;  // The same, while a visitor waits and a worker with them.
-	const RESPONSE_BYTES    = 8388608;
+	const MODELS_KEPT_S  = 5 * MINUTE_IN_SECONDS;
+	const ASK_AGAIN_S    = 10 * MINUTE_IN_SECONDS; // A gateway that knew no grants may be upgraded.
+	const DOWN_S         = 15; // So long nobody waits for a gateway that does not answer.
+	const QUICK_S        = 10; // For what the gateway answers from memory.
+	const GRANT_S        = 4;  // The same, while a visitor waits and a worker with them.
+	const RESPONSE_BYTES = 8388608;
 
 	/**
 	 * The models that this site's key may ask for.

@@ -251,14 +251,16 @@ final class Limiter {
 	 */
 	private static function insert( $name, $hits, $ends ) {
 		global $wpdb;
-		$statement = $wpdb->prepare( 'INSERT IGNORE INTO %i (name, hits, ends_at) VALUES (%s, %d, %d)', self::table(), $name, $hits, $ends );
-		$quiet     = $wpdb->suppress_errors();
-		$inserted  = $wpdb->query( $statement );
+		$insert   = static function () use ( $wpdb, $name, $hits, $ends ) {
+			return $wpdb->query( $wpdb->prepare( 'INSERT IGNORE INTO %i (name, hits, ends_at) VALUES (%s, %d, %d)', self::table(), $name, $hits, $ends ) );
+		};
+		$quiet    = $wpdb->suppress_errors();
+		$inserted = $insert();
 		$wpdb->suppress_errors( $quiet );
 		if ( false === $inserted ) {
 			// Sites are moved by tools that know core's tables only: make ours again.
 			Install::set_up();
-			$inserted = $wpdb->query( $statement );
+			$inserted = $insert();
 		}
 		return 1 === $inserted;
 	}

@@ -24,6 +24,8 @@ final class Plugin {
 		add_action( 'init', array( Settings::class, 'register' ) );
 		add_action( 'init', array( Chat::class, 'register' ) );
 		add_action( 'rest_api_init', array( Rest::class, 'register' ) );
+		add_filter( 'rest_request_before_callbacks', array( Chat::class, 'preview' ), 10, 3 );
+		add_filter( 'rest_request_after_callbacks', array( Chat::class, 'preview' ), 10, 3 );
 		add_filter( 'rest_pre_serve_request', array( Rest::class, 'serve' ), 20, 4 );
 		add_action( 'enqueue_block_editor_assets', array( Editor::class, 'enqueue' ) );
 		add_filter( 'site_status_tests', array( Site_Health::class, 'tests' ) );

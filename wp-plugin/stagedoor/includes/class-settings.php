@@ -263,7 +263,7 @@ final class Settings {
 		if ( isset( $given['base_url'] ) && '' !== self::key_from_code() && ! self::is_shell() && ! current_user_can( 'manage_options' ) ) {
 			unset( $given['base_url'] ); // The key of wp-config.php is not theirs to send elsewhere.
 		}
-		$kept  = array();
+		$kept = array();
 		foreach ( array( 'base_url', 'public_url' ) as $name ) {
 			$kept[ $name ] = self::sanitize_url( $name, isset( $given[ $name ] ) ? (string) $given[ $name ] : $old[ $name ], $old[ $name ] );
 		}
@@ -271,7 +271,7 @@ final class Settings {
 		$kept['system_prompt'] = self::paragraphs( isset( $given['system_prompt'] ) ? $given['system_prompt'] : $old['system_prompt'], 20000 );
 		$form                  = ! empty( $given['form'] );
 		// A form leaves out the boxes that are not ticked; code leaves out what it does not change.
-		$kept['roles']         = self::roles( isset( $given['roles'] ) ? $given['roles'] : ( $form ? array() : $old['roles'] ) );
+		$kept['roles'] = self::roles( isset( $given['roles'] ) ? $given['roles'] : ( $form ? array() : $old['roles'] ) );
 		foreach ( self::NUMBERS as $name => $bounds ) {
 			$number        = isset( $given[ $name ] ) && is_numeric( $given[ $name ] ) ? (int) $given[ $name ] : (int) $old[ $name ];
 			$kept[ $name ] = max( $bounds[1], min( $bounds[2], $number ) );
@@ -364,16 +364,16 @@ final class Settings {
 	/**
 	 * What is wrong with two addresses that may be right.
 	 *
-	 * @param string $base   Where PHP reaches the gateway.
-	 * @param string $public Where browsers do.
+	 * @param string $base          Where PHP reaches the gateway.
+	 * @param string $from_browsers Where browsers do.
 	 * @return array<string, string>
 	 */
-	public static function worries( $base, $public ) {
+	public static function worries( $base, $from_browsers ) {
 		$worries = array();
 		if ( 'http' === strtolower( (string) wp_parse_url( $base, PHP_URL_SCHEME ) ) && ! self::is_near( $base ) ) {
 			$worries['stagedoor_plain'] = __( 'The gateway’s address begins with http://: the key and every question travel unencrypted. Use https:// for a gateway that is not on this machine or network.', 'stagedoor' );
 		}
-		if ( 'https' === wp_parse_url( home_url(), PHP_URL_SCHEME ) && 'http' === strtolower( (string) wp_parse_url( $public, PHP_URL_SCHEME ) ) && ! self::is_near( $public, true ) ) {
+		if ( 'https' === wp_parse_url( home_url(), PHP_URL_SCHEME ) && 'http' === strtolower( (string) wp_parse_url( $from_browsers, PHP_URL_SCHEME ) ) && ! self::is_near( $from_browsers, true ) ) {
 			$worries['stagedoor_mixed'] = __( 'This site is served by https:// and the gateway by http://: browsers do not fetch answers from there, so all of them go through this server and hold its PHP workers. Give the gateway an https:// address for browsers.', 'stagedoor' );
 		}
 		return $worries;

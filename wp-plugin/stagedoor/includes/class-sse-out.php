@@ -85,7 +85,7 @@ final class Sse_Out {
 			session_write_close(); // Else the visitor's other requests wait for this one.
 		}
 		if ( ! defined( 'DONOTCACHEPAGE' ) ) {
-			define( 'DONOTCACHEPAGE', true );
+			define( 'DONOTCACHEPAGE', true ); // phpcs:ignore WordPress.NamingConventions.PrefixAllGlobals -- The name that caches look for.
 		}
 		if ( ini_get( 'zlib.output_compression' ) && ! headers_sent() ) {
 			ini_set( 'zlib.output_compression', '0' ); // phpcs:ignore -- Of this response alone: compression collects.

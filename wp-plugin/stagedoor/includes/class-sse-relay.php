@@ -407,9 +407,9 @@ final class Sse_Relay {
 	 * @return float[]|\WP_Error Milliseconds after the request, one per frame.
 	 */
 	public static function measure( $url, $timeout_s = 10 ) {
-		$began  = microtime( true );
-		$times  = array();
-		$parser = new Sse_Parser(
+		$began    = microtime( true );
+		$times    = array();
+		$parser   = new Sse_Parser(
 			static function () use ( &$times, $began ) {
 				$times[] = ( microtime( true ) - $began ) * 1000;
 			}
@@ -419,7 +419,7 @@ final class Sse_Relay {
 			array(
 				'method'    => 'GET',
 				'timeout'   => $timeout_s,
-				'sslverify' => apply_filters( 'https_local_ssl_verify', false ), // As core does where it talks to itself.
+				'sslverify' => apply_filters( 'https_local_ssl_verify', false ), // phpcs:ignore WordPress.NamingConventions.PrefixAllGlobals -- Core's own filter, as core uses it where it talks to itself.
 				'headers'   => array( 'Accept-Encoding' => 'identity' ),
 			),
 			static function ( $bytes ) use ( $parser ) {

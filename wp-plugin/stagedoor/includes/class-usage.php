@@ -218,7 +218,7 @@ final class Usage {
 			require_once ABSPATH . 'wp-admin/includes/plugin.php';
 		}
 		foreach ( get_plugins() as $file => $plugin ) {
-			if ( strtok( $file, '/' ) === $slug || $file === "{$slug}.php" ) {
+			if ( strtok( $file, '/' ) === $slug || "{$slug}.php" === $file ) {
 				return $plugin['Name'];
 			}
 		}

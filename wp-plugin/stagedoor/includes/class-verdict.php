@@ -16,8 +16,8 @@ final class Verdict {
 	const KEPT_S  = 7 * DAY_IN_SECONDS;
 	const RESULTS = array( 'ok', 'buffered', 'failed' );
 
-	const GAP_MS_MIN = 60.0; // The probe's frames are 150 ms apart; closer than this, they were held back.
-	const FRAMES     = 5;
+	const GAP_MS_MIN   = 60.0; // The probe's frames are 150 ms apart; closer than this, they were held back.
+	const FRAMES       = 5;
 	const FRAME_GAP_MS = 150;
 
 	/**

@@ -77,6 +77,16 @@ final class ChatTest extends TestCase {
 		$this->assertStringNotContainsString( self::KEY, $script );
 	}
 
+	public function test_what_the_block_renderer_shows_cannot_ask() {
+		wp_set_current_user( $this->user( 'contributor' ) );
+		$request = new \WP_REST_Request( 'GET', '/wp/v2/block-renderer/stagedoor/chat' );
+		$request->set_query_params( array( 'context' => 'edit', 'attributes' => array( 'systemPrompt' => 'My own.', 'title' => 'Mine' ) ) );
+		$shown = rest_do_request( $request )->get_data()['rendered'];
+		$this->assertStringContainsString( 'Mine', $shown );
+		$this->assertSame( '', $this->held( $shown )['chat'] );
+		$this->assertNotSame( '', $this->held( do_shortcode( '[stagedoor_chat]' ) )['chat'], 'afterwards as before' );
+	}
+
 	public function test_a_chat_of_a_template_or_a_widget_needs_no_post() {
 		$chat = $this->held( do_blocks( '<!-- wp:stagedoor/chat {"model":"model-b"} /-->' ) )['chat'];
 		$this->assertSame( 'model-b', Chat::open( $chat )['model'] );
