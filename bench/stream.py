@@ -1,4 +1,4 @@
-"""Streams: one at full speed, a hundred at a model's pace, one nobody reads.
+"""Streams: one at full speed, a hundred at a model's pace, some left or not read.
 
     python -m bench.stream [--quick]
 
@@ -10,10 +10,9 @@ is known to the microsecond.
 from __future__ import annotations
 
 import argparse
-import statistics
 from functools import partial
 
-from bench.lib import gateways, probe, profiler, report
+from bench.lib import aborts, gateways, hooked, probe, profiler, report
 from bench.lib.gateways import Gateway
 from bench.lib.load import StreamLoad, StreamResult, burst
 from bench.lib.sockets import socket_burst
@@ -25,7 +24,8 @@ BURST_MAX = 131_072  # 40 MB: what the mock and the reader hold at once
 ALL_OPEN_S = 0.1  # a thousand requests a second: what opening costs, they wait for
 TURNOVERS = 3  # How often a hundred streams are replaced by others, one by one
 PROFILED_DELTAS = 50  # a second: the recorder is asked whether it is done after each
-ABORTS = 9  # of which the median is taken
+ABORTS = 200  # a round, of each kind: enough for a p99
+ABORTS_QUICK = 40
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     rounds = chosen.rounds or (2 if chosen.quick else 5)
     deltas = 40 if chosen.quick else 100
     numbers = report.Report("streams")
-    with gateways.all_started(chosen) as (direct, measured):
+    with gateways.all_started(chosen, extra=hooked.CONFIG) as (direct, measured):
         for number in range(rounds):
             report.progress(chosen, [f"round {number + 1}/{rounds}"])
             alone = _pace(direct, deltas)
@@ -45,7 +45,9 @@ def main() -> None:
                 report.progress(chosen, [f"round {number + 1}/{rounds}", gateway.name])
                 with numbers.guard(gateway):
                     _burst(numbers, gateway, quick=chosen.quick)
-                    _socket_burst(numbers, gateway, quick=chosen.quick)
+                    if gateway.state_dir is not None and gateway.name != "stock":
+                        _socket_burst(numbers, gateway, quick=chosen.quick)
+                        _hooked_burst(numbers, gateway, quick=chosen.quick)
                     _paced(numbers, gateway, deltas, alone)
                     _note_first(
                         numbers,
@@ -54,7 +56,8 @@ def main() -> None:
                         _come_and_go(gateway, deltas),
                         alone_coming,
                     )
-                    _misbehaved(numbers, gateway, direct)
+                    _aborted(numbers, gateway, direct, quick=chosen.quick)
+                    _stalled(numbers, gateway, direct)
         report.progress(chosen, [])
         _profile(chosen, measured, numbers)
         numbers.finish(chosen)
@@ -88,6 +91,20 @@ def _socket_burst(numbers: report.Report, gateway: Gateway, *, quick: bool) -> N
     name = gateway.name
     numbers.add(name, "one WebSocket at full speed", "deltas/s", rate)
     numbers.add(name, "one WebSocket at full speed: CPU a delta", "µs", cpu_us)
+
+
+def _hooked_burst(numbers: report.Report, gateway: Gateway, *, quick: bool) -> None:
+    """The same through every shipped hook, of prose: they read and edit it."""
+    rate = hooked.hooked_burst(gateway.target, BURST_PROBE)
+    most = BURST_MAX // 8 if quick else BURST_MAX // 2
+    deltas = max(BURST_PROBE, min(most, 1 << int(rate).bit_length() - 1))
+    assert gateway.process is not None
+    before_s = gateway.process.cpu_s()
+    rate = hooked.hooked_burst(gateway.target, deltas)
+    cpu_us = (gateway.process.cpu_s() - before_s) * 1e6 / deltas
+    name = gateway.name
+    numbers.add(name, "one stream with all hooks at full speed", "deltas/s", rate)
+    numbers.add(name, "one stream with all hooks: CPU a delta", "µs", cpu_us)
 
 
 def _pace(gateway: Gateway, deltas: int) -> StreamResult:
@@ -147,10 +164,26 @@ def _note_pace(numbers: report.Report, gateway: Gateway, result: StreamResult) -
         numbers.add(gateway.name, measure, "ms", result.seen.delay_ms(quantile))
 
 
-def _misbehaved(numbers: report.Report, gateway: Gateway, direct: Gateway) -> None:
-    aborts_ms = [probe.abort_ms(gateway.target, direct.target) for _ in range(ABORTS)]
-    measure = "client leaves: upstream knows after"
-    numbers.add(gateway.name, measure, "ms", statistics.median(aborts_ms))
+def _aborted(
+    numbers: report.Report, gateway: Gateway, direct: Gateway, *, quick: bool
+) -> None:
+    """Clients that leave, by each way of reading that this gateway has."""
+    ours = gateway.name != "stock" and gateway.state_dir is not None
+    for kind, begin in aborts.KINDS.items():
+        if kind != "SSE" and not ours:
+            continue
+        times = [
+            aborts.abort_ms(begin, gateway.target, direct.target)
+            for _ in range(ABORTS_QUICK if quick else ABORTS)
+        ]
+        times.sort()
+        for title, quantile in (("p50", 0.5), ("p99", 0.99)):
+            measure = f"client leaves ({kind}): upstream is left after {title}"
+            at = times[min(len(times) - 1, int(len(times) * quantile))]
+            numbers.add(gateway.name, measure, "ms", at)
+
+
+def _stalled(numbers: report.Report, gateway: Gateway, direct: Gateway) -> None:
     assert gateway.process is not None
     before_bytes = gateway.process.rss_bytes()
     stalled = probe.stalled(gateway.target, direct.target)

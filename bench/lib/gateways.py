@@ -39,6 +39,7 @@ connections_max = 20000
 [[sites]]
 name = "bench"
 keys = ["{site_key}"]
+allowed_origins = ["https://bench.example"]
 
 [[providers]]
 name = "upstream"
@@ -104,11 +105,12 @@ def options(doc: str | None) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def all_started(
-    chosen: argparse.Namespace, *, pin: bool = True
+    chosen: argparse.Namespace, *, pin: bool = True, extra: str = ""
 ) -> Generator[tuple[Gateway, list[Gateway]], None, None]:
     """Start the mock and the gateways; yield the mock and those in front of it.
 
     ``pin`` keeps this process off the measured core, for good: it is the load.
+    ``extra`` goes to the end of Stagedoor's file.
     """
     allow_files()
     measured, others = procs.cores()
@@ -116,7 +118,7 @@ def all_started(
         direct = stack.enter_context(_mock(others))
         upstream = f"http://127.0.0.1:{direct.target.port}/v1"
         gateways = [
-            stack.enter_context(_gateway(name, command, upstream, measured))
+            stack.enter_context(_gateway(name, command, upstream, measured, extra))
             for name, command in _commands(chosen)
         ]
         if pin:
@@ -212,7 +214,7 @@ def _mock(core: int | None) -> Generator[Gateway, None, None]:
 
 @contextlib.contextmanager
 def _gateway(
-    name: str, command: str, upstream: str, core: int | None
+    name: str, command: str, upstream: str, core: int | None, extra: str = ""
 ) -> Generator[Gateway, None, None]:
     port = procs.free_port()
     with tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as folder:
@@ -224,6 +226,8 @@ def _gateway(
             model=shape.MODEL,
             upstream_model=shape.UPSTREAM_MODEL,
         )
+        with config.open("a") as file:
+            file.write(extra)
         words: Sequence[str] = [
             word.format(port=port, upstream=upstream, config=config)
             for word in shlex.split(command)

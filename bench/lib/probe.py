@@ -1,6 +1,6 @@
-"""Single streams that misbehave: a client that stops reading, one that leaves.
+"""A client that stops reading: what a gateway takes for it shows upstream.
 
-What a gateway makes of them shows upstream, in the mock's counters.
+In the mock's counters, that is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.lib import shape
-from bench.lib.load import READ_BYTES, SILENCE_MAX_S, Target
+from bench.lib.load import SILENCE_MAX_S, Target
 from bench.lib.upstream import Counters
 from bench.lib.verify import AnswerError
 
@@ -56,22 +56,6 @@ def stalled(target: Target, mock: Target) -> Stalled:
                 f"the gateway took all {taken_bytes} bytes for a client that read none"
             )
     return Stalled(taken_bytes, _until_aborted(mock, before.aborted))
-
-
-def abort_ms(target: Target, mock: Target) -> float:
-    """Leave in the middle of a stream; milliseconds until the upstream knows."""
-    before = counters(mock)
-    directive = shape.Directive("leaver", stream=True, deltas=10_000, gap_us=20_000)
-    with socket.create_connection((target.host, target.port)) as sock:
-        sock.settimeout(SILENCE_MAX_S)
-        sock.sendall(target.request(directive))
-        seen = b""
-        while b"leaverw2@" not in seen:
-            piece = sock.recv(READ_BYTES)
-            if not piece:
-                raise AnswerError("the stream was closed")
-            seen += piece
-    return _until_aborted(mock, before.aborted)
 
 
 def _when_still(mock: Target, before_bytes: int) -> int:

@@ -23,8 +23,14 @@ DELTAS_MAX = 1_000_000  # A typing error in a directive must not eat the memory.
 
 _CREATED = 1_760_000_000
 _DIRECTIVE = re.compile(
-    rb"bench tag=([a-z0-9]+)(?: deltas=([0-9]{1,7}) gap_us=([0-9]{1,9}))?"
+    rb"bench tag=([a-z0-9]+)(?: deltas=([0-9]{1,7}) gap_us=([0-9]{1,9})( words)?)?"
 )
+_PROSE = (
+    "The **quick** brown fox, born on 2024-03-01, jumps over `the lazy dog` and says "
+    "that 1,250 euros are too much for [the matter](https://example.org/a). It was a "
+    "bright cold day in April, and the clocks were striking thirteen.\n"
+)
+_WORDS = _PROSE.split(" ")
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
@@ -40,14 +46,17 @@ class Directive:
     stream: bool = False
     deltas: int = 0
     gap_us: int = 0  # 0: as fast as the connection takes them
+    model: str = MODEL
+    words: bool = False  # Prose instead of stamps, in a burst: something to edit.
 
     def body(self, *, prompt_bytes: int = 0) -> bytes:
         """The JSON body a client sends to ask for this, after a prompt of that size."""
         text = f"bench tag={self.tag}"
         if self.stream:
             text += f" deltas={self.deltas} gap_us={self.gap_us}"
+            text += " words" * self.words
         request: dict[str, object] = {
-            "model": MODEL,
+            "model": self.model,
             "messages": [
                 {"role": "system", "content": _prompt(prompt_bytes)},
                 {"role": "user", "content": text},
@@ -65,7 +74,7 @@ def directive_of(body: bytes) -> Directive:
     found = _DIRECTIVE.search(body)
     if found is None:
         raise DirectiveError("no 'bench tag=...' in the body; was the message changed?")
-    tag, deltas, gap_us = found.groups()
+    tag, deltas, gap_us, words = found.groups()
     if _STREAM.search(body) is None:
         return Directive(tag.decode())
     if deltas is None:
@@ -73,7 +82,13 @@ def directive_of(body: bytes) -> Directive:
     count = int(deltas)
     if count > DELTAS_MAX:
         raise DirectiveError(f"{count} deltas asked, {DELTAS_MAX} is the most")
-    return Directive(tag.decode(), stream=True, deltas=count, gap_us=int(gap_us))
+    return Directive(
+        tag.decode(),
+        stream=True,
+        deltas=count,
+        gap_us=int(gap_us),
+        words=words is not None,
+    )
 
 
 def request(
@@ -186,10 +201,21 @@ def ending(tag: str, deltas: int) -> bytes:
     )
 
 
-def burst(tag: str, deltas: int) -> bytes:
+def word(number: int) -> str:
+    """Delta ``number`` of a stream of words."""
+    return f"{_WORDS[number % len(_WORDS)]} "
+
+
+def burst(tag: str, deltas: int, *, words: bool = False) -> bytes:
     """A whole stream in one piece, an HTTP chunk to the event; no stamps."""
     parts = [STREAM_HEAD, opening(tag)]
-    parts += [delta(tag, number, 0) for number in range(deltas)]
+    if words:
+        parts += [
+            _event(tag, msgspec.json.encode({"content": word(number)}), b"null")
+            for number in range(deltas)
+        ]
+    else:
+        parts += [delta(tag, number, 0) for number in range(deltas)]
     parts.append(ending(tag, deltas))
     return b"".join(parts)
 

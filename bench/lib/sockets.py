@@ -29,10 +29,10 @@ def socket_burst(target: Target, deltas: int, *, gap_us: int = 0) -> float | Non
     with socket.create_connection((target.host, target.port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(SILENCE_MAX_S)
-        first = _upgraded(sock, target)
+        first = upgraded(sock, target, PATH)
         if first is None:
             return None
-        sock.sendall(_masked(_create(directive)))
+        sock.sendall(masked(create(directive)))
         pieces = [first or sock.recv(READ_BYTES)]
         start_ns = time.monotonic_ns()
         tail = pieces[0][-len(_END) :]
@@ -52,10 +52,11 @@ def socket_burst(target: Target, deltas: int, *, gap_us: int = 0) -> float | Non
     return deltas / elapsed_s
 
 
-def _upgraded(sock: socket.socket, target: Target) -> bytes | None:
+def upgraded(sock: socket.socket, target: Target, path: str) -> bytes | None:
+    """Open a WebSocket; what came behind its head, None where it is refused."""
     key = base64.b64encode(os.urandom(16)).decode()
     sock.sendall(
-        f"GET {PATH} HTTP/1.1\r\nHost: {target.host}:{target.port}\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {target.host}:{target.port}\r\n"
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         f"Sec-WebSocket-Key: {key}\r\n"
         f"Authorization: Bearer {target.key}\r\n\r\n".encode()
@@ -70,13 +71,14 @@ def _upgraded(sock: socket.socket, target: Target) -> bytes | None:
     return rest if head.startswith(b"HTTP/1.1 101 ") else None
 
 
-def _create(directive: shape.Directive) -> bytes:
+def create(directive: shape.Directive) -> bytes:
+    """The event that asks for it."""
     body = msgspec.json.decode(directive.body())
     del body["stream"]
     return msgspec.json.encode({"type": "response.create", **body})
 
 
-def _masked(data: bytes) -> bytes:
+def masked(data: bytes) -> bytes:
     """One text frame of a client's; its mask may be all zeros."""
     size = len(data)
     head = bytes((0x81, 0x80 | min(size, 126)))

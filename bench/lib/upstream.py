@@ -43,6 +43,7 @@ class Counters(msgspec.Struct):
     streams: int = 0
     finished: int = 0
     aborted: int = 0
+    aborted_at_ns: int = 0  # By the machine's monotonic clock: the latest.
     in_flight: int = 0
     deltas: int = 0
     connections: int = 0
@@ -166,7 +167,7 @@ class Upstream:
         self._timers: list[tuple[int, int, Conn]] = []
         self._ticket = itertools.count()  # breaks ties in the heap
         self._answers: dict[str, bytes] = {}
-        self._bursts: dict[tuple[str, int], bytes] = {}
+        self._bursts: dict[tuple[str, int, bool], bytes] = {}
 
     def run(self, *, until_closed: int) -> None:
         """Serve until the pipe ``until_closed`` closes: no parent, no orphan."""
@@ -262,10 +263,11 @@ class Upstream:
             self._write(conn, shape.STREAM_HEAD + shape.opening(conn.tag))
             return
         conn.next = conn.total
-        about = (directive.tag, directive.deltas)
+        about = (directive.tag, directive.deltas, directive.words)
         whole = self._bursts.get(about)
         if whole is None:
-            whole = shape.burst(*about)
+            tag, deltas, words = about
+            whole = shape.burst(tag, deltas, words=words)
             _keep(self._bursts, about, whole, most=BURSTS_MAX)
         self.counters.deltas += conn.total
         self._write(conn, whole)
@@ -336,6 +338,7 @@ class Upstream:
             conn.streaming = False
             self.counters.in_flight -= 1
             self.counters.aborted += 1
+            self.counters.aborted_at_ns = time.monotonic_ns()
         self.counters.connections_open -= 1
         del self._conns[conn.sock.fileno()]
         self._epoll.unregister(conn.sock)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.lib import gateways, probe, procs, shape
+from bench.lib import aborts, gateways, hooked, probe, procs, shape
 from bench.lib.gateways import Gateway
 from bench.lib.load import StreamLoad, Target, UnaryLoad, burst
 from bench.lib.verify import AnswerError
@@ -74,12 +74,19 @@ def test_a_burst_is_larger_than_any_buffer_and_still_whole(
     assert burst(pair[place].target, 5_000) > 0
 
 
+def test_a_stream_of_words_says_them_in_order(
+    pair: tuple[Gateway, Gateway],
+) -> None:
+    assert hooked.hooked_burst(pair[0].target, 500) > 0
+
+
 @pytest.mark.parametrize("place", [0, 1], ids=["direct", "stock"])
 def test_a_client_that_leaves_is_seen_upstream(
     pair: tuple[Gateway, Gateway], place: int
 ) -> None:
     before = probe.counters(pair[0].target).aborted
-    assert probe.abort_ms(pair[place].target, pair[0].target) >= 0
+    took_ms = aborts.abort_ms(aborts.by_sse, pair[place].target, pair[0].target)
+    assert took_ms >= 0
     assert probe.counters(pair[0].target).aborted == before + 1
 
 

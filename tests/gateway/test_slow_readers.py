@@ -20,6 +20,7 @@ import trio.testing
 import trio_websocket
 
 from actors.stream.messages import CHUNKS_BUFFERED_MAX
+from actors.tapes.tape import AHEAD_BYTES_MAX, RUN_BYTES_MAX
 from gateway.embed import Embedded, embedded
 from gateway.embed_providers import FakeProvider, Floods
 from gateway.http11_parser import Http11Limits
@@ -46,18 +47,27 @@ KERNELS: Final = (
     + 4 * RECEIVE_BUFFER_BYTES
     + 65_536  # What the sender's kernel takes in one go.
 )
+TAPE: Final = AHEAD_BYTES_MAX + RUN_BYTES_MAX + CHUNK_BYTES_MAX
 HTTP2: Final = 2 * LIMITS.unsent_bytes_max + WINDOW_BYTES
 
 Read = Callable[[], Awaitable[int]]
 Connect = Callable[[], Awaitable[Client]]
 
+ORIGIN: Final = "https://www.acme.example"
+# How a reader comes by its stream: its own key, or a grant; and whether it is kept.
+WAYS: Final = ("key", "grant", "key, kept", "grant, kept")
+
 
 @asynccontextmanager
-async def served() -> AsyncGenerator[tuple[Embedded, FakeProvider, Connect]]:
+async def served(
+    way: str = "key",
+) -> AsyncGenerator[tuple[Embedded, FakeProvider, Connect]]:
     """A gateway on a socket, whose provider never stops."""
     main = FakeProvider([Floods(DELTA_CHARS)])
+    resume = "cancel" if way.endswith("kept") else "off"
+    made = config(allowed_origins=(ORIGIN,), resume=resume)
     async with (
-        embedded(config(), {"main": main}, environ=ENV) as gateway,
+        embedded(made, {"main": main}, environ=ENV) as gateway,
         running(gateway.app) as server,
     ):
 
@@ -65,6 +75,19 @@ async def served() -> AsyncGenerator[tuple[Embedded, FakeProvider, Connect]]:
             return await server.connect(receive_buffer_bytes=RECEIVE_BUFFER_BYTES)
 
         yield gateway, main, connect
+
+
+async def granted(gateway: Embedded) -> str:
+    """The path of a grant."""
+    body = {"request": chat(), "origin": ORIGIN}
+    path = (await gateway.post("/v1/stream_grants", body, key=KEY)).json()["path"]
+    assert isinstance(path, str)
+    return path
+
+
+def bound(way: str) -> int:
+    """What may lie between, of a stream that is read in this way."""
+    return OURS + KERNELS + (TAPE if way.endswith("kept") else 0)
 
 
 async def still() -> None:
@@ -89,44 +112,56 @@ async def crawl(main: FakeProvider, read: Read, bytes_max: int) -> None:
         await still()
 
 
-async def test_a_slow_reader_of_sse_over_http_1_holds_its_provider_back() -> None:
-    async with served() as (gateway, main, connect):
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_slow_reader_of_sse_over_http_1_holds_its_provider_back(
+    way: str,
+) -> None:
+    async with served(way) as (gateway, main, connect):
         client = await connect()
         body = msgspec.json.encode(chat())
-        await client.send(
-            b"POST %b HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer %b\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (CHAT.encode(), KEY.encode(), len(body), body)
-        )
+        if way.startswith("grant"):
+            path = (await granted(gateway)).encode()
+            asked = b"GET %b HTTP/1.1\r\nHost: t\r\nOrigin: %b\r\n\r\n"
+            await client.send(asked % (path, ORIGIN.encode()))
+        else:
+            await client.send(
+                b"POST %b HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer %b\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (CHAT.encode(), KEY.encode(), len(body), body)
+            )
 
         async def read() -> int:
             return len(await client.stream.receive_some(READ_BYTES))
 
-        await crawl(main, read, OURS + KERNELS)
+        await crawl(main, read, bound(way))
         await client.stream.aclose()
         await still()
         await assert_nothing_held(gateway)
         assert main.cancelled == 1
 
 
-async def test_a_slow_reader_of_sse_over_http_2_holds_its_provider_back() -> None:
-    async with served() as (gateway, main, connect):
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_slow_reader_of_sse_over_http_2_holds_its_provider_back(
+    way: str,
+) -> None:
+    async with served(way) as (gateway, main, connect):
         client = await connect()
         connection = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
         )
         connection.initiate_connection()
         body = msgspec.json.encode(chat())
-        fields = [
-            (":method", "POST"),
-            (":path", CHAT),
-            (":authority", "t"),
-            (":scheme", "http"),
-            ("authorization", f"Bearer {KEY}"),
-            ("content-type", "application/json"),
-        ]
-        connection.send_headers(1, fields)
-        connection.send_data(1, body, end_stream=True)
+        if way.startswith("grant"):
+            asked = [(":method", "GET"), (":path", await granted(gateway))]
+            asked += [("origin", ORIGIN)]
+        else:
+            asked = [(":method", "POST"), (":path", CHAT)]
+            asked += [("authorization", f"Bearer {KEY}")]
+            asked += [("content-type", "application/json")]
+        fields = [*asked[:2], (":authority", "t"), (":scheme", "http"), *asked[2:]]
+        connection.send_headers(1, fields, end_stream=way.startswith("grant"))
+        if way.startswith("key"):
+            connection.send_data(1, body, end_stream=True)
         await client.send(connection.data_to_send())
         headers: dict[str, str] = {}
 
@@ -144,10 +179,11 @@ async def test_a_slow_reader_of_sse_over_http_2_holds_its_provider_back() -> Non
             return READ_BYTES
 
         await still()
-        await crawl(main, read, OURS + KERNELS + HTTP2)
+        await crawl(main, read, bound(way) + HTTP2)
         assert headers[":status"] == "200"
         assert headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert headers["cache-control"] == "no-cache, no-transform"
+        private = "no-store" if way.startswith("grant") else "no-cache"
+        assert headers["cache-control"] == f"{private}, no-transform"
         assert headers["x-accel-buffering"] == "no"
         assert "connection" not in headers
         assert "content-encoding" not in headers
@@ -158,21 +194,32 @@ async def test_a_slow_reader_of_sse_over_http_2_holds_its_provider_back() -> Non
         assert main.cancelled == 1
 
 
-@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions/ws"])
+@pytest.mark.parametrize(
+    "path", ["/v1/responses", "/v1/chat/completions/ws", "by a grant"]
+)
 async def test_a_slow_reader_of_a_websocket_holds_its_provider_back(path: str) -> None:
     create = {"type": "response.create", "model": "fast"}
     asked = {"input": "x"} if path == "/v1/responses" else chat()
     async with served() as (gateway, main, connect):
+        headers = [("authorization", f"Bearer {KEY}")]
+        protocols: list[str] = []
+        if path == "by a grant":
+            token = (await granted(gateway)).rpartition("/")[2]
+            protocols = ["stagedoor", f"stagedoor-grant.{token}"]
+            headers = [("origin", ORIGIN)]
         async with trio.open_nursery() as nursery:
             client = await connect()
             socket = await trio_websocket.wrap_client_stream(
                 nursery,
                 _Crawling(client.stream),
                 "t",
-                path,
-                extra_headers=[("authorization", f"Bearer {KEY}")],
+                "/v1/responses" if protocols else path,
+                subprotocols=protocols,
+                extra_headers=headers,
             )
-            await socket.send_message(msgspec.json.encode({**asked, **create}).decode())
+            if not protocols:
+                message = msgspec.json.encode({**asked, **create}).decode()
+                await socket.send_message(message)
 
             async def read() -> int:
                 return len(await socket.get_message())
