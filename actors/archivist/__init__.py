@@ -1,1 +1,1 @@
-"""The archivist: takes the journal's records into the database."""
+"""Archivist: takes the journal's records into the database, and forgets old ones."""

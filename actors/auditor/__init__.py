@@ -1,1 +1,5 @@
-"""Auditor. Messages in messages.py, its life in actor.py, its port in ports.py."""
+"""Auditor: the single writer of the records and of the log that anyone can verify.
+
+messages.py is its interface, actor.py its life, ports.py where it writes; the rest is
+the log itself (entries, tiles, notes, proofs), pure.
+"""

@@ -1,1 +1,4 @@
-"""Granter. Messages in messages.py, its life in actor.py, tokens in policy.py."""
+"""Granter: requests that wait for a browser to start them, each once, with a token.
+
+messages.py is its interface, actor.py its life, policy.py the tokens.
+"""

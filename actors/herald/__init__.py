@@ -1,1 +1,1 @@
-"""The herald: tells people what they should know, by webhooks that are signed."""
+"""Herald: tells people what they should know, by webhooks that are signed."""

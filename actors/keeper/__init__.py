@@ -1,1 +1,4 @@
-"""Keeper. Messages in messages.py, its life in actor.py, one answer in recording.py."""
+"""Keeper: answers of the Responses API that may be fetched, or gone on from.
+
+messages.py is its interface, actor.py its life, recording.py one answer.
+"""

@@ -1,1 +1,1 @@
-"""Asks idle deployments how they are."""
+"""Prober: asks idle deployments how they are."""

@@ -1,1 +1,1 @@
-"""Tokens. Messages in messages.py, its life in actor.py; signing in vault/google."""
+"""Tokens: Google's access tokens, fetched and renewed before they end."""

@@ -1,1 +1,5 @@
-"""Vault. Messages in messages.py, its life in actor.py, a key on loan in secret.py."""
+"""Vault: keeps providers' keys sealed, and lends each for one request's head.
+
+messages.py is its interface, actor.py its life, lending.py and lease.py a key on loan,
+safe.py and sealing.py the envelopes, kms/ who wraps them.
+"""
