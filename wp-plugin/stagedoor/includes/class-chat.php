@@ -368,6 +368,39 @@ final class Chat {
 	}
 
 	/**
+	 * A content without what its chats say to models; what they say to visitors stays.
+	 *
+	 * @param string $content As stored.
+	 * @return string
+	 */
+	public static function without_prompts( $content ) {
+		$content = preg_replace_callback(
+			'/<!--\s+wp:' . preg_quote( self::BLOCK, '/' ) . '\s+(\{.*?\})\s+\/?-->/s',
+			static function ( $match ) {
+				return self::said( self::normal( (array) json_decode( $match[1], true ) ) );
+			},
+			$content
+		);
+		return (string) preg_replace_callback(
+			'/' . get_shortcode_regex( array( self::SHORTCODE ) ) . '/s',
+			static function ( $match ) {
+				return self::said( self::normal( self::of_shortcode( shortcode_parse_atts( $match[3] ), null ) ) );
+			},
+			(string) $content
+		);
+	}
+
+	/**
+	 * What visitors read of a chat.
+	 *
+	 * @param array<string, mixed> $chat Normal attributes.
+	 * @return string
+	 */
+	private static function said( array $chat ) {
+		return implode( "\n", array_merge( array( $chat['title'], $chat['greeting'] ), $chat['suggestions'] ) );
+	}
+
+	/**
 	 * Chats among blocks, however deep.
 	 *
 	 * @param array<int, array<string, mixed>> $blocks Parsed blocks.

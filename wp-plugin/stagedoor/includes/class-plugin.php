@@ -24,6 +24,7 @@ final class Plugin {
 		add_action( 'init', array( Settings::class, 'register' ) );
 		add_action( 'init', array( Chat::class, 'register' ) );
 		add_action( 'rest_api_init', array( Rest::class, 'register' ) );
+		add_filter( 'posts_search', array( Search::class, 'without_prompts' ), 100, 2 );
 		add_filter( 'rest_request_before_callbacks', array( Chat::class, 'preview' ), 10, 3 );
 		add_filter( 'rest_request_after_callbacks', array( Chat::class, 'preview' ), 10, 3 );
 		add_filter( 'rest_pre_serve_request', array( Rest::class, 'serve' ), 20, 4 );

@@ -77,6 +77,43 @@ final class ChatTest extends TestCase {
 		$this->assertStringNotContainsString( self::KEY, $script );
 	}
 
+	/**
+	 * @dataProvider searches
+	 */
+	public function test_the_sites_search_finds_no_prompt( $words, $finds ) {
+		foreach ( array( '<!-- wp:stagedoor/chat {"greeting":"Welcome aboard","systemPrompt":"Code word -- xylophone \\"of\\" brass"} /-->', '[stagedoor_chat greeting="Welcome aboard" system_prompt="Say xylophone of brass"]Or xylophone of brass[/stagedoor_chat]' ) as $chat ) {
+			$post = wp_insert_post( wp_slash( array( 'post_status' => 'publish', 'post_title' => 'Box office', 'post_content' => "<p>Marimba tickets</p>\n{$chat}" ) ) );
+			$this->assertSame( $finds ? array( $post ) : array(), ( new \WP_Query( array( 's' => $words, 'fields' => 'ids' ) ) )->posts );
+			wp_delete_post( $post, true );
+		}
+	}
+
+	public static function searches() {
+		return array(
+			array( 'xylophone', false ),
+			array( 'xylo', false ),
+			array( '"of brass"', false ),
+			array( 'marimba xylophone', false ),
+			array( 'marimba', true ),
+			array( 'marimba -xylophone', true ),
+			array( 'marimba -tickets', false ),
+			array( 'box office', true ),
+			array( 'aboard', true ),
+			array( 'systemPrompt', false ),
+		);
+	}
+
+	public function test_who_may_edit_finds_prompts_and_other_pages_are_found_as_ever() {
+		$with  = wp_insert_post( wp_slash( array( 'post_status' => 'publish', 'post_title' => 'A', 'post_content' => '<!-- wp:stagedoor/chat {"systemPrompt":"xylophone"} /-->' ) ) );
+		$plain = wp_insert_post( array( 'post_status' => 'publish', 'post_title' => 'B', 'post_content' => 'A xylophone for sale' ) );
+		$ids   = static function () {
+			return ( new \WP_Query( array( 's' => 'xylophone', 'fields' => 'ids', 'orderby' => 'ID', 'order' => 'ASC' ) ) )->posts;
+		};
+		$this->assertSame( array( $plain ), $ids() );
+		wp_set_current_user( $this->user( 'editor' ) );
+		$this->assertSame( array( $with, $plain ), $ids() );
+	}
+
 	public function test_what_the_block_renderer_shows_cannot_ask() {
 		wp_set_current_user( $this->user( 'contributor' ) );
 		$request = new \WP_REST_Request( 'GET', '/wp/v2/block-renderer/stagedoor/chat' );
