@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import socket
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
+from actors.vault.locked import LOCKED_BYTES_MAX
 from gateway.settings.checks import notes
 from gateway.settings.config import Config
 from gateway.settings.server import ServerConfig
+from gateway.settings.state_dir import faults
 
 Level: TypeAlias = Literal["ok", "warn", "fail"]
 
@@ -32,6 +34,7 @@ CLOCK_BACK_S: Final = 5.0  # What a time daemon may set back in one step.
 DNS_WAIT_S: Final = 5.0  # The resolver's own first timeout.
 
 _TIMEX_BYTES: Final = 512  # struct timex is 208 bytes where it is largest.
+_CAP_IPC_LOCK: Final = 14
 _TIME_ERROR: Final = 5  # adjtimex: nobody disciplines this clock.
 
 
@@ -74,29 +77,14 @@ def settings(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
 def state_folder(server: ServerConfig, now_s: float) -> Iterator[Finding]:
     """Private, ours, with room; and a clock that is not behind what is in it."""
     folder = server.state_dir
-    try:
-        found = folder.lstat()
-    except FileNotFoundError:
+    if not os.path.lexists(folder):
         yield Finding("ok", f"{folder} is not there yet; the first start makes it")
         yield from _room(_nearest(folder))
         return
-    except OSError as error:
-        yield Finding("fail", f"{folder}: {error.strerror}", "name another state_dir")
+    found = [Finding("fail", what, todo) for what, todo in faults(folder)]
+    yield from found or [Finding("ok", f"{folder} is this user's alone")]
+    if not folder.is_dir():
         return
-    mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISDIR(found.st_mode):
-        yield Finding("fail", f"{folder} is no folder", "name another state_dir")
-        return
-    if found.st_uid != os.geteuid():
-        yield Finding(
-            "fail",
-            f"{folder} belongs to user {found.st_uid}, not to this one",
-            "run as that user, or name another state_dir",
-        )
-    elif mode & 0o077:
-        yield Finding("fail", f"{folder} has mode {mode:04o}", f"chmod 700 {folder}")
-    else:
-        yield Finding("ok", f"{folder} is this user's alone")
     yield from _room(folder)
     yield from _ahead(folder, now_s)
 
@@ -118,8 +106,20 @@ def clock() -> Iterator[Finding]:
         yield Finding("ok", "the clock is kept right")
 
 
-def memory(kind: str) -> Iterator[Finding]:
-    """What `LockedMemory` got from this kernel."""
+def memory(kind: str, lockable_bytes: int | None = None) -> Iterator[Finding]:
+    """What `LockedMemory` got from this kernel.
+
+    `lockable_bytes`: how much it may lock; None: as much as it wants.
+    """
+    few = lockable_bytes is not None and lockable_bytes < LOCKED_BYTES_MAX
+    if kind != "unlocked" and few:
+        yield Finding(
+            "warn",
+            f"only {lockable_bytes} bytes may be locked: keys of many requests at once "
+            "may be swapped to disk",
+            "raise the limit on locked memory (ulimit -l, LimitMEMLOCK) to "
+            f"{2 * LOCKED_BYTES_MAX // 2**20} MiB",
+        )
     match kind:
         case "memfd_secret":
             yield Finding(
@@ -137,6 +137,24 @@ def memory(kind: str) -> Iterator[Finding]:
                 "no page can be locked: a key on loan may be swapped to disk",
                 "raise the limit on locked memory (ulimit -l) to 8 MiB",
             )
+
+
+def lockable() -> int | None:
+    """How many bytes this process may lock; None: no limit is put to it."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if soft == resource.RLIM_INFINITY or _has_ipc_lock():
+        return None
+    return soft
+
+
+def _has_ipc_lock() -> bool:
+    """Whether the kernel lets this process lock what it wants, as root may."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> _CAP_IPC_LOCK & 1)
 
 
 def root_key(path: Path, *, guarded: bool) -> Iterator[Finding]:

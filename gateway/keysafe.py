@@ -220,8 +220,8 @@ def _local(
         # A new one would open none of the rows, and hide that the old one is lost.
         what = (
             f"there is no root key at {path}, and the vault holds keys: restore the "
-            "file from its copy; if it is lost, move state_dir/vault aside and add the "
-            "keys anew"
+            "file from its copy; if it is lost, move state_dir/vault aside, start "
+            "once with --set vault.accept_commits=0, and add the keys anew"
         )
         raise ConfigError((Problem("", "vault.root_key_file", what),))
     root = open_root(path, memory, passphrase=passphrase, make=make)

@@ -50,7 +50,7 @@ def here(
     yield from checkup.clock()
     locked = LockedMemory()
     locked.take(1).wipe()  # The first page tells what the kernel gives.
-    yield from checkup.memory(locked.kind)
+    yield from checkup.memory(locked.kind, checkup.lockable())
     yield from checkup.files(server, files_wanted(server))
     yield from certificate(server, time.time())
     yield from checkup.workers(server, told)

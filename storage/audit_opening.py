@@ -27,7 +27,7 @@ from actors.auditor.ports import AuditBook
 from actors.auditor.tiles import BadTile, TileTree
 from actors.auditor.wal import LogRefused, Recovered, recover
 from storage.audit_files import CHECKPOINT, SEGMENT, VKEY, AuditFiles, log_folder
-from storage.whole_files import make_folders, read_file, write_file
+from storage.whole_files import make_folders, read_file, read_private, write_file
 
 SEED_BYTES: Final = 32
 ANCHOR_BYTES_MAX: Final = 1 << 24  # An anchor file that grew for years.
@@ -188,22 +188,17 @@ def _create(folder: Path, signer: Signer, known: Sequence[Checkpoint]) -> None:
 def _seed(path: Path, *, fresh: bool) -> bytes:
     """The secret key. Made with the first log, and never again."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+        seed = read_private(path, SEED_BYTES)
+    except OSError as error:
+        raise LogRefused(error.strerror or str(error)) from None
+    if seed is None:
         if not fresh:
             raise LogRefused(
                 f"{path} is gone, and with it the right to continue the log; restore "
                 f"it, or move the audit folder away and begin a new log"
-            ) from None
-        write_file(path, secrets.token_bytes(SEED_BYTES))
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        facts = os.fstat(fd)
-        if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-            raise LogRefused(f"{path} is open to others; make it yours, mode 0600")
-        seed = os.read(fd, SEED_BYTES + 1)
-    finally:
-        os.close(fd)
+            )
+        seed = secrets.token_bytes(SEED_BYTES)
+        write_file(path, seed)
     if len(seed) != SEED_BYTES:
         raise LogRefused(f"{path} is no key: it has not {SEED_BYTES} bytes")
     return seed

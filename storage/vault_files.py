@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from actors.vault.ports import Drop, Mark, Put, Row, StaleRow, WentBack
+from storage.whole_files import read_private
 
 FOLDER: Final = "vault"
 FILE: Final = "rows.msgpack"
@@ -83,9 +84,8 @@ class VaultFiles:
             return self._read()
 
     def _read(self) -> tuple[Row, ...]:
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+        data = read_private(self._path, FILE_BYTES_MAX)
+        if data is None:
             self._see(Mark())
             return ()
         try:
@@ -125,6 +125,7 @@ class VaultFiles:
             0o600,
         )
         try:
+            os.fchmod(fd, 0o600)  # It may be there since a crash, as somebody left it.
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(data)
             os.fsync(fd)

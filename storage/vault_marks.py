@@ -33,7 +33,7 @@ def last_mark(book: AuditBook) -> Mark | None:
 
 
 def check(
-    book: AuditBook, store: VaultFiles, now_ms: int, *, accepted: int = 0
+    book: AuditBook, store: VaultFiles, now_ms: int, *, accepted: int = -1
 ) -> None:
     """Raise WentBack unless the store goes on from what the log has seen.
 
@@ -46,7 +46,7 @@ def check(
     problem = went_back(seen, found) if seen is not None else ""
     if not problem:
         return
-    if accepted and accepted == found.commits:
+    if accepted == found.commits:
         detail = (("commits", found.commits), ("sha256", found.digest))
         event = AuditEvent(ACT, actor="operator", out="accepted", detail=detail)
         book.log.add(event, now_ms)
@@ -54,5 +54,5 @@ def check(
     raise WentBack(
         f"{store.folder} {problem}: keys that were revoked since would be lent again. "
         f"Restore the newest copy; or, if this one is meant, start once with "
-        f"vault.accept_commits = {found.commits}"
+        f"--set vault.accept_commits={found.commits}"
     )

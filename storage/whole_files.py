@@ -5,7 +5,9 @@ A file appears by rename, after its bytes are durable, and its folder is synced.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +22,45 @@ def read_file(path: Path, bytes_max: int = READ_BYTES_MAX) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if len(data) > bytes_max:
-        raise OSError(27, f"{path.name} is longer than {bytes_max} bytes")
+        raise OSError(errno.EFBIG, f"{path.name} is longer than {bytes_max} bytes")
+    return data
+
+
+def read_private(path: Path, bytes_max: int = READ_BYTES_MAX) -> bytes | None:
+    """A plain file of ours that nobody else may touch; None where there is none.
+
+    Raises OSError that says what to do: it is a link, somebody else's, or open to them.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _refused(f"{path} is a symbolic link; put the file itself") from None
+        raise
+    with os.fdopen(fd, "rb") as file:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            raise _refused(f"{path} is no plain file")
+        if facts.st_uid != os.geteuid():
+            raise _refused(f"{path} belongs to user {facts.st_uid}; make it yours")
+        if facts.st_mode & 0o077:
+            mode = stat.S_IMODE(facts.st_mode)
+            raise _refused(f"{path} is open to others (mode {mode:04o}); chmod 600 it")
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise OSError(errno.EFBIG, f"{path.name} is longer than {bytes_max} bytes")
     return data
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Put a whole file there, durable, or change nothing. Raises OSError."""
     beside = path.with_name(f".{path.name}.new")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(beside, flags, 0o600)
     try:
+        os.fchmod(fd, 0o600)  # It may be there since a crash, as somebody left it.
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
@@ -57,3 +89,7 @@ def make_folders(folder: Path, *, below: Path) -> None:
     for one in reversed(missing):
         one.mkdir(mode=0o700, exist_ok=True)
         sync_folder(one.parent)
+
+
+def _refused(why: str) -> OSError:
+    return OSError(errno.EPERM, why)

@@ -44,7 +44,7 @@ from actors.vault.messages import (
     VaultReport,
     VerifySigned,
 )
-from actors.vault.peppers import PEPPER
+from actors.vault.peppers import PEPPER, lendable
 from actors.vault.peppers import PRINCIPAL as PEPPERS
 from actors.vault.ports import KmsError, Mark, StaleRow, WentBack
 from actors.vault.rotations import Rotations
@@ -340,7 +340,7 @@ class Vault(Actor):
         """Its numbers."""
         overdue, failing = self.desk.rotations()
         return VaultCounts(
-            secrets=len(self.safe.holdings.secrets),
+            secrets=lendable(self.safe.holdings.secrets),
             leases=self.lender.live,
             grants=len(self.lender.book),
             keks_cached=len(self.safe.keks),
@@ -361,7 +361,7 @@ class Vault(Actor):
             memory=self.cell.memory.kind,
             seals_with=self.safe.seals_with,
             kms_fault=fault,
-            secrets=len(self.safe.holdings.secrets),
+            secrets=lendable(self.safe.holdings.secrets),
             leases=self.lender.live,
             grants=len(self.lender.book),
         )

@@ -138,13 +138,14 @@ class Desk:
         )
 
     def listing(self, principal: str) -> tuple[SecretFacts, ...]:
-        """Every version that the principal may describe."""
+        """Every version that the principal may describe; peppers are no keys."""
         return tuple(
             self.facts(row)
             for scope, versions in sorted(
                 self._safe.holdings.secrets.items(), key=lambda item: str(item[0])
             )
-            if decide(self._rules(), _wish("describe", principal, scope)).allowed
+            if scope.provider != PEPPER
+            and decide(self._rules(), _wish("describe", principal, scope)).allowed
             for row in versions.values()
         )
 

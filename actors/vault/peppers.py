@@ -129,3 +129,8 @@ def scope_of(tenant: str, environment: str, epoch: int) -> KeyScope:
 def epoch_in(scope: KeyScope) -> int:
     """Which epoch's a pepper is."""
     return int(scope.name[1:]) if scope.name[1:].isdecimal() else 0
+
+
+def lendable(scopes: Iterable[KeyScope]) -> int:
+    """How many keys somebody stored: peppers are the vault's own."""
+    return sum(scope.provider != PEPPER for scope in scopes)

@@ -11,6 +11,7 @@ import base64
 import getpass
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,11 @@ from gateway.cli.control import (
 
 KEY_BYTES_MAX: Final = 14 * 1024
 DAY_S: Final = 86_400
+KEY_CHARS_MIN: Final = 30  # No key of a provider is shorter; few names are as long.
+# How the keys of providers begin.
+_KEY_BEGINS: Final = re.compile(
+    r"(sk|pk|rk)[-_]|xai-|gsk_|hf_|AIza|A[KS]IA|r8_|pplx-|fw_|nvapi-|csk-|gho_|ghp_"
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +75,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--env", default="", metavar="ENVIRONMENT")
         if name == "shred":
             command.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def is_like_a_key(name: str) -> bool:
+    """Whether somebody may have typed the key where its name goes."""
+    if _KEY_BEGINS.match(name):
+        return True
+    kinds = (str.islower, str.isupper, str.isdigit)
+    mixed = all(any(kind(char) for char in name) for kind in kinds)
+    return len(name) >= KEY_CHARS_MIN and mixed
 
 
 def run(args: argparse.Namespace) -> int:
@@ -124,6 +139,13 @@ def _run(args: argparse.Namespace, path: Path) -> int:
 def _deliver(args: argparse.Namespace, path: Path, *, replace: bool) -> int:
     from actors.vault.delivery import info, seal  # noqa: PLC0415 - slow to import
 
+    if is_like_a_key(args.name):
+        complain(
+            "that name looks like a key, and a name is written down in the open. Give "
+            "the key at the prompt, on standard input or with --from-env; if it is "
+            "one, it is in your shell's history now: make a new one at the provider"
+        )
+        return USAGE
     key = read_key(args)
     if isinstance(key, int):
         return key

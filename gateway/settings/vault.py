@@ -26,7 +26,7 @@ VARIABLE: Final = values.text(
 KEY_ID: Final = values.text("the key's name at its KMS", r"[A-Za-z0-9:/._~-]{0,512}")
 RULE: Final = values.text("rule of the policy", r"(allow|deny) .{1,2000}")
 CACHE_S: Final = values.integer(0, 300)
-COMMITS: Final = values.integer(0, 2**53 - 1)
+COMMITS: Final = values.integer(-1, 2**53 - 1)
 
 
 @config
@@ -123,11 +123,11 @@ class VaultConfig:
     )
     accept_commits: int = setting(
         COMMITS,
-        default=0,
+        default=-1,
         default_doc="none",
         reload="restart",
-        doc="After state_dir/vault was put back to an older copy on purpose: how many "
-        "commits the refused start said it has. See docs/security.md.",
+        doc="After state_dir/vault was put back to an older copy on purpose, or moved "
+        "away: how many commits the refused start said it has. See docs/security.md.",
     )
     pepper_epochs: int = setting(
         values.integer(0, 400),

@@ -14,6 +14,7 @@ process's, so the two would not see each other's.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -287,9 +288,8 @@ def _prepare(path: Path) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise DatabaseUnavailable(
-            f"{path} cannot be opened: {error.strerror}"
-        ) from None
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise DatabaseUnavailable(f"{path} cannot be opened: {why}") from None
     if not stat.S_ISREG(found.st_mode):
         raise DatabaseUnavailable(f"{path} is no file")
     if found.st_uid != os.geteuid():

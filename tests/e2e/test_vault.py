@@ -64,7 +64,7 @@ def test_a_key_goes_in_and_never_comes_out(stage: Stage) -> None:
         (1, "retired"),
         (2, "active"),
     ]
-    assert vault(stage, "rotate-kek").stdout == "re-wrapped 2 record(s)\n"
+    assert vault(stage, "rotate-kek").stdout == "re-wrapped 3 record(s)\n"
     revoked = vault(stage, "revoke", "mock")
     assert revoked.returncode == 0, revoked.stderr
 
@@ -121,7 +121,7 @@ def test_an_older_copy_of_the_vault_is_refused(tmp_path: Path) -> None:
 
         _, refused = start().communicate(timeout=60)
         assert "went back: it has" in refused
-        [number] = re.findall(r"accept_commits = (\d+)", refused)
+        [number] = re.findall(r"accept_commits=(\d+)", refused)
         for words in (("--set", f"vault.accept_commits={number}"), ()):
             with start(*words) as again:
                 assert again.stdout is not None
@@ -144,6 +144,7 @@ def test_the_state_is_for_its_owner_alone(stage: Stage) -> None:
         (("add", "mock", "spare", "--from-env", "NO_SUCH_VARIABLE"), "", 2),
         (("add", "nobody"), "sk-x", 1),
         (("add", "mock", "two words"), "sk-x", 1),
+        (("add", "mock", "sk-made-up"), "sk-x", 2),  # The key where its name goes.
         (("describe", "nobody"), "", 1),
         (("shred",), "", 2),
     ],

@@ -18,6 +18,7 @@ from gateway.settings.config import Config
 from gateway.settings.database import DatabaseConfig, DatabaseUrl
 from gateway.settings.errors import ConfigError
 from gateway.settings.server import ServerConfig
+from gateway.settings.state_dir import PARTS, prepare
 from gateway.settings.vault import VaultConfig
 from storage.sql.opening import open_database
 from storage.vault_files import VaultFiles
@@ -118,6 +119,43 @@ def test_each_failure_comes_with_what_to_do(
 )
 def test_memory_is_told_by_what_it_protects(kind: str, level: str) -> None:
     assert [one.level for one in checkup.memory(kind)] == [level]
+
+
+def test_a_limit_on_locked_memory_that_will_not_do_is_told() -> None:
+    """The first page is locked all the same; the keys of a busy hour are not."""
+    low = list(checkup.memory("memfd_secret", 64 * 1024))
+    assert [one.level for one in low] == ["warn", "ok"]
+    assert "65536 bytes" in low[0].what
+    assert [one.level for one in checkup.memory("mlock", 2**23)] == ["warn"]
+    assert checkup.lockable() is None or checkup.lockable() >= 0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_state_that_leads_to_an_open_folder_is_refused(
+    tmp_path: Path, part: str
+) -> None:
+    """A link to another volume may be; what is there must be as private."""
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    state.mkdir(mode=0o700)
+    elsewhere.mkdir(mode=0o700)
+    (state / part).symlink_to(elsewhere)
+    assert prepare(state) == state
+    elsewhere.chmod(0o770)
+    with pytest.raises(ConfigError, match=r"open to others .*; chmod 700"):
+        prepare(state)
+    found = list(checkup.state_folder(ServerConfig(state_dir=state), time.time()))
+    assert [one.todo for one in found if one.level == "fail"] == [
+        f"chmod 700 {state / part}"
+    ]
+    elsewhere.rmdir()
+    with pytest.raises(ConfigError, match="cannot be used"):
+        prepare(state)
+
+
+def test_a_state_folder_is_named_itself_and_not_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "state").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match="is a symbolic link; name the folder"):
+        prepare(tmp_path / "state")
 
 
 def test_a_state_folder_that_is_none_fails(tmp_path: Path) -> None:

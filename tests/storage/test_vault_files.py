@@ -83,6 +83,22 @@ async def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_rows_that_somebody_else_could_have_put_there_are_not_read(
+    tmp_path: Path,
+) -> None:
+    store = VaultFiles(tmp_path)
+    trio.run(store.commit, Put(KEK), Put(SECRET))
+    file = tmp_path / "vault" / "rows.msgpack"
+    file.chmod(0o666)
+    with pytest.raises(OSError, match=r"open to others \(mode 0666\); chmod 600 it"):
+        VaultFiles(tmp_path).read()
+    file.chmod(0o600)
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="is a symbolic link"):
+        VaultFiles(tmp_path).read()
+
+
 async def test_a_half_written_draft_of_a_crash_changes_nothing(tmp_path: Path) -> None:
     store = VaultFiles(tmp_path)
     await store.commit(Put(SECRET))

@@ -10,6 +10,7 @@ Owns: the root key in locked memory, the file's format and its checks.
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import stat
 from pathlib import Path
@@ -224,7 +225,8 @@ def _read_private(path: Path) -> bytearray:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise KmsDenied("local", f"{path} cannot be opened: {error.strerror}") from None
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise KmsDenied("local", f"{path} cannot be opened: {why}") from None
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
