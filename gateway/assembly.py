@@ -38,6 +38,7 @@ from gateway.deployments import (
 )
 from gateway.preferences import aliases_of, policies_of, wishes_of
 from gateway.settings.config import Config
+from gateway.settings.kinds import GOOGLES
 from gateway.settings.money import RungConfig
 from gateway.settings.providers import FederationConfig, ProviderConfig
 from gateway.settings.sites import SiteConfig
@@ -104,7 +105,7 @@ def options_of(provider: ProviderConfig) -> dict[str, str]:
     given = {
         "api_version": provider.api_version,
         "project": provider.project,
-        "location": provider.location if provider.kind == "vertex" else "",
+        "location": provider.location if provider.kind in GOOGLES else "",
         "region": provider.region,
         "auth": "" if provider.access_key_id_env else "bearer",
     }

@@ -32,6 +32,10 @@ NO_CATALOGUE: Final = Lookup(())
 GATED: Final[frozenset[Need]] = frozenset({"tools", "images", "audio"})
 NEEDS: Final[frozenset[Need]] = frozenset(get_args(Need))
 # Whose capabilities the list keeps up to date.
+SAME_MODELS: Final = {  # At the same prices, by another operation.
+    "bedrock-invoke": "bedrock",
+    "vertex-anthropic": "vertex",
+}
 WELL_KNOWN: Final = frozenset({"openai", "azure", "anthropic", "gemini", "vertex"})
 
 
@@ -45,8 +49,7 @@ def catalogue_kind(provider: ProviderConfig) -> str:
         OPENAI_HOST
     ):
         return "openai-compatible"
-    # The same models at the same prices, by another operation.
-    return "bedrock" if provider.kind == "bedrock-invoke" else provider.kind
+    return SAME_MODELS.get(provider.kind, provider.kind)
 
 
 def prices_of(

@@ -89,6 +89,7 @@ _OWN: Final[Mapping[str, Speech]] = {
     "anthropic": _single(MESSAGES),
     "gemini": _single(GEMINI),
     "vertex": _single(GEMINI, flavour="vertex"),
+    "vertex-anthropic": _single(MESSAGES, flavour="vertex"),
     "bedrock": _single(Bedrock(), BedrockEmbed()),
     "bedrock-invoke": _single(BedrockInvoke(), BedrockEmbed()),
     "cohere": _single(_COHERE, _COHERE),

@@ -60,6 +60,12 @@ KINDS: Final[dict[str, Kind]] = {
         "drain",
         "Google Vertex AI, with project and location",
     ),
+    "vertex-anthropic": Kind(
+        "https://{location}aiplatform.googleapis.com",
+        "GOOGLE_ACCESS_TOKEN",
+        "drain",
+        "Claude on Google Vertex AI, with project and location",
+    ),
     "bedrock": Kind(
         "https://bedrock-runtime.{region}.amazonaws.com",
         "AWS_SECRET_ACCESS_KEY",
@@ -131,8 +137,17 @@ SIGNED: Final = frozenset({"bedrock", "bedrock-invoke"})
 """Kinds that AWS keys sign for."""
 
 
+GOOGLES: Final = frozenset({"vertex", "vertex-anthropic"})
+"""Kinds that are called in a Google project, with an access token."""
+
+MULTI_REGIONS: Final = frozenset({"us", "eu"})
+"""Of Claude on Vertex: their endpoints have another form of name."""
+
+
 def base_url(kind: str, *, region: str, location: str) -> str:
     """Where a kind is, for an account's region or location."""
+    if kind == "vertex-anthropic" and location in MULTI_REGIONS:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
     # Vertex's global endpoint has no location in its name.
     place = "" if location in ("", "global") else f"{location}-"
     return KINDS[kind].base_url.format(region=region, location=place)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings import values
 from gateway.settings.definition import config, section, setting, table
-from gateway.settings.kinds import KINDS, SIGNED, OnAbort, base_url
+from gateway.settings.kinds import GOOGLES, KINDS, SIGNED, OnAbort, base_url
 from gateway.settings.prices import FactsConfig, PriceConfig
 from gateway.settings.routing import REGION
 from gateway.settings.server import COUNT, Found, UpstreamDeadlines
@@ -147,12 +147,13 @@ class ProviderConfig:
     location: str = setting(
         PLACE,
         default="global",
-        doc="Google's location, for vertex.",
+        doc="Google's location, for vertex and vertex-anthropic.",
     )
     project: str = setting(
         PROJECT,
         default="",
-        doc="Google's project, for vertex; without it, its express mode.",
+        doc="Google's project, for vertex and vertex-anthropic; without it, vertex is "
+        "in its express mode.",
     )
     api_version: str = setting(
         PROJECT,
@@ -333,13 +334,15 @@ class ProviderConfig:
         ):
             yield "base_url", "gets no key of the vault without TLS; use https://"
         if self.service_account_file is not None:
-            if self.kind != "vertex":
+            if self.kind not in GOOGLES:
                 yield "service_account_file", f"is for vertex, not for {self.kind}"
             if not self.project:
                 yield "project", "is missing; a service account calls in a project"
-            if self.key_env or self.key:
-                other = "key_env" if self.key_env else "key"
-                yield "service_account_file", f"and {other} are two keys; name one"
+        elif self.kind == "vertex-anthropic" and not self.project:
+            yield "project", "is missing; Claude on Vertex is called in a project"
+        if self.service_account_file is not None and (self.key_env or self.key):
+            other = "key_env" if self.key_env else "key"
+            yield "service_account_file", f"and {other} are two keys; name one"
         if not self.models:
             yield "models", "is empty; name at least one model that it serves"
         for model in self.prices:

@@ -31,6 +31,7 @@ WELL_KNOWN: Final[Mapping[str, str]] = {
     "mistral": "mistral_ai",
     "perplexity": "perplexity",
     "vertex": "gcp.vertex_ai",
+    "vertex-anthropic": "gcp.vertex_ai",
     "xai": "x_ai",
 }
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import attrs
 
-from gateway.settings.kinds import KINDS
+from gateway.settings.kinds import GOOGLES, KINDS
 from tests.recorded.conversations import CONVERSATIONS, cannot_say
 from tests.recorded.places import CLIENTS, FAMILIES
 from tests.recorded.scenes import Scene, scene_of
@@ -55,7 +55,7 @@ class Cell:
     @property
     def project(self) -> str:
         """Google's project, where one is needed."""
-        return "example-project" if self.kind == "vertex" else ""
+        return "example-project" if self.kind in GOOGLES else ""
 
 
 def kinds() -> list[str]:
@@ -145,6 +145,12 @@ TAIL: Final = """
 Beside this table, every recorded answer and error is played through the whole gateway
 to the official clients of Python and JavaScript that can be led to it:
 `make test-recorded`.
+
+No answer of `vertex-anthropic` was recorded: what is sent there is held, field by field,
+to what Anthropic's official Vertex client sends (`tests/gateway/test_vertex_claude.py`),
+its answers are Anthropic's recordings, and its errors are Google's shape and Anthropic's,
+both believed. What `bedrock-invoke` answers of Claude and Nova is recorded; that a request
+is taken is believed, as nobody here has called it.
 """
 
 if __name__ == "__main__":

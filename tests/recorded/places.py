@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
+from gateway.settings.kinds import GOOGLES
 from tests.recordings_cases import Case
 from tests.support_recordings import cases
 from wire.anthropic import MESSAGES
@@ -109,7 +110,7 @@ def place_of(case: Case, client: str) -> Place:
         kind=kind,
         model=model_of(case),
         api_version=version if kind == "azure" else "",
-        project="example-project" if kind == "vertex" else "",
+        project="example-project" if kind in GOOGLES else "",
     )
 
 

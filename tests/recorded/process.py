@@ -30,8 +30,9 @@ START_MAX_S: Final = 30.0  # "It started": a busy machine may take long, not for
 STOP_MAX_S: Final = 20.0
 POLL_S: Final = 0.02
 # Addresses of kinds that have the version in their base URL.
-VERSIONED: Final = frozenset({"anthropic", "gemini", "vertex", "bedrock", "cohere",
-                              "ollama", "azure", "deepseek", "perplexity"})  # fmt: skip
+VERSIONED: Final = frozenset({"anthropic", "gemini", "vertex", "vertex-anthropic",
+                              "bedrock", "cohere", "ollama", "azure", "deepseek",
+                              "perplexity"})  # fmt: skip
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gateway.settings.kinds import GOOGLES
 from tests.recorded.bridge import MODEL, config_for, posted, staged
 from tests.recorded.conversations import request_of
 from tests.recorded.matrix import kinds
@@ -31,7 +32,7 @@ async def test_a_word_a_second_arrives_a_word_a_second(
     spoken = SPOKEN[family]()
     # Of the others, InvokeModel is not asked.
     model = "anthropic.claude-haiku-4-5" if kind == "bedrock-invoke" else "m"
-    place = Place(kind, model, project="example-project" if kind == "vertex" else "")
+    place = Place(kind, model, project="example-project" if kind in GOOGLES else "")
     target, body = request_of(client, "parallel tools", MODEL, stream=True)
     arrived: list[tuple[int, bytes]] = []
     started = trio.current_time()

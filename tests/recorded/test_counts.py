@@ -18,6 +18,7 @@ from google import genai
 from google.genai import types
 
 from gateway.settings.config import Config
+from gateway.settings.kinds import GOOGLES
 from tests.recorded.bridge import KEY, MODEL, config_for, staged
 from tests.recorded.places import Place, kind_of, model_of
 from tests.recorded.upstream import RecordedUpstream
@@ -73,7 +74,7 @@ CLIENTS: Final[list[Callable[[httpx2.Client], tuple[int, str]]]] = [
 def exact(case: Case) -> Config:
     """A site that wants the provider's own count."""
     kind = kind_of(case)
-    project = "example-project" if kind == "vertex" else ""
+    project = "example-project" if kind in GOOGLES else ""
     made = config_for(Place(kind, model_of(case), project=project))
     site = attrs.evolve(made.sites[0], count_tokens="exact")  # type: ignore[misc]
     return attrs.evolve(made, sites=(site,))  # type: ignore[misc]
