@@ -9,7 +9,7 @@ import httpx
 import httpx2
 import msgspec
 import pytest
-from anthropic import AnthropicVertex
+from anthropic.lib.vertex import AnthropicVertex
 from trio.testing import MockClock
 
 from gateway.embed import embedded

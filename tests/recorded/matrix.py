@@ -146,11 +146,11 @@ Beside this table, every recorded answer and error is played through the whole g
 to the official clients of Python and JavaScript that can be led to it:
 `make test-recorded`.
 
-No answer of `vertex-anthropic` was recorded: what is sent there is held, field by field,
-to what Anthropic's official Vertex client sends (`tests/gateway/test_vertex_claude.py`),
-its answers are Anthropic's recordings, and its errors are Google's shape and Anthropic's,
-both believed. What `bedrock-invoke` answers of Claude and Nova is recorded; that a request
-is taken is believed, as nobody here has called it.
+No answer of `vertex-anthropic` was recorded: what is sent there is held, field by
+field, to what Anthropic's official Vertex client sends
+(`tests/gateway/test_vertex_claude.py`), its answers are Anthropic's recordings, and its
+errors have Google's shape or Anthropic's, both believed. What `bedrock-invoke` answers
+of Claude and Nova is recorded; that a request is taken is believed.
 """
 
 if __name__ == "__main__":
