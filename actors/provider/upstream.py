@@ -132,17 +132,25 @@ class HttpUpstream:
     ) -> httpx.Response:
         extensions: dict[str, object] = {"stagedoor.phase": on_phase}
         extra = fields
-        if lend is not None and request.auth != "none":
-            handle = await lend()
-            if request.auth == "sigv4":
-                # Not signed: whatever a proxy of ours adds is not, either.
-                extra = [*self._sign(prepared, request, handle), *fields]
-            else:
-                name, prefix = KEY_HEADERS[request.auth]
-                extensions["stagedoor.key"] = KeyUse(name, prefix, handle)
-        return await self.transport.handle_async_request(
-            prepared.request(request.body, extensions, extra)
-        )
+        handle: KeyHandle | None = None
+        try:
+            if lend is not None and request.auth != "none":
+                handle = await lend()
+                if request.auth == "sigv4":
+                    # Not signed: whatever a proxy of ours adds is not, either.
+                    extra = [*self._sign(prepared, request, handle), *fields]
+                else:
+                    name, prefix = KEY_HEADERS[request.auth]
+                    extensions["stagedoor.key"] = KeyUse(name, prefix, handle)
+            return await self.transport.handle_async_request(
+                prepared.request(request.body, extensions, extra)
+            )
+        except BaseException:
+            if handle is not None:
+                # No connection, perhaps: then no head has spent it, and it would lie
+                # in memory until its deadline, or the end of the stream.
+                handle.spent()
+            raise
 
     def _sign(
         self, prepared: Prepared, request: UpstreamRequest, handle: KeyHandle

@@ -31,7 +31,10 @@ class KeyHandle(Protocol):
         ...
 
     def spent(self) -> None:
-        """The key was in a head whose write returned or failed; the copy is wiped."""
+        """The use is over: its head was written, or never will be.
+
+        Any copy is wiped by now. Said once more of an ended lease, it changes nothing.
+        """
         ...
 
 

@@ -6,12 +6,14 @@ import base64
 import json
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from trio.testing import MockClock
 
 from actors.vault.delivery import info, seal
 from actors.vault.locked import LockedMemory
+from actors.vault.messages import CountVault
 from actors.vault.safe import Safe
 from gateway.embed import Embedded, embedded
 from gateway.embed_providers import Fails, FakeProvider, Says
@@ -19,6 +21,14 @@ from gateway.vaultdesk import VaultDesk
 from storage.vault_files import VaultMemory
 from tests.actors.vault.vaults import FlakyKms
 from tests.gateway.gateways import CHAT, KEY, chat, config, provider
+
+
+class Unreachable(httpx.AsyncBaseTransport):
+    """Nobody listens: the call ends before a head is written."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
 
 SECRET = "sk-stored-canary-0001"
 OPERATOR = "operator:control"
@@ -49,6 +59,31 @@ async def put(gateway: Embedded, key: str = SECRET, **more: Any) -> dict[str, An
     )
     assert status == 200, facts
     return facts
+
+
+async def test_a_key_whose_call_found_no_connection_is_wiped_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    """Not at the end of the stream, which another provider may keep up for minutes."""
+    both = (
+        provider("main", key_env="", key="vault:default"),
+        provider("backup", key_env=""),
+    )
+    slow = FakeProvider([Says("One two three four", delta_s=1)])
+    async with embedded(
+        config(both), {"main": Unreachable(), "backup": slow}
+    ) as gateway:
+        await put(gateway)
+        async with gateway.open("POST", CHAT, chat(), key=KEY) as client:
+            await client.head()
+            nodes = gateway.gateway.tree.system.snapshot().walk()
+            names = {node.id for node in nodes}
+            granted = (
+                await gateway.gateway.tree.vault.ask(CountVault())
+            ).leases_granted
+
+    assert granted == 1
+    assert not {name for name in names if name.startswith("vault/")}
 
 
 async def test_a_stored_key_reaches_its_provider_and_nothing_else(
