@@ -5,7 +5,8 @@
 What a connection suffers follows from the seed and its number, so that a run can be
 played again. Fates: `clean`, `latency`, `trickle` (a few bytes at a time), `cut` (an
 end in order), `reset`, `half_open` (nothing passes any more, nobody is told), `repeat`
-(bytes come twice, as from a broken middlebox), `refuse`.
+(bytes come twice, as from a broken middlebox), `refuse`. They befall what the server
+says; three befall the request: `cut_request`, `stall_request`, `repeat_request`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,18 @@ import attrs
 import trio
 
 Fate = Literal[
-    "clean", "latency", "trickle", "cut", "reset", "half_open", "repeat", "refuse"
-]
+    "clean", "latency", "trickle", "cut", "reset", "half_open", "repeat", "refuse",
+    "cut_request", "stall_request", "repeat_request",
+]  # fmt: skip
 FATES: Final[tuple[Fate, ...]] = (
     "clean", "latency", "trickle", "cut", "reset", "half_open", "repeat", "refuse",
 )  # fmt: skip
+# `repeat_request` is not for every server: one that is asked twice may answer twice.
+REQUEST_FATES: Final[tuple[Fate, ...]] = ("cut_request", "stall_request")
+PASSING: Final = frozenset({"clean", "latency", "trickle", "repeat_request"}).union(
+    REQUEST_FATES
+)
+REQUEST_BYTES: Final = 400  # As long as they are here: they are hit anywhere.
 LINGER_RESET: Final = struct.pack("ii", 1, 0)
 READ_BYTES: Final = 4096
 
@@ -73,17 +81,30 @@ class Chaos:
                 def over() -> None:
                     nursery.cancel_scope.cancel(reason="one side has ended")
 
-                nursery.start_soon(self._up, client, server, over)
+                nursery.start_soon(self._up, client, server, plan, over)
                 nursery.start_soon(self._down, server, client, plan, over)
 
     async def _up(
         self,
         client: trio.SocketStream,
         server: trio.SocketStream,
+        plan: Plan,
         over: Callable[[], None],
     ) -> None:
+        # Of every request or event on it, for a connection that is kept.
+        at = plan.after % REQUEST_BYTES if plan.fate.endswith("_request") else -1
+        passed = 0
         try:
             while data := await client.receive_some(READ_BYTES):
+                left, passed = at - passed, passed + len(data)
+                if not 0 <= left < len(data):
+                    await server.send_all(data)
+                    continue
+                await server.send_all(data[:left])
+                if plan.fate == "stall_request":
+                    await trio.sleep_forever()
+                if plan.fate == "cut_request":
+                    break
                 await server.send_all(data)
         except trio.BrokenResourceError:
             pass
@@ -101,7 +122,7 @@ class Chaos:
             while data := await server.receive_some(READ_BYTES):
                 left = plan.after - passed
                 passed += len(data)
-                if passed < plan.after or plan.fate in {"clean", "latency", "trickle"}:
+                if passed < plan.after or plan.fate in PASSING:
                     await self._pass(client, data, plan)
                     continue
                 await client.send_all(data[:left])

@@ -12,14 +12,16 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import trio
 
+from bench.lib.sockets import masked
 from tests.e2e.stage import KEY, Stage, staged
-from tests.support_chaos import FATES, Chaos, Fate, chaos
+from tests.support_chaos import FATES, REQUEST_FATES, Chaos, Fate, chaos
 
 SEED = 20_261
 STREAMS = 48
@@ -96,17 +98,100 @@ async def one(port: int, tag: str, ends: dict[str, tuple[End, str]]) -> None:
                     raw += data
         except (trio.BrokenResourceError, OSError):
             pass
-    found = re.search(rb"x-request-id: (req_\w+)", raw)
+    # A request that came garbled is a 400 before it is one, and has no record.
+    garbled = raw.startswith(b"HTTP/1.1 400 ")
+    found = None if garbled else re.search(rb"x-request-id: (req_\w+)", raw)
     ends[tag] = (judged(raw), found[1].decode() if found else "")
 
 
-async def many(port: int) -> dict[str, tuple[End, str]]:
+def handshake() -> bytes:
+    """As a client with a key makes it."""
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    return (
+        b"GET /v1/chat/completions/ws HTTP/1.1\r\nhost: gateway\r\n"
+        b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        + key
+        + f"authorization: Bearer {KEY}\r\n\r\n".encode()
+    )
+
+
+def event_of(tag: str) -> bytes:
+    words = f"bench tag={tag} deltas={DELTAS} gap_us=4000"
+    event = {
+        "type": "response.create",
+        "model": "far",
+        "max_tokens": 500,
+        "messages": [{"role": "user", "content": words}],
+    }
+    return masked(json.dumps(event).encode())
+
+
+def texts(raw: bytes) -> list[dict[str, Any]]:
+    """The complete messages of a server's frames, as far as they go."""
+    found: list[dict[str, Any]] = []
+    at = 0
+    while at + 4 <= len(raw):
+        opcode, size = raw[at] & 0x0F, raw[at + 1]
+        at += 2
+        if size == 126:
+            size = int.from_bytes(raw[at : at + 2], "big")
+            at += 2
+        if at + size > len(raw):
+            break
+        if opcode == 1:
+            found.append(json.loads(raw[at : at + size]))
+        at += size
+    return found
+
+
+def judged_by_socket(raw: bytes) -> End:
+    """What a client of a WebSocket makes of what it got."""
+    head, end, frames = raw.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 101"):
+        return "refused" if end and frames.endswith(b"}") else "abort"
+    events = texts(frames)
+    numbers = [
+        int(choice["delta"]["content"].partition("w")[2].partition("@")[0])
+        for event in events
+        for choice in event.get("choices", ())
+        if choice["delta"].get("content")
+    ]
+    if numbers != list(range(len(numbers))):
+        return "good-looking"  # Lost or doubled, and nobody told.
+    last = events[-1] if events else {}
+    if last.get("type") == "chat.completion.done":
+        return "complete" if len(numbers) == DELTAS else "good-looking"
+    return "error event" if "error" in last else "abort"
+
+
+async def one_by_socket(port: int, tag: str, ends: dict[str, tuple[End, str]]) -> None:
+    raw = b""
+    with trio.move_on_after(PATIENCE_S):
+        try:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(handshake())
+                asked_for = False
+                while data := await stream.receive_some(65536):
+                    raw += data
+                    if not asked_for and b"\r\n\r\n" in raw:
+                        asked_for = True
+                        await stream.send_all(event_of(tag))
+                    if b'"chat.completion.done"' in raw or b'"type":"error"' in raw:
+                        break
+        except (trio.BrokenResourceError, OSError):
+            pass
+    ends[tag] = (judged_by_socket(raw), "")
+
+
+async def many(
+    port: int, ask: Callable[..., Awaitable[None]] = one
+) -> dict[str, tuple[End, str]]:
     ends: dict[str, tuple[End, str]] = {}
     room = trio.CapacityLimiter(AT_ONCE)
 
     async def turn(tag: str) -> None:
         async with room:
-            await one(port, tag, ends)
+            await ask(port, tag, ends)
 
     async with trio.open_nursery() as nursery:
         for place in range(STREAMS):
@@ -172,7 +257,8 @@ def verified(stage: Stage) -> None:
 
 async def test_between_gateway_and_upstream(tmp_path: Path) -> None:
     """The client's own network is good: it is always told how it ended."""
-    async with chaos(0, seed=SEED) as proxy:
+    fates = (*FATES, *REQUEST_FATES)
+    async with chaos(0, seed=SEED, fates=fates) as proxy:
         with staged(tmp_path, FAR.format(port=proxy.port)) as stage:
             proxy.target = stage.upstream.port
             ends = await many(stage.port)
@@ -185,15 +271,21 @@ async def test_between_gateway_and_upstream(tmp_path: Path) -> None:
             verified(stage)
 
 
-async def test_between_client_and_gateway(tmp_path: Path) -> None:
+NOT_DOUBLED: tuple[Fate, ...] = tuple(one for one in FATES if one != "repeat")
+
+
+@pytest.mark.parametrize("ask", [one, one_by_socket], ids=["SSE", "WebSocket"])
+async def test_between_client_and_gateway(
+    tmp_path: Path, ask: Callable[..., Awaitable[None]]
+) -> None:
     """Whatever the client did not get, the gateway ended, recorded and charged."""
-    fates: tuple[Fate, ...] = tuple(one for one in FATES if one != "repeat")
+    fates: tuple[Fate, ...] = (*NOT_DOUBLED, *REQUEST_FATES, "repeat_request")
     with staged(tmp_path, FAR.format(port=1)) as stage:
         far = stage.config.read_text().replace(":1/v1", f":{stage.upstream.port}/v1")
         stage.config.write_text(far)
         stage.until("reloaded", lambda: b"reload.applied" in stage.log.read_bytes())
         async with chaos(stage.port, seed=SEED + 1, fates=fates) as proxy:
-            ends = await many(proxy.port)
+            ends = await many(proxy.port, ask)
             kinds = Counter(end for end, _ in ends.values())
             assert kinds["complete"] > 0
             assert kinds["abort"] > 0
@@ -232,7 +324,7 @@ async def come_back(port: int, tag: str, told: dict[str, list[bytes]]) -> None:
 async def test_whoever_comes_back_gets_every_event_once_for_one_generation(
     tmp_path: Path,
 ) -> None:
-    fates: tuple[Fate, ...] = tuple(one for one in FATES if one != "repeat")
+    fates: tuple[Fate, ...] = (*NOT_DOUBLED, "repeat_request")
     with staged(tmp_path, FAR.format(port=1), site='resume = "detach"') as stage:
         far = stage.config.read_text().replace(":1/v1", f":{stage.upstream.port}/v1")
         stage.config.write_text(far)

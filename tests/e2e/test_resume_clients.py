@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import socket
+import struct
 import subprocess
+import threading
 from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import anthropic
@@ -13,8 +19,12 @@ import openai
 import pytest
 
 from tests.e2e.stage import KEY, Stage, staged
+from tests.recorded.test_node_clients import CLIENTS, installed
 
 ORIGIN = "https://www.acme.example"
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None, reason="node is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +37,45 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage, None, No
 def asked(tag: str, deltas: int = 6, gap_us: int = 0) -> list[Any]:
     words = f"bench tag={tag} deltas={deltas} gap_us={gap_us}"
     return [{"role": "user", "content": words}]
+
+
+def _request(client: socket.socket) -> bytes:
+    """One whole request."""
+    client.settimeout(20)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += client.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    found = re.search(rb"content-length: (\d+)", head.lower())
+    assert found
+    while len(body) < int(found[1]):
+        body += client.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@contextmanager
+def cutting(target: int) -> Generator[int, None, None]:
+    """A proxy that resets its first connection once the request is through."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+
+        def serve() -> None:
+            for place in range(2):
+                client, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", target), timeout=20)
+                with client, server:
+                    server.sendall(_request(client))
+                    if place == 0:
+                        server.recv(1)  # It is answered; nobody will hear of it.
+                        reset = struct.pack("ii", 1, 0)
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                        continue
+                    client.sendall(server.recv(65536))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        thread.join(20)
 
 
 def test_openai_reads_events_with_ids_and_a_named_request_once(stage: Stage) -> None:
@@ -127,3 +176,117 @@ def test_curl_redeems_a_grant_and_is_told_when_it_is_used(stage: Stage) -> None:
     assert second.endswith("403")
     assert "grant_used" in second
     assert json.loads(issued)["token"] not in stage.log.read_text()
+
+
+def test_openai_takes_up_a_response_behind_its_last_event(stage: Stage) -> None:
+    """By OpenAI's own way: its id, and the number of the last event it had."""
+    before = stage.seen().requests
+    words = asked("o5", deltas=40, gap_us=10_000)[0]["content"]
+    with openai.OpenAI(api_key=KEY, base_url=stage.base_url) as client:
+        stream = client.responses.create(model="bench", input=words, stream=True)
+        seen = [next(stream) for _ in range(8)]
+        stream.close()
+        first = seen[0]
+        assert first.type == "response.created"
+        rest = list(
+            client.responses.retrieve(
+                first.response.id,
+                stream=True,
+                starting_after=seen[-1].sequence_number,
+            )
+        )
+
+    events = [*seen, *rest]
+    numbers = [event.sequence_number for event in events]
+    assert numbers == list(range(len(numbers)))
+    last = events[-1]
+    assert last.type == "response.completed"
+    text = "".join(
+        event.delta for event in events if event.type == "response.output_text.delta"
+    )
+    assert text == last.response.output_text
+    assert text.count("o5w") == 40
+    assert stage.seen().requests == before + 1
+
+
+def test_openai_tries_a_named_request_again_without_paying_twice(
+    stage: Stage,
+) -> None:
+    """Its own retry, after a line that broke before the answer was there."""
+    before = stage.seen().requests
+    named = {"Idempotency-Key": "question-3"}
+    with cutting(stage.port) as port:
+        base_url = f"http://127.0.0.1:{port}/v1"
+        with openai.OpenAI(api_key=KEY, base_url=base_url, max_retries=2) as client:
+            answer = client.chat.completions.create(
+                model="bench", messages=asked("o6"), extra_headers=named
+            )
+    assert "o6" in (answer.choices[0].message.content or "")
+    assert stage.seen().requests == before + 1
+
+
+# -- JavaScript ------------------------------------------------------------------------
+
+
+def node(stage: Stage, words: str, *cases: dict[str, str]) -> list[dict[str, Any]]:
+    installed()
+    lines = [
+        json.dumps({"id": str(place), "model": "bench", **one})
+        for place, one in enumerate(cases)
+    ]
+    done = subprocess.run(
+        ["node", str(CLIENTS / "resume.mjs")],
+        input="".join(f"{line}\n" for line in lines),
+        cwd=CLIENTS,
+        env={
+            **os.environ,
+            "GATEWAY_URL": stage.base_url.removesuffix("/v1"),
+            "GATEWAY_KEY": KEY,
+            "GATEWAY_PROMPT": words,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@needs_node
+@pytest.mark.parametrize("client", ["chat", "whole", "messages", "ai"])
+def test_a_javascript_client_that_asks_twice_is_served_once(
+    stage: Stage, client: str
+) -> None:
+    before = stage.seen().requests
+    one = {"client": client, "name": f"js-{client}"}
+    words = f"bench tag=js{client} deltas=6 gap_us=0"
+
+    first, second = node(stage, words, one, one)
+
+    assert first["held"] == second["held"] | {"id": first["held"]["id"]}
+    assert first["held"]["id"] == second["held"]["id"]
+    assert f"js{client}" in first["held"]["text"]
+    assert stage.seen().requests == before + 1
+    # Under another body the name is taken, and the client is told so as an error.
+    other = f"bench tag=other{client} deltas=6 gap_us=0"
+    [told] = node(stage, other, one)
+    assert told["error"]["status"] == 422
+    assert stage.seen().requests == before + 1
+
+
+@needs_node
+def test_a_javascript_client_takes_up_a_response_behind_its_last_event(
+    stage: Stage,
+) -> None:
+    before = stage.seen().requests
+    words = "bench tag=jsr deltas=40 gap_us=10000"
+
+    [told] = node(stage, words, {"client": "responses", "name": ""})
+
+    held = told["held"]
+    assert held["numbers"] == list(range(len(held["numbers"])))
+    assert held["types"][-1] == "response.completed"
+    assert held["text"].count("jsrw") == 40
+    assert stage.seen().requests == before + 1
+    stage.until("all is back", stage.is_idle)
