@@ -8,6 +8,9 @@ Sans-io, stateless.
 """
 
 from typing import Any
+from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from wire import checks
 from wire.completion import Completion
@@ -53,6 +56,14 @@ from wire.toolids import MARK_BYTES
 
 PATH = "/responses"
 COUNT_PATH = "/responses/input_tokens"
+
+
+def build_delete(upstream_id: str, target: Target) -> UpstreamRequest:
+    """DELETE /responses/{id}, by the provider's own id."""
+    path = f"{PATH}/{quote(upstream_id, safe='')}"
+    made = upstream(path, b"", flavour(target.flavour), _v1(target), {})
+    return replace(made, method="DELETE")
+
 
 _COUNTED = (
     *("model", "input", "instructions", "tools", "tool_choice", "text", "reasoning"),

@@ -2,7 +2,8 @@
 
 Running ones are `Recording`s in the cell; a finished one goes to the shelf, which may
 be memory or something that seals and writes. A background answer is read here, so that
-it needs no client. Talks to: streams, to end one that its client cancels.
+it needs no client. Talks to: streams, to end one that its client cancels; provider and
+vault, to have a provider delete its own copy (`errand.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final, Literal
 import attrs
 import msgspec
 
+from actors.keeper.errand import delete_there
 from actors.keeper.messages import (
     Adopt,
     Answered,
@@ -22,6 +24,7 @@ from actors.keeper.messages import (
     Keep,
     Kept,
     Named,
+    NotForgotten,
     NotKept,
     Recall,
     Recalled,
@@ -149,14 +152,14 @@ class Keeper(Actor):
         return deferred
 
     @answers(Forget)
-    def forget(self, msg: Forget) -> bool | Deferred[bool]:
+    def forget(self, msg: Forget) -> bool | Deferred[bool | NotForgotten]:
         """Delete it; one that runs in the background is ended."""
         running = self.cell.names.get((msg.site, msg.id))
         if running is not None and not running.forgotten:
             running.forgotten = True
             self._end(running, "deleted by its client")
             return True
-        deferred: Deferred[bool] = Deferred()
+        deferred: Deferred[bool | NotForgotten] = Deferred()
         self.ctx.start_soon(self._forget, msg, deferred)
         return deferred
 
@@ -223,7 +226,18 @@ class Keeper(Actor):
             return running if running.done and running.worth_keeping else None
         return await self._get(site, name)
 
-    async def _forget(self, msg: Forget, deferred: Deferred[bool]) -> None:
+    async def _forget(
+        self, msg: Forget, deferred: Deferred[bool | NotForgotten]
+    ) -> None:
+        """Its provider's copy first: while that is there, there is something to find.
+
+        A second client that deletes at the same time hears that it is gone.
+        """
+        kept = await self._get(msg.site, msg.id)
+        why = "" if kept is None else await delete_there(self.ctx, kept, msg.site)
+        if kept is not None and why:
+            deferred.reply(NotForgotten(kept.provider, why))
+            return
         deferred.reply(await self.cell.shelf.delete(msg.site, msg.id))
 
     async def _cancel(self, msg: Cancel, deferred: Deferred[CancelReply]) -> None:
@@ -245,11 +259,16 @@ class Keeper(Actor):
         recording.finish()
         if recording.worth_keeping:
             self.ctx.start_soon(self._put, recording)
-        else:
-            self.cell.drop(recording)
+            return
+        self.cell.drop(recording)
+        if recording.forgotten and recording.upstream_id:
+            # It was deleted while it was given; nobody waits for this any more.
+            kept = self._kept(recording, b"")
+            self.ctx.start_soon(delete_there, self.ctx, kept, recording.site)
 
-    async def _put(self, recording: Recording) -> None:
-        kept = Kept(
+    @staticmethod
+    def _kept(recording: Recording, events: bytes) -> Kept:
+        return Kept(
             id=recording.id,
             upstream_id=recording.upstream_id,
             provider=recording.provider,
@@ -257,8 +276,11 @@ class Keeper(Actor):
             background=recording.background,
             input=recording.input,
             answer=recording.answer,
-            events=await recording.compressed(),
+            events=events,
         )
+
+    async def _put(self, recording: Recording) -> None:
+        kept = self._kept(recording, await recording.compressed())
         await self.cell.shelf.put(
             recording.site,
             recording.id,
@@ -267,6 +289,7 @@ class Keeper(Actor):
         )
         if recording.forgotten:  # Meanwhile.
             await self.cell.shelf.delete(recording.site, recording.id)
+            await delete_there(self.ctx, kept, recording.site)
         self.cell.drop(recording)
 
 

@@ -128,8 +128,15 @@ class Recalled(Struct, frozen=True):
         return f"<Recalled {len(self.items)} items>"
 
 
-class Forget(Request["Keeper", bool], frozen=True):
-    """Delete it; whether it was there."""
+class NotForgotten(Struct, frozen=True):
+    """It is still there, since its provider's copy is; why that is."""
+
+    provider: str
+    why: str
+
+
+class Forget(Request["Keeper", "bool | NotForgotten"], frozen=True):
+    """Delete it, first where its provider keeps it; whether it was there."""
 
     site: str
     id: str

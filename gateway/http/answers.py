@@ -12,7 +12,14 @@ from urllib.parse import parse_qsl
 
 import trio
 
-from actors.keeper.messages import Cancel, Find, Forget, Kept, Unknown
+from actors.keeper.messages import (
+    Cancel,
+    Find,
+    Forget,
+    Kept,
+    NotForgotten,
+    Unknown,
+)
 from actors.keeper.recording import Follower, Recording, events_of
 from gateway.gate import Gate
 from gateway.http.replies import JSON, reply, reply_error
@@ -114,8 +121,18 @@ class Answers:
         await reply(request.send, 200, events, STREAM_HEADERS)
 
     async def delete(self, request: Request, caller: Caller, name: str) -> None:
-        """DELETE: gone for good; one that runs in the background ends."""
-        if not await self.gate.keeper.ask(Forget(caller.site, name)):
+        """DELETE: gone for good, at its provider too; one that still runs ends."""
+        done = await self.gate.keeper.ask(Forget(caller.site, name))
+        if isinstance(done, NotForgotten):
+            await reply_error(
+                request.send,
+                502,
+                "not_deleted",
+                f"Nothing was deleted: provider {done.provider} holds this response "
+                f"too, and {done.why}. Try again in a moment.",
+            )
+            return
+        if not done:
             raise _missing(name)
         await _reply(request, stored.deleted(name))
 
