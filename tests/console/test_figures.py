@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.console.pages.audit import label
-from gateway.console.pages.overview import STEP_MS, narrowing, series
+from gateway.console.pages.overview import (
+    SPANS,
+    STEP_MS,
+    narrowing,
+    series,
+    spans_of,
+    table,
+)
 from gateway.console.pages.providers import by_size, quantile
 from gateway.console.pages.requests import waterfall
 from gateway.console.words import change
@@ -111,18 +118,42 @@ def test_minutes_without_a_request_are_in_a_chart_too() -> None:
     assert found["total_p95_ms"] == [None, 30, None]
 
 
-@given(st.integers(0, 10**9), st.sampled_from(["minute", "hour", "day"]))
+@given(st.integers(0, 10**8), st.sampled_from(sorted(SPANS)))
 def test_two_spans_that_follow_each_other_are_as_long_and_share_no_step(
-    now_ms: int, step: str
+    now_ms: int, span: str
 ) -> None:
     """So the one before can be drawn beside this one, step by step."""
-    length = {"minute": 60, "hour": 24, "day": 30}[step] * STEP_MS[step]
-    now_ms += 2 * length
-    since = now_ms - length
-    this = series([], [], (since, now_ms), step)["at_s"]
-    before = series([], [], (since - length, since), step)["at_s"]
-    assert len(this) == len(before)
-    assert before[-1] < this[0]
+    now_ms += 1_800_000_000_000
+    length, step = SPANS[span]
+    this, before = spans_of(now_ms, span)
+    shown = series([], [], this, step)["at_s"]
+    past = series([], [], before, step)["at_s"]
+    assert len(shown) == len(past) == length // STEP_MS[step]
+    assert past[-1] < shown[0]
+    assert shown[-1] * 1000 <= now_ms < shown[-1] * 1000 + STEP_MS[step]
+
+
+def test_tables_are_of_one_look_and_know_what_was_before() -> None:
+    def one(site: str, provider: str, model: str, requests: int) -> dict[str, Any]:
+        group = {"site": site, "model": "m", "provider": provider,
+                 "upstream_model": model}  # fmt: skip
+        sums = {"requests": requests, "errors": 1, "cost_nanousd": requests * 5}
+        return {"group": group, "sums": sums}
+
+    now = [one("a", "p", "x", 3), one("b", "p", "y", 4), one("a", "", "", 9)]
+    then = [one("a", "p", "x", 2)]
+    routes = table(now, then, ("provider", "upstream_model"))
+    assert [
+        (row["name"], row["sums"]["requests"], row["before"]) for row in routes
+    ] == [
+        ("p/y", 4, 0),
+        ("p/x", 3, 2),
+    ]
+    sites = table(now, then, ("site",))
+    assert [(row["name"], row["sums"]["requests"]) for row in sites] == [
+        ("a", 12),
+        ("b", 4),
+    ]
 
 
 @pytest.mark.parametrize(("chosen", "asked"), [

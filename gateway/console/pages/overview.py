@@ -23,6 +23,16 @@ SPANS: Final = {
 }
 FILTERS: Final = ("tenant", "site", "model", "route", "provider")
 NAMES_MAX: Final = 200  # To choose from: more is no choice, and a long page.
+# Tables: what they are called, and what makes up a name in them.
+GROUPS: Final = (
+    ("site", "Sites", ("site",)),
+    ("model", "Models", ("model",)),
+    ("route", "Routes", ("provider", "upstream_model")),
+    ("provider", "Providers", ("provider",)),
+)
+ALL: Final = ("site", "model", "provider", "upstream_model")
+NOTHING: Final = {"requests": 0, "errors": 0, "cost_nanousd": 0}
+TOTALS: Final = (*NOTHING, "prompt_tokens", "output_tokens")
 BY_SHOWN: Final = 8  # Rows of the small tables: the most used ones.
 
 
@@ -64,23 +74,48 @@ async def live(visit: Visit) -> Shown:
 
 
 async def figures(visit: Visit, span: str, chosen: Mapping[str, str]) -> dict[str, Any]:
-    """Totals of the span and of the one before, and columns of both for the charts."""
-    length_ms, step = SPANS[span]
-    now_ms = visit.now_ms
-    since_ms, first_ms = now_ms - length_ms, now_ms - 2 * length_ms
+    """Totals of the span and of the one before, and columns of both for the charts.
+
+    A total is the sum of its chart's steps, so that both tell the same.
+    """
+    step = SPANS[span][1]
+    this, before = spans_of(visit.now_ms, span)
+    (since_ms, now_ms), first_ms = this, before[0]
     narrowed = narrowing(chosen)
+    asked = {**narrowed, "since_ms": first_ms, "until_ms": now_ms, "step": step}
+    sums = (await visit.ask("GET", "/usage", query=asked))["rows"]
+    speed = await _speed(visit, asked)
+    then = {**narrowed, "since_ms": first_ms, "until_ms": since_ms}
     now = {**narrowed, "since_ms": since_ms, "until_ms": now_ms}
-    before = {**narrowed, "since_ms": first_ms, "until_ms": since_ms}
-    both = {**narrowed, "since_ms": first_ms, "until_ms": now_ms, "step": step}
-    sums = (await visit.ask("GET", "/usage", query=both))["rows"]
-    speed = await _speed(visit, both)
     return {
-        "at_ms": now_ms,
-        "now": await _totals(visit, now),
-        "then": await _totals(visit, before),
-        "series": series(sums, speed, (since_ms, now_ms), step),
-        "before": series(sums, speed, (first_ms, since_ms), step),
+        "at_ms": visit.now_ms,
+        "now": {**total(sums, this), **await _quantiles(visit, now)},
+        "then": {**total(sums, before), **await _quantiles(visit, then)},
+        "series": series(sums, speed, this, step),
+        "before": series(sums, speed, before, step),
     }
+
+
+def spans_of(now_ms: int, span: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The span until now and the one before: as many whole steps each.
+
+    The last step of this one is still going on.
+    """
+    length_ms, step = SPANS[span]
+    since_ms = now_ms // STEP_MS[step] * STEP_MS[step] + STEP_MS[step] - length_ms
+    return (since_ms, now_ms + 1), (since_ms - length_ms, since_ms)
+
+
+def total(
+    rows: Sequence[Mapping[str, Any]], span_ms: tuple[int, int]
+) -> dict[str, int]:
+    """The sum of a span's steps."""
+    found = dict.fromkeys(TOTALS, 0)
+    for row in rows:
+        if span_ms[0] <= row["at_ms"] < span_ms[1]:
+            for name in TOTALS:
+                found[name] += row["sums"][name]
+    return found
 
 
 def narrowing(chosen: Mapping[str, str]) -> dict[str, str]:
@@ -96,11 +131,6 @@ def narrowing(chosen: Mapping[str, str]) -> dict[str, str]:
             provider = route
         asked |= {"provider": provider, "upstream_model": model}
     return asked
-
-
-async def _totals(visit: Visit, query: Mapping[str, Any]) -> dict[str, Any]:
-    usage = await visit.ask("GET", "/usage", query=query)
-    return {**usage["total"], **await _quantiles(visit, query)}
 
 
 async def _speed(visit: Visit, query: Mapping[str, Any]) -> list[Any]:
@@ -165,38 +195,72 @@ async def _groups(
     visit: Visit, span: str, chosen: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Who used most, by site, model, route and provider; and how much before."""
-    length_ms = SPANS[span][0]
-    since_ms = visit.now_ms - length_ms
-    asked = {**narrowing(chosen), "since_ms": since_ms}
-    before = {**asked, "since_ms": since_ms - length_ms, "until_ms": since_ms}
+    this, before = spans_of(visit.now_ms, span)
+    narrowed = narrowing(chosen)
     found: list[dict[str, Any]] = []
-    for name, title in (
-        ("site", "Sites"), ("model", "Models"), ("route", "Routes"),
-        ("provider", "Providers"),
-    ):  # fmt: skip
-        by = "provider,upstream_model" if name == "route" else name
-        try:
-            now = await _by_name(visit, {**asked, "by": by})
-            then = await _by_name(visit, {**before, "by": by})
-        except Refused:
-            continue
-        rows: list[dict[str, Any]] = [
-            {"name": one, "sums": sums, "before": then.get(one, {}).get("requests", 0)}
-            for one, sums in now.items()
-        ]
-        rows.sort(
-            key=lambda row: (row["sums"]["cost_nanousd"], row["sums"]["requests"]),
-            reverse=True,
-        )
-        found.append({"name": name, "title": title, "rows": rows[:BY_SHOWN]})
+    try:
+        # Asked once for all tables, where that is not too much.
+        both = await _rows(visit, narrowed, (this, before), ALL)
+        for name, title, parts in GROUPS:
+            now, then = (
+                both or await _rows(visit, narrowed, (this, before), parts) or ([], [])
+            )
+            found.append(
+                {"name": name, "title": title, "rows": table(now, then, parts)}
+            )
+    except Refused:
+        return []
     return found
 
 
-async def _by_name(visit: Visit, query: Mapping[str, Any]) -> dict[str, Any]:
-    """Sums by what they are grouped by; those of nothing are left out."""
-    usage = await visit.ask("GET", "/usage", query=query)
-    found = {"/".join(row["group"].values()): row["sums"] for row in usage["rows"]}
-    return {name: sums for name, sums in found.items() if name.strip("/")}
+async def _rows(
+    visit: Visit,
+    narrowed: Mapping[str, str],
+    spans_ms: tuple[tuple[int, int], tuple[int, int]],
+    by: Sequence[str],
+) -> tuple[list[Any], list[Any]] | None:
+    """Sums of both spans by all of these; None where there are too many rows."""
+    found: list[list[Any]] = []
+    for since_ms, until_ms in spans_ms:
+        asked = {**narrowed, "since_ms": since_ms, "until_ms": until_ms}
+        usage = await visit.ask("GET", "/usage", query={**asked, "by": ",".join(by)})
+        if usage["truncated"] and by == ALL:
+            return None
+        found.append(usage["rows"])
+    return found[0], found[1]
+
+
+def table(
+    now: Sequence[Mapping[str, Any]],
+    then: Sequence[Mapping[str, Any]],
+    parts: Sequence[str],
+) -> list[dict[str, Any]]:
+    """The rows of one table, the dearest first, with the requests of before."""
+    earlier = grouped(then, parts)
+    rows: list[dict[str, Any]] = [
+        {"name": one, "sums": sums, "before": earlier.get(one, NOTHING)["requests"]}
+        for one, sums in grouped(now, parts).items()
+    ]
+    rows.sort(
+        key=lambda row: (row["sums"]["cost_nanousd"], row["sums"]["requests"]),
+        reverse=True,
+    )
+    return rows[:BY_SHOWN]
+
+
+def grouped(
+    rows: Sequence[Mapping[str, Any]], parts: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Sums by these parts of their names; those of nothing are left out."""
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        names = [row["group"][part] for part in parts]
+        if not all(names):
+            continue
+        sums = found.setdefault("/".join(names), dict(NOTHING))
+        for field in NOTHING:
+            sums[field] += row["sums"][field]
+    return found
 
 
 def _known(visit: Visit) -> dict[str, list[str]]:
