@@ -119,6 +119,7 @@ async def show_provider(visit: Visit, tried: Any) -> Shown:
         one=state,
         declared=declared,
         serves=await _serves(visit, name),
+        sites=sorted(one.name for one in visit.console.office.config.sites),
         states=STATES,
         tried=tried,
         rows=records["items"][:REQUESTS_SHOWN],

@@ -15,6 +15,7 @@ from gateway.console.visit import Refused, Shown, Visit, at
 DAY_MS: Final = 86_400_000
 DAYS_SHOWN: Final = 30
 REQUESTS_SHOWN: Final = 10
+ALERTS_LOOKED_AT: Final = 100  # The newest, of all caps the visitor may know.
 TABS: Final = (
     ("", "Spending"),
     ("/keys", "Keys"),
@@ -76,14 +77,18 @@ async def create(visit: Visit) -> Shown:
 
 
 async def detail(visit: Visit) -> Shown:
-    """One: caps, pace, and its last days."""
+    """One: caps, pace, and its last days; as a part, caps and pace as they are now."""
     one, version = await site_of(visit)
     name = one["name"]
+    spending = await _spending(visit, name)
+    if visit.is_part:
+        return visit.show(
+            "_site_spending.html",
+            one=one,
+            caps=spending["caps"],
+            ladder=spending["ladder"],
+        )
     since_ms = visit.now_ms - DAYS_SHOWN * DAY_MS
-    try:
-        spending = await visit.ask("GET", at("sites", name, "spending"))
-    except Refused:  # It was just added, and is not served yet.
-        spending = {"caps": [], "ladder": [], "tenant": one["tenant"]}
     days, models, features = [
         await _used(visit, {"site": name, "since_ms": since_ms, **more})
         for more in ({"step": "day"}, {"by": "model"}, {"by": "feature"})
@@ -114,6 +119,28 @@ async def detail(visit: Visit) -> Shown:
         rows=records["items"],
         more="",
     )
+
+
+async def _spending(visit: Visit, name: str) -> Any:
+    """Its caps, each with when it began to refuse in its window, if it did."""
+    try:
+        spending = await visit.ask("GET", at("sites", name, "spending"))
+        told = await visit.ask(
+            "GET", "/alerts", query={"kind": "cap.hard", "limit": ALERTS_LOOKED_AT}
+        )
+    except Refused:  # It was just added, and is not served yet.
+        return {"caps": [], "ladder": []}
+    for cap in spending["caps"]:
+        subject = f"{name}:spend" if cap["name"] == "spend" else cap["name"]
+        cap["refused_ms"] = min(
+            (
+                one["at_ms"]
+                for one in told["items"]
+                if one["subject"] == subject and one["at_ms"] >= (cap["began_ms"] or 0)
+            ),
+            default=None,
+        )
+    return spending
 
 
 async def remove(visit: Visit) -> Shown:

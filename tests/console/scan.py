@@ -1,0 +1,142 @@
+"""Let Wapiti, a scanner of others, attack the Console of a gateway that is thrown away.
+
+    python -m tests.console.scan [--seconds 300]
+
+It is logged in as an owner of everything, so that it reaches every form and every
+address; what it may not do is log out or change that login. Exits 1 when it finds
+something of any level, or when the gateway broke: a status of 5xx to any attack, a
+crash in its log. Nothing but the gateway on 127.0.0.1 is asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from tests.console.support_console import OWNER, PASSWORD, Stage, staged
+
+# Those that need no host but this one, and make sense for pages that are ours.
+MODULES: Final = (
+    "xss,permanentxss,sql,timesql,exec,file,crlf,redirect,csrf,csp,cookieflags,"
+    "http_headers,methods,htaccess,ldap,upload,backup"
+)
+# A live view never ends; these would end the scan's own login.
+LEFT_OUT: Final = ("/console/live*", "/console/logout*", "/console/settings/me/*")
+# Pages that links lead to by forms only, or whose address holds a name.
+STARTS: Final = (
+    "", "/sites", "/sites/bakery-blog", "/sites/shop/settings", "/sites/shop/keys",
+    "/providers", "/providers/+new", "/providers/oven/settings", "/models",
+    "/requests?site=a&model=b&key=c&code=d&feature=e", "/vault", "/vault/add",
+    "/vault/shred?tenant=default&environment=default",
+    "/audit?act=a&actor=b&name=c&tenant=d&request=e", "/actors", "/playground",
+    "/settings", "/settings/people", "/settings/tokens", "/settings/webhooks",
+    "/settings/configuration", "/tenants", "/caps",
+    "/login?next=/console", "/confirm?next=/console", "/welcome",
+)  # fmt: skip
+OVERTIME_S: Final = 120  # For what it does after its own limit: reports.
+
+
+def filled(stage: Stage) -> None:
+    """Something of each kind, so that every page has its forms."""
+    oven = {"kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}
+    stage.admin(
+        "POST", "/providers", {"name": "oven", "settings": {**oven, "models": ["m"]}}
+    )
+    stage.admin("POST", "/sites", {"name": "shop", "settings": {}})
+    stage.admin("POST", "/sites/shop/keys", {"terms": {}})
+    stage.admin("POST", "/caps", {"name": "all", "settings": {"spend_usd_max": 9}})
+    stage.call()
+
+
+def owner(stage: Stage) -> str:
+    """The cookie of somebody who may everything."""
+    secret = stage.link.partition("#")[2]
+    entered = httpx.post(
+        f"{stage.console}/welcome",
+        data={"link": secret, "name": OWNER, "password": PASSWORD, "again": PASSWORD},
+        headers={"origin": stage.url},
+    )
+    assert entered.status_code == 303, entered.text
+    return entered.headers["set-cookie"].partition(";")[0]
+
+
+def scan(stage: Stage, cookie: str, seconds: int, report: Path) -> dict[str, Any]:
+    """What it reports."""
+    starts = [part for path in STARTS for part in ("-s", stage.console + path)]
+    [person] = stage.admin("GET", "/people")["items"]
+    own = f"/console/settings/people/{person['id']}*"
+    spared = [part for path in (*LEFT_OUT, own) for part in ("-x", stage.url + path)]
+    subprocess.run(
+        [
+            str(Path(sys.executable).with_name("wapiti")),
+            "-u", f"{stage.console}/", "--scope", "folder", *starts, *spared,
+            "-m", MODULES, "-C", cookie,
+            "-H", "sec-fetch-site: same-origin", "-H", f"origin: {stage.url}",
+            "--max-scan-time", str(seconds), "--max-attack-time", str(seconds // 6),
+            "--flush-session", "--no-bugreport", "--store-session", str(report.parent),
+            "--tasks", "4", "-v", "1", "-f", "json", "-o", str(report),
+        ],
+        check=True, timeout=2 * seconds + OVERTIME_S,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+# What it says of every form of this kind, and why that is none: a kind, a path.
+KNOWN: Final = {
+    # A login has no session yet that a token could be of. Both forms are taken from
+    # our own pages alone (Sec-Fetch-Site, Origin; gateway/console/guard.py).
+    ("Cross Site Request Forgery", "/console/login"),
+    ("Cross Site Request Forgery", "/console/welcome"),
+    # Another answer to the same words: tries at logins are limited by then.
+    ("LDAP Injection", "/console/login"),
+}
+
+
+def told(found: dict[str, Any]) -> list[str]:
+    """Each thing that it holds against us, on a line."""
+    return [
+        f"{kind}: {one['method']} {one['path']} {one['info']}"
+        for group in ("vulnerabilities", "anomalies")
+        for kind, ones in found[group].items()
+        for one in ones
+        if (kind, one["path"]) not in KNOWN
+    ]
+
+
+def main() -> None:
+    """Scan; exits with 1 when something is found."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=int, default=300)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with staged(folder) as stage:
+            filled(stage)
+            cookie = owner(stage)
+            found = scan(stage, cookie, args.seconds, folder / "report.json")
+            alive = httpx.get(stage.console, headers={"cookie": cookie}).status_code
+        lines = told(found)
+        log = (folder / "log").read_text(errors="replace")
+        lines += [line for line in log.splitlines() if '"console.crashed"' in line]
+        if alive != 200:
+            lines.append(f"the scan's own login is worth {alive} now")
+    infos = found["infos"]
+    print(
+        f"{infos['crawled_pages_nbr']} pages, {infos['version']}, "
+        f"{args.seconds} s at most: {len(lines)} found"
+    )
+    for line in lines:
+        print(f"  {line}")
+    sys.exit(1 if lines else 0)
+
+
+if __name__ == "__main__":
+    main()
