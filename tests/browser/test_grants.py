@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.stage import KEY, Stage, staged
 from tests.support_browser import evaluate, pages
+from tests.support_cut import cut_once
 
 READ = """
 async ({url, leaveAfter, options}) => {
@@ -157,6 +158,27 @@ def test_an_event_source_gets_every_event_once_and_stays_away_at_the_end(
     assert numbers == list(range(len(numbers)))
     assert told["seen"][-1][1] == "[DONE]"
     assert told["opened"] == 1
+
+
+def test_an_event_source_whose_line_breaks_comes_back_by_itself(
+    stage: Stage, page: str
+) -> None:
+    """With the id of its last event: every event once, for one call upstream."""
+    url = granted(stage, page, "g7", deltas=60, gap_us=20_000)
+    before = stage.seen().requests
+    with cut_once(stage.port, after=4_000) as port:
+        told = evaluate(
+            page, SOURCE, {"url": url.replace(f":{stage.port}", f":{port}")}
+        )
+
+    numbers = [int(place.rpartition(".")[2]) for place, _ in told["seen"]]
+    assert numbers == list(range(len(numbers)))
+    assert told["seen"][-1][1] == "[DONE]"
+    text = "".join(data for _, data in told["seen"])
+    assert all(f"g7w{number}@" in text for number in range(60))
+    assert told["opened"] == 2
+    assert stage.seen().requests == before + 1
+    stage.until("all is back", stage.is_idle)
 
 
 def test_a_page_with_a_key_of_its_own_passes_its_preflight(

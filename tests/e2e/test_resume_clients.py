@@ -6,12 +6,8 @@ import json
 import os
 import re
 import shutil
-import socket
-import struct
 import subprocess
-import threading
 from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import anthropic
@@ -20,6 +16,7 @@ import pytest
 
 from tests.e2e.stage import KEY, Stage, staged
 from tests.recorded.test_node_clients import CLIENTS, installed
+from tests.support_cut import cut_once
 
 ORIGIN = "https://www.acme.example"
 needs_node = pytest.mark.skipif(
@@ -37,45 +34,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage, None, No
 def asked(tag: str, deltas: int = 6, gap_us: int = 0) -> list[Any]:
     words = f"bench tag={tag} deltas={deltas} gap_us={gap_us}"
     return [{"role": "user", "content": words}]
-
-
-def _request(client: socket.socket) -> bytes:
-    """One whole request."""
-    client.settimeout(20)
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += client.recv(65536)
-    head, _, body = data.partition(b"\r\n\r\n")
-    found = re.search(rb"content-length: (\d+)", head.lower())
-    assert found
-    while len(body) < int(found[1]):
-        body += client.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-@contextmanager
-def cutting(target: int) -> Generator[int, None, None]:
-    """A proxy that resets its first connection once the request is through."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(20)
-
-        def serve() -> None:
-            for place in range(2):
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", target), timeout=20)
-                with client, server:
-                    server.sendall(_request(client))
-                    if place == 0:
-                        server.recv(1)  # It is answered; nobody will hear of it.
-                        reset = struct.pack("ii", 1, 0)
-                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-                        continue
-                    client.sendall(server.recv(65536))
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield int(listener.getsockname()[1])
-        thread.join(20)
 
 
 def test_openai_reads_events_with_ids_and_a_named_request_once(stage: Stage) -> None:
@@ -215,7 +173,7 @@ def test_openai_tries_a_named_request_again_without_paying_twice(
     """Its own retry, after a line that broke before the answer was there."""
     before = stage.seen().requests
     named = {"Idempotency-Key": "question-3"}
-    with cutting(stage.port) as port:
+    with cut_once(stage.port, after=1) as port:
         base_url = f"http://127.0.0.1:{port}/v1"
         with openai.OpenAI(api_key=KEY, base_url=base_url, max_retries=2) as client:
             answer = client.chat.completions.create(
