@@ -47,16 +47,19 @@ def cut_once(target: int, *, after: int) -> Generator[int, None, None]:
 
 def _pass(client: socket.socket, target: int, left: int | None) -> None:
     client.settimeout(WAIT_MAX_S)
-    with client, suppress(OSError):
-        with socket.create_connection(("127.0.0.1", target), timeout=WAIT_MAX_S) as up:
-            threading.Thread(target=_pump, args=(client, up), daemon=True).start()
-            while data := up.recv(READ_BYTES):
-                if left is not None and len(data) >= left:
-                    client.sendall(data[:left])
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                    return
-                client.sendall(data)
-                left = None if left is None else left - len(data)
+    with (
+        client,
+        suppress(OSError),
+        socket.create_connection(("127.0.0.1", target), timeout=WAIT_MAX_S) as up,
+    ):
+        threading.Thread(target=_pump, args=(client, up), daemon=True).start()
+        while data := up.recv(READ_BYTES):
+            if left is not None and len(data) >= left:
+                client.sendall(data[:left])
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                return
+            client.sendall(data)
+            left = None if left is None else left - len(data)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
