@@ -31,7 +31,7 @@ from actors.vault.mints import (
     OpenAiMint,
     OpenRouterMint,
 )
-from actors.vault.policy import BadRule, Rule, default_rules, parse
+from actors.vault.policy import RULES_MAX, BadRule, Rule, default_rules, parse
 from actors.vault.ports import Kms, KmsError, Minter, VaultStore
 from actors.vault.rotations import Lend, MakeMinter, MintSpec
 from actors.vault.safe import Safe
@@ -116,6 +116,10 @@ async def try_kms(kms: Kms) -> None:
 
 def rules_of(vault: VaultConfig) -> tuple[Rule, ...]:
     """The policy. Raises ConfigError, with every bad rule."""
+    if len(vault.policy) > RULES_MAX:
+        count = len(vault.policy)
+        what = f"has {count} rules; every grant asks all of them: {RULES_MAX} at most"
+        raise ConfigError((Problem("", "vault.policy", what),))
     if not vault.policy:
         return default_rules(vault.tenant, vault.environment)
     rules: list[Rule] = []

@@ -26,7 +26,6 @@ ADDRESSES_MAX: Final = 8  # Of one name; a list longer than that is no receiver.
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolve = Callable[[str, int], "object"]
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")

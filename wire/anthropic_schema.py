@@ -242,9 +242,6 @@ STOP_WORDS: Final[dict[FinishReason, str]] = {
     "content_filter": "refusal",
 }
 
-SERVER_BLOCKS_START: Final = frozenset({"server_tool_use", "mcp_tool_use"})
-"""Blocks whose `input` streams as JSON like a tool call's, but that are none."""
-
 ERROR_STATUSES: Final[dict[str, int]] = {
     "invalid_request_error": 400,
     "authentication_error": 401,

@@ -80,8 +80,7 @@ class ConverseReader:
     `over` is set by metadata, or by a fault; `stopped` by messageStop.
     """
 
-    def __init__(self, model: str, custom_tools: frozenset[str] = frozenset()) -> None:
-        self._custom_tools = custom_tools
+    def __init__(self, model: str) -> None:
         self.stopped = False
         self.over = False
         self._model = model

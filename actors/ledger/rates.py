@@ -57,11 +57,6 @@ def go_on(fresh: Rate | None, old: Rate | None) -> None:
         fresh.paid_at = old.paid_at
 
 
-def longest_wait_s(rates: Iterable[Rate | None], count: int, now: float) -> float:
-    """How long until all of them let this many pass."""
-    return max((r.wait_s(count, now) for r in rates if r is not None), default=0.0)
-
-
 def take(rates: Iterable[Rate | None], count: int, now: float) -> None:
     """Charge all of them."""
     for rate in rates:

@@ -22,7 +22,6 @@ from actors.ledger.covering import Who
 from actors.ledger.messages import Cap
 
 PLACES: Final = "places"  # The cap of sums that count requests in flight.
-RATES: Final = "rates"
 
 
 class SumKey(NamedTuple):

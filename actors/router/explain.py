@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from actors.router.decide import replay
 from actors.router.messages import Candidate, Explained, Gated, Plan
 from actors.router.views import inputs_of
 
@@ -43,11 +42,6 @@ def explain(explained: Explained) -> dict[str, Any]:
         )
         told["inputs"] = explained.line.decode()
     return told
-
-
-def is_faithful(explained: Explained) -> bool:
-    """Whether the line replays to the very plan."""
-    return not explained.line or replay(explained.line) == explained.plan
 
 
 def usd(nanousd: int | None) -> str:

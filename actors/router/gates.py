@@ -25,8 +25,6 @@ from typing import Final
 from actors.router.messages import DeploymentFacts, Wishes
 from wire.dialect import Need
 
-HARD: Final = ("region", "capability", "window", "unpriced", "price", "class")
-SOFT: Final = ("open", "key", "rate", "paused")
 # Where the client leaves the bound open, room for at least a short answer.
 ANSWER_TOKENS_MIN: Final = 256
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -206,10 +206,3 @@ def _is_in(name: str, pattern: str, own: str) -> bool:
     if pattern == OWN:
         return bool(own) and name == own
     return fnmatchcase(name, pattern)
-
-
-def as_action(word: str) -> Action:
-    """A word that is one of the actions. Raises ValueError."""
-    if word not in ACTIONS:
-        raise ValueError(f"{word!r} is no action of {', '.join(ACTIONS)}")
-    return cast("Action", word)

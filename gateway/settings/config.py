@@ -192,10 +192,6 @@ class Config:
         ModelConfig, doc="A model as clients know it, and what serves it."
     )
 
-    def site_by_digest(self) -> dict[bytes, SiteConfig]:
-        """Each site under the digest of each of its keys (`keys.digest`)."""
-        return {key.digest: site for site in self.sites for key in site.keys}
-
     def home_of(self, site: SiteConfig) -> tuple[str, str]:
         """The tenant and environment whose provider keys a site uses first."""
         return (

@@ -14,9 +14,13 @@ from trio.testing import MockClock
 from actors.vault.delivery import info, seal
 from actors.vault.locked import LockedMemory
 from actors.vault.messages import CountVault
+from actors.vault.policy import RULES_MAX
 from actors.vault.safe import Safe
 from gateway.embed import Embedded, embedded
 from gateway.embed_providers import Fails, FakeProvider, Says
+from gateway.keysafe import rules_of
+from gateway.settings.errors import ConfigError
+from gateway.settings.vault import VaultConfig
 from gateway.vaultdesk import VaultDesk
 from storage.vault_files import VaultMemory
 from tests.actors.vault.vaults import FlakyKms
@@ -248,3 +252,13 @@ async def test_a_kms_that_dies_under_load_is_noticed_when_the_kek_ends(
     assert {status for at, status in seen if at < 280} == {200}
     assert all(status >= 500 for at, status in seen if 420 < at < 880)
     assert seen[-1][1] == 200
+
+
+def test_a_policy_that_is_too_long_to_ask_each_grant_is_refused() -> None:
+    """A start says it, with the bound; a rule's own mistakes are told one by one."""
+    rule = "deny lease principal=site:nobody tenant=* env=* provider=* name=*"
+    most = VaultConfig(policy=(rule,) * RULES_MAX)
+
+    assert len(rules_of(most)) == RULES_MAX
+    with pytest.raises(ConfigError, match="every grant asks all of them: 1024 at most"):
+        rules_of(VaultConfig(policy=(rule,) * (RULES_MAX + 1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -59,9 +59,6 @@ class RecordDetail(msgspec.Struct, frozen=True):
 
     record: RequestRecord
     journal: JournalPlace
-
-
-RequestId = Annotated[str, msgspec.Meta(max_length=128)]
 
 
 def wanted(call: Call, asked: RecordsFilter, now_ms: int) -> Filter:

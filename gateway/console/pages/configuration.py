@@ -11,7 +11,6 @@ import msgspec
 from gateway.console.app import Console, Page
 from gateway.console.visit import Refused, Shown, Visit
 
-CONFIGURATION: Final = "/console/settings/configuration"
 JSON_FILE: Final = (
     ("content-type", "application/json"),
     ("content-disposition", 'attachment; filename="stagedoor.json"'),
