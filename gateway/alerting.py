@@ -102,7 +102,7 @@ class Watcher:
         late_s = anchoring.late_s(anchors, book.log.published, trio.current_time())
         if book.disowned:
             what = f"a witness or an anchor refuses the audit log: {book.disowned}"
-        elif trouble := book.trouble or book.publish_trouble:
+        elif trouble := book.trouble or book.publish_trouble or book.journal_trouble:
             what = f"the audit log cannot be written: {trouble}"
         elif late_s and anchors is not None:
             what = (

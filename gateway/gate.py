@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -350,8 +351,8 @@ class Gate:
             ref = self._lookup(name)
             if ref is None or ref.state != "running":
                 reasons.append(f"{name} is not running")
-        if self.book is not None and self.book.disowned:
-            reasons.append(f"the audit log is refused: {self.book.disowned}")
+        if self.book is not None:
+            reasons += _of_book(self.book, self.config.server.state_dir)
         if self.sharing is not None and self.sharing.is_starved:
             reasons.append(self.sharing.trouble)
         providers = [p.name for p in self.config.providers]
@@ -384,3 +385,16 @@ class Gate:
         """Ask everybody how they are, then render."""
         self._gauges = await gauges_of(self)
         return await self.metrics.scrape(accept)
+
+
+def _of_book(book: AuditBook, state_dir: Path) -> list[str]:
+    """Why nothing can be recorded, and what to do about it."""
+    reasons: list[str] = []
+    if book.disowned:
+        reasons.append(f"the audit log is refused: {book.disowned}")
+    todo = f"make room, or mend the disk, at {state_dir}; service resumes by itself"
+    if book.trouble:
+        reasons.append(f"the audit log cannot be written: {book.trouble}; {todo}")
+    if book.journal_trouble:
+        reasons.append(f"records cannot be written: {book.journal_trouble}; {todo}")
+    return reasons

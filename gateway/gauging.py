@@ -92,7 +92,12 @@ def _audit(book: AuditBook | None) -> AuditGauges | None:
             book.anchoring, book.log.published, trio.current_time()
         ),
         waiting=len(book.log.pending),
-        troubled=bool(book.trouble or book.publish_trouble or book.disowned),
+        troubled=bool(
+            book.trouble
+            or book.publish_trouble
+            or book.journal_trouble
+            or book.disowned
+        ),
         disowned=bool(book.disowned),
     )
 

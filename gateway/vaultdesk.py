@@ -32,7 +32,7 @@ from actors.vault.verifier import NOWHERE, SIGNING
 from gateway.settings.config import Config
 from gateway.workers import merging
 from gateway.workers.peers import FIRST, OWN, Peers
-from runtime import AskError, Ref
+from runtime import ActorDown, AskError, Ref
 
 PREFIX: Final = "/vault"
 BODY_BYTES_MAX: Final = 64 * 1024  # A sealed key of 16 kB as base64, and its names.
@@ -119,8 +119,13 @@ class VaultDesk:
             return 400, _error(f"the command cannot be read: {error}")
         except VaultRefused as refused:
             return 409, _error(str(refused))
+        except ActorDown as down:
+            return 503, _error(
+                f"the {down.id} is being started again: try again in a moment; /readyz "
+                "and `stagedoor doctor` say why"
+            )
         except (AuditUnavailable, AskError) as error:
-            return 503, _error(str(error))
+            return 503, _error(f"{error}; /readyz and `stagedoor doctor` say why")
         return 200, found
 
     async def _passed_on(

@@ -349,7 +349,12 @@ def _check_records(
     for path in folder.glob("????-??-??.jsonl"):
         beyond = path.stat().st_size - ends.get(path.name, 0)
         if beyond:
-            report.problem(f"{path.name}: the last {beyond} bytes are in no log entry")
+            report.problem(
+                f"{path.name}: the last {beyond} bytes are in no log entry. If the "
+                f"gateway crashed, start it once: it covers them (records.found). If "
+                f"it runs, these are its last moments: copy records/ before audit/, "
+                f"and look again. If it was stopped in order, somebody added them"
+            )
 
 
 def proved(

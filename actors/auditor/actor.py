@@ -240,6 +240,7 @@ class Auditor(Actor):
             try:
                 await self._append_all()
             except OSError as error:
+                self.cell.book.journal_trouble = error.strerror or "the write failed"
                 raise Tripped(
                     "the journal cannot be written", errno=error.errno or 0
                 ) from None
@@ -255,6 +256,7 @@ class Auditor(Actor):
                 size += len(line)
             batch = b"".join([cell.waiting[i] for i in range(count)])
             place = await cell.journal.append(batch)
+            cell.book.journal_trouble = ""
             # Only now: a life that fails here leaves the lines to the next one.
             for _ in range(count):
                 cell.waiting.popleft()

@@ -122,5 +122,6 @@ class AuditBook:
     witnessed: int = 0
     trouble: str = ""
     publish_trouble: str = ""
+    journal_trouble: str = ""  # The records cannot be written.
     # By a witness or an anchor: no event is acknowledged any more.
     disowned: str = ""

@@ -90,6 +90,7 @@ class Attempt:
         self.on_move = on_move  # Hears when one of those had.
         self.number = 1  # Its place among its stream's, from 1.
         self.phase = "queue"
+        self.keyless = False  # It waits for its key: no provider's fault.
         self.scope = trio.CancelScope()
         self.set_alarm = set_alarm
         self.alarm_at = math.inf
@@ -296,6 +297,7 @@ class Attempt:
         assert permit is not None
         scope = permit.upstream.key
         assert scope is not None
+        self.keyless = True
         lease = await self.peers.vault.ask(
             Acquire(
                 scope=scope,
@@ -306,6 +308,7 @@ class Attempt:
                 ttl_s=self.deadlines.headers_s,
             )
         )
+        self.keyless = False
         self.leased_at = self.peers.now()
         return lease.handle
 
@@ -451,6 +454,10 @@ class Attempt:
     def _why_cancelled(self) -> Fault:
         if self.ended_by:
             return faults.ended(self.ended_by)
+        if self.keyless:
+            return faults.key_late(
+                self.candidate.deployment.provider, self.deadlines.connect_s
+            )
         return faults.timed_out(
             self.candidate.deployment.provider, self.phase, self.deadlines
         )

@@ -197,6 +197,17 @@ def no_key(provider: str, error: Exception) -> Fault:
     )
 
 
+def key_late(provider: str, limit_s: float) -> Fault:
+    """The vault waits, for its KMS or for the audit log: nobody else is slow."""
+    return ours(
+        f"The key for provider {provider} was not there within {limit_s:g} s; try "
+        "again in a moment.",
+        status=503,
+        code="key_unavailable",
+        retry_after_s=1.0,
+    )
+
+
 def pool_full(provider: str) -> Fault:
     """All connections are taken."""
     return ours(

@@ -54,8 +54,9 @@ def outcome_kind(attempt: Attempt, fault: Fault | None, finished: bool) -> Outco
         # close the breaker of a provider that has answered nothing.
         return "ok" if finished else "cancelled"
     if not finished and not attempt.ended_by:
-        # Waiting for a permit says nothing about the provider's speed.
-        return "cancelled" if attempt.phase == "queue" else "slow"
+        # Waiting for a permit, or for its key, says nothing about the provider's speed.
+        ours = attempt.phase == "queue" or attempt.keyless
+        return "cancelled" if ours else "slow"
     return OUTCOME_OF_FAULT[fault.kind]
 
 

@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from actors.vault.delivery import info, seal
+from actors.vault.keks import KekLimits
 from actors.vault.locked import LockedMemory
 from actors.vault.messages import CountVault
 from actors.vault.policy import RULES_MAX
@@ -262,3 +263,32 @@ def test_a_policy_that_is_too_long_to_ask_each_grant_is_refused() -> None:
     assert len(rules_of(most)) == RULES_MAX
     with pytest.raises(ConfigError, match="every grant asks all of them: 1024 at most"):
         rules_of(VaultConfig(policy=(rule,) * (RULES_MAX + 1)))
+
+
+async def test_a_slow_kms_is_not_the_providers_fault(
+    autojump_clock: MockClock,
+) -> None:
+    """Who waits for a key is told so, and the provider's breaker stays shut."""
+    kms = FlakyKms()
+    safe = Safe(
+        VaultMemory(),
+        {"local": kms},
+        LockedMemory(secret=False),
+        seals_with="local",
+        wall=lambda: 1e9,
+        limits=KekLimits(ttl_s=0),
+    )
+    main = FakeProvider([Says()])
+    async with embedded(MADE, {"main": main}, safe=safe) as gateway:
+        await put(gateway)
+        kms.slow_s = 3  # Beyond the second that a connection may take.
+        for _ in range(8):
+            answer = await gateway.post(CHAT, chat(), key=KEY)
+            assert (answer.status, answer.json()["error"]["code"]) == (
+                503,
+                "key_unavailable",
+            )
+        assert main.authorizations == []
+        assert (await gateway.request("GET", "/readyz")).status == 200
+        kms.slow_s = 0
+        assert (await gateway.post(CHAT, chat(), key=KEY)).status == 200

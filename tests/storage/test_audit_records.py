@@ -158,6 +158,23 @@ async def test_a_gateway_whose_log_is_disowned_is_not_ready(
     assert refused.status == 503
 
 
+async def test_a_gateway_that_cannot_write_says_why_and_what_to_do(
+    autojump_clock: MockClock,
+) -> None:
+    providers = {"main": FakeProvider()}
+    async with embedded(config(), providers, environ={"PROVIDER_KEY": "k"}) as gateway:
+        book = gateway.gateway.tree.spec.book
+        for field, what in (
+            ("trouble", "the audit log cannot be written"),
+            ("journal_trouble", "records cannot be written"),
+        ):
+            setattr(book, field, "No space left on device")
+            [reason] = (await gateway.request("GET", "/readyz")).json()["reasons"]
+            assert f"{what}: No space left on device; make room" in reason
+            setattr(book, field, "")
+        assert (await gateway.request("GET", "/readyz")).status == 200
+
+
 async def test_without_the_log_no_key_is_lent_and_with_it_again(
     autojump_clock: MockClock,
 ) -> None:
