@@ -130,15 +130,17 @@ class Sites:
     def named(self, key_id: str) -> Caller | None:
         """The caller whose key this names, while the key is good."""
         caller = self._by_id.get(key_id)
-        return caller if caller is not None and self.is_open(caller.site) else None
+        if caller is None or not self.is_open(caller.site):
+            return None
+        expires_ms = None if caller.terms is None else caller.terms.expires_ms
+        if expires_ms is not None and self._wall() * 1000 >= expires_ms:
+            return None
+        return caller
 
     def lets(self, key_id: str, origin: str) -> bool:
         """Whether a page of this origin may have what this key's grants stand for."""
         caller = self.named(key_id)
-        if caller is None or not caller.access.origins.allow(origin):
-            return False
-        expires_ms = None if caller.terms is None else caller.terms.expires_ms
-        return expires_ms is None or self._wall() * 1000 < expires_ms
+        return caller is not None and caller.access.origins.allow(origin)
 
     @staticmethod
     def _strays(before: Caller, after: Caller | None) -> bool:

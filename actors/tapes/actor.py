@@ -244,7 +244,8 @@ class Tapes(Actor):
     ) -> None:
         try:
             row = await sharing.find(msg.site, msg.request_id)
-            if row is not None and row.state == "running":
+            runs = row is not None and sharing.runs(row)
+            if row is not None and runs:
                 await sharing.store.want_stop(row.request_id)
         except (StoreUnavailable, OSError) as error:
             deferred.fail(TapesUnavailable(type(error).__name__))
@@ -252,7 +253,7 @@ class Tapes(Actor):
         if row is None:
             deferred.reply("unknown")
         else:
-            deferred.reply("stopping" if row.state == "running" else "over")
+            deferred.reply("stopping" if runs else "over")
 
     async def _run(self, tape: Tape, work: Work) -> None:
         sharing = self.cell.sharing

@@ -300,6 +300,11 @@ class TapeSharing:
             await trio.sleep(POLL_S)
         return None
 
+    def runs(self, row: TapeRow) -> bool:
+        """Whether its writer still writes; one that is silent for long is dead."""
+        heard_of = row.alive_ms >= (self.wall() - policy.STALE_S) * 1000
+        return row.state == "running" and heard_of
+
     async def mirror(self, tape: Tape, row: TapeRow) -> None:
         """Fill a tape with what another worker writes, while somebody reads it.
 
@@ -334,7 +339,7 @@ class TapeSharing:
             if row.state != "running":
                 tape.finish(complete=row.state == "complete")
                 return
-            if row.alive_ms < (self.wall() - policy.STALE_S) * 1000:
+            if not self.runs(row):
                 return
             await trio.sleep(POLL_S)
 

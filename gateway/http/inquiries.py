@@ -152,8 +152,11 @@ class Endpoint:
 
         `awaited` is False where nobody reads it as it comes.
         """
-        if self.gate.sites.named(inquiry.key_id) is None:
-            # Revoked while its client sent the body.
+        sites, page = self.gate.sites, inquiry.page
+        if sites.named(inquiry.key_id) is None or (
+            page and not sites.lets(inquiry.key_id, page)
+        ):
+            # Taken back while its client sent the body, or its grant was looked up.
             await self.turn_away(request, inquiry, REVOKED)
             return None
         beats = awaited and request.takes_heartbeats

@@ -35,6 +35,7 @@ from gateway.http.lane_events import (
 from gateway.http.lane_memory import LaneMemory
 from gateway.http.request import Request
 from gateway.http.socket import Close, Socket
+from gateway.http.socket_login import may_open
 from gateway.http.warm_up import warm_up
 from gateway.http11_transport import ClientGone
 from gateway.sites import Caller
@@ -161,9 +162,12 @@ class LaneSocket:
             )
 
     def _check_key(self) -> None:
-        """A key that was taken away opens nothing more. Raises Close."""
-        if self.gate.sites.named(self.caller.key_id) is None:
+        """A key or an origin that was taken back begins nothing more. Raises Close."""
+        caller = self.gate.sites.named(self.caller.key_id)
+        if caller is None:
             raise Close(4401, "the API key is not valid any more")
+        if not may_open(self.socket.scope["headers"], caller.access.origins):
+            raise Close(4403, "pages of this origin may not use this key any more")
 
     def _admit(self, create: Create, lanes: trio.Nursery) -> bytes:
         """Put it on its lane, or say why not."""

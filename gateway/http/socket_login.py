@@ -12,6 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway.settings.origins import Origins
+
 KEY_PROTOCOLS: Final = ("openai-insecure-api-key.", "stagedoor-key.")
 # What says who somebody is, or what they ask us to be at somebody else's: never chosen.
 GRANT_PROTOCOL: Final = "stagedoor-grant."
@@ -89,6 +91,15 @@ def _key(protocol: str) -> str:
 def _grant(protocol: str) -> str:
     found = protocol.startswith(GRANT_PROTOCOL)
     return protocol[len(GRANT_PROTOCOL) :] if found else ""
+
+
+def may_open(headers: Iterable[tuple[bytes, bytes]], origins: Origins) -> bool:
+    """Whether the page that opens it may; without a page, everybody who has a key."""
+    fields = dict(headers)
+    origin = fields.get(b"origin", b"")
+    if not origin or same_origin(origin, fields.get(b"host", b"")):
+        return True  # No browser, or a page of our own.
+    return origins.allow(origin.decode("latin-1"))
 
 
 def same_origin(origin: bytes, host: bytes) -> bool:

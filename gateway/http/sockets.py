@@ -19,7 +19,7 @@ from gateway.http.lanes import LaneSocket
 from gateway.http.request import Request
 from gateway.http.responses import ResponsesEndpoint
 from gateway.http.socket import Handshake
-from gateway.http.socket_login import FOREIGN, Login, login, same_origin
+from gateway.http.socket_login import FOREIGN, Login, login, may_open
 from gateway.http11_exchange import Receive, Scope, Send
 from gateway.http11_transport import ClientGone
 from gateway.logs import new_request_id
@@ -116,7 +116,7 @@ class Sockets:
         caller = app.caller(request, None)
         if not isinstance(caller, Caller):
             return _Refusal(caller.status, caller.code, caller.why)
-        if not _may_open(request, caller):
+        if not may_open(read.headers, caller.access.origins):
             return _Refusal(403, "origin_not_allowed", FOREIGN, caller.site)
 
         async def run(handshake: Handshake) -> None:
@@ -179,17 +179,6 @@ class _Refusal:
         self.code = code
         self.message = message
         self.site = site
-
-
-def _may_open(request: Request, caller: Caller) -> bool:
-    """Whether the page that opens it may; without a page, everybody who has a key."""
-    origin = request.headers.get("origin", "")
-    if not origin:
-        return True  # No browser.
-    host = request.headers.get("host", "")
-    if same_origin(origin.encode("latin-1"), host.encode("latin-1")):
-        return True
-    return caller.access.origins.allow(origin)
 
 
 async def _nothing() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from actors.directory.messages import KeyTerms
 from gateway.embed import EPOCH_S, Embedded, Shared, embedded
 from gateway.embed_providers import FakeProvider, PausesAfter, Says
 from gateway.settings.config import Config
-from tests.gateway.gateways import chat, config
+from tests.gateway.gateways import KEY, chat, config
 from tests.gateway.support_socket import socket
 from tests.gateway.test_directory import added, serving, settled
 from tests.gateway.test_granted_sockets import offered
@@ -215,3 +215,35 @@ async def test_a_reload_that_takes_nothing_back_ends_nothing(
             await gateway.gateway.reload(more)
             await trio.sleep(1)
             assert not call.done
+
+
+async def test_a_page_that_holds_a_socket_begins_nothing_more_when_its_origin_is_gone(
+    autojump_clock: MockClock,
+) -> None:
+    async with workers(FakeProvider([Says("x")])) as [gateway]:
+        path = "/v1/chat/completions/ws"
+        async with (
+            socket(gateway, path, key=KEY, headers=PAGE) as mine,
+            socket(gateway, path, key=KEY, headers={"origin": OTHER}) as other,
+        ):
+            for client in (mine, other):
+                await client.send({"type": "response.create", **chat()})
+                await client.until("chat.completion.done")
+            await gateway.gateway.reload(without("origin"))
+            for client in (mine, other):
+                await client.send({"type": "response.create", **chat()})
+            assert await mine.closed() == 4403
+            await other.until("chat.completion.done")
+
+
+async def test_a_socket_whose_key_has_expired_begins_nothing_more(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(FakeProvider([Says("x")])) as (gateway, directory):
+        key = await added(directory, KeyTerms(expires_ms=int((EPOCH_S + 30) * 1000)))
+        async with socket(gateway, "/v1/chat/completions/ws", key=key) as client:
+            await client.send({"type": "response.create", **chat()})
+            await client.until("chat.completion.done")
+            await trio.sleep(31)
+            await client.send({"type": "response.create", **chat()})
+            assert await client.closed() == 4401

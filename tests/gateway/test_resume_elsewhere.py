@@ -207,6 +207,9 @@ async def test_a_stream_whose_worker_died_ends_in_an_error_event(
         assert b"stream_interrupted" in answer.body
         assert b"[DONE]" not in answer.body
         assert len(main.requests) == 1
+        path = f"/v1/streams/{ids_of(seen)[0].partition('.')[0]}/cancel"
+        stopped = await two.request("POST", path, key=KEY)
+        assert stopped.json()["status"] == "over"
 
 
 @asynccontextmanager
