@@ -10,9 +10,11 @@ COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-stri
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 FUZZ_S ?= 60
+SCAN_S ?= 300
+SCANNER := .venv-scan
 
 .DEFAULT_GOAL := help
-.PHONY: wordpress wp-plugin wp-plugin-pot coverage help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz clean distclean
+.PHONY: wordpress wp-plugin wp-plugin-pot coverage help run test lint types imports unit verifiers fmt docs lock bench node-clients test-recorded test-real-llm fuzz scan clean distclean
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +75,7 @@ lock: $(VENV)/.dev ## Resolve the dependencies anew
 	$(COMPILE) --upgrade --constraint=requirements/runtime.lock --output-file=requirements/dev.lock pyproject.toml requirements/dev.in
 	$(COMPILE) --upgrade --constraint=requirements/runtime.lock --output-file=requirements/build.lock requirements/build.in
 	$(COMPILE) --upgrade --output-file=requirements/fuzz.lock requirements/fuzz.in
+	$(COMPILE) --upgrade --output-file=requirements/scan.lock requirements/scan.in
 
 bench: $(VENV)/.dev ## Measure against a stock gateway, in the same run
 	$(BIN)/python -m bench.unary
@@ -87,6 +90,9 @@ test-recorded: $(VENV)/.dev ## Every recording to every client it can be told to
 fuzz: $(VENV)/.fuzz ## Fuzz every codec for FUZZ_S seconds together (60)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
 
+scan: $(VENV)/.dev $(SCANNER)/.installed ## Let Wapiti attack the Console for SCAN_S seconds a phase (300)
+	$(BIN)/python -m tests.console.scan --wapiti $(SCANNER)/bin/wapiti --seconds $(SCAN_S)
+
 test-real-llm: $(VENV)/.dev ## Through the gateway to a real, small model (compiles it once)
 	tests/real_llm/run.sh
 
@@ -95,7 +101,7 @@ clean: ## Remove what tools leave behind
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## Remove the environment too
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(SCANNER)
 
 # The environment. Each stamp is newer than the locks it was made from.
 
@@ -114,6 +120,13 @@ $(VENV)/.dev: requirements/dev.lock requirements/build.lock requirements/runtime
 	@$(PIP) -r requirements/dev.lock
 	@$(SELF)
 	@touch $@ $(VENV)/.runtime
+
+# Its own: it wants other versions of what the gateway has.
+$(SCANNER)/.installed: requirements/scan.lock | $(BIN)/python
+	@echo "Installing what requirements/scan.lock names into $(SCANNER)"
+	@$(PYTHON) -m venv $(SCANNER)
+	@$(SCANNER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/scan.lock
+	@touch $@
 
 $(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
 	@echo "Installing what requirements/fuzz.lock names into $(VENV)"

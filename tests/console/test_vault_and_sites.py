@@ -29,7 +29,9 @@ PAGES = (
     "/sites", "/sites/corner", "/sites/corner/settings", "/sites/corner/keys",
     "/sites/corner/wordpress", "/sites/bakery-blog/settings", "/vault", "/vault/add",
     "/tenants", "/tenants/bakery", "/caps", "/settings", "/settings/tokens",
-    "/settings/webhooks", "/settings/configuration",
+    "/settings/webhooks", "/settings/configuration", "/providers/+new",
+    "/providers/main/settings", "/models", "/models/fast",
+    "/vault/shred?tenant=default&environment=default",
 )  # fmt: skip
 
 

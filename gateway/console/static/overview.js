@@ -82,7 +82,7 @@
         width: box.clientWidth, height: 220, cursor: { y: false, points: { size: 6 } }, legend: { live: true },
         scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
         axes: [{ ...axis, values: times }, { ...axis, size: 58, values: (_u, ticks) => ticks.map((t) => told(t)) }],
-        series: [{ label: "At", value: (_u, t) => (t === null ? "–" : moment.format(new Date(t * 1000))) }, { label: keys.length > 1 ? `${keys.find(([key]) => key === past)[1]} before` : "Before", value: exact, stroke: colour("--quiet"), width: 1, dash: [4, 4], points: { show: false }, spanGaps: true }, ...keys.map(([, label], i) => ({ label, value: exact, stroke: colour(`--series-${label === "Errors" ? 1 : i + 2}`), width: 2, points: { show: (u, i) => u.data[i].filter((n) => n !== null).length < 20, size: 5 }, spanGaps: true }))],
+        series: [{ label: "At", value: (_u, t) => (t === null ? "–" : moment.format(new Date(t * 1000))) }, { label: keys[0][0] === past ? "Before" : `${keys.find(([key]) => key === past)[1]} before`, value: exact, stroke: colour("--quiet"), width: 1, dash: [4, 4], points: { show: false }, spanGaps: true }, ...keys.map(([, label], i) => ({ label, value: exact, stroke: colour(`--series-${label === "Errors" ? 1 : i + 2}`), width: 2, points: { show: (u, i) => u.data[i].filter((n) => n !== null).length < 20, size: 5 }, spanGaps: true }))],
       }, columns({ keys, past }, figures), box);
       plots.push({ chart, keys, past, box });
     }
