@@ -13,7 +13,7 @@ import msgspec
 
 from actors.tapes.policy import read_place
 from gateway.http.inquiries import fault_of
-from gateway.http.request import Request
+from gateway.http.request import Request, TooLarge
 from gateway.http.streams import query_of
 from gateway.http.taped import PLACE_HEADER
 from wire.dialect import ClientError
@@ -45,14 +45,15 @@ async def audience_of(request: Request) -> str:
         "x-stagedoor-audience", ""
     )
     if request.method == "POST" and not shown:
-        body = await request.read()
-        if len(body) > BODY_BYTES_MAX:
+        try:
+            body = await request.read_small(BODY_BYTES_MAX)
+        except TooLarge:
             raise ClientError(
                 "Redeeming takes no request: it waits here already. Send nothing, or "
                 '{"audience": …}.',
                 status=413,
                 code="request_too_large",
-            )
+            ) from None
         if body.strip():
             try:
                 shown = _read_shown(body).audience

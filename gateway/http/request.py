@@ -164,6 +164,21 @@ class Request:
             # HTTP/1.1: the protocol has counted the bytes already.
             body = conn.body
             return body if body is not None else await conn.read_body()
+        return await self._gather(self.body_bytes_max)
+
+    async def read_small(self, bytes_max: int) -> bytes:
+        """The whole body, where it may be small only. Raises ClientGone or TooLarge.
+
+        More is not waited for, nor held: nobody knows yet who sends it.
+        """
+        told = self.field(b"content-length")
+        if told is not None and (not told.isdigit() or int(told) > bytes_max):
+            raise TooLarge(bytes_max)
+        if self._conn is None or self.field(b"transfer-encoding") is not None:
+            return await self._gather(bytes_max)
+        return await self.read()
+
+    async def _gather(self, bytes_max: int) -> bytes:
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -172,8 +187,8 @@ class Request:
                 raise ClientGone("the body will not be complete")
             piece: bytes = message.get("body", b"")
             size += len(piece)
-            if size > self.body_bytes_max:
-                raise TooLarge(self.body_bytes_max)
+            if size > bytes_max:
+                raise TooLarge(bytes_max)
             pieces.append(piece)
             if not message.get("more_body", False):
                 return b"".join(pieces)

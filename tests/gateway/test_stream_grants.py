@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from gateway.embed import Embedded, embedded, text_of
 from gateway.embed_providers import FakeProvider, Says
 from tests.gateway.gateways import KEY, chat, config
+from tests.gateway.support_http11 import running
 
 PATH = "/v1/stream_grants"
 ORIGIN = "https://www.acme.example"
@@ -335,3 +336,23 @@ async def test_too_many_that_wait_are_refused_and_others_are_not(
         assert refused.headers["retry-after"]
         await trio.sleep(61)
         await issue(gateway)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_strangers_long_body_is_refused_before_it_is_there(
+    autojump_clock: MockClock, chunked: bool
+) -> None:
+    """Nobody has shown anything yet: nothing of it is held, or waited for."""
+    async with gateway_with() as (gateway, _), running(gateway.app) as server:
+        client = await server.connect()
+        head = f"POST {PATH}/sg1.x HTTP/1.1\r\nHost: t\r\nOrigin: {ORIGIN}\r\n"
+        if chunked:
+            head += "Transfer-Encoding: chunked\r\n\r\n2000\r\n" + "x" * 0x2000
+        else:
+            head += "Content-Length: 30000000\r\n\r\n"
+        await client.send(head.encode())
+        response, body, _ = await client.answer()
+        await client.stream.aclose()
+
+    assert response.status_code == 413
+    assert b"request_too_large" in body

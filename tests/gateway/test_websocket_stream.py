@@ -142,6 +142,48 @@ async def test_a_turn_over_http_2s_extended_connect() -> None:
         await assert_nothing_held(gateway)
 
 
+async def test_data_before_an_extended_connects_answer_ends_it() -> None:
+    """As over HTTP/1.1: whoever sends it takes the stream for something else."""
+    asked: list[str] = []
+    over = trio.Event()
+
+    async def thinks(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["type"])
+        await receive()
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        over.set()
+        await send({"type": "websocket.accept"})  # It goes nowhere.
+
+    async with running(thinks) as server:
+        client = await server.connect()
+        connection = h2.connection.H2Connection(
+            h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
+        )
+        connection.initiate_connection()
+        fields = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":path", "/v1/responses"),
+            (":authority", "t"),
+            (":scheme", "http"),
+            ("sec-websocket-version", "13"),
+        ]
+        connection.send_headers(1, fields)
+        connection.send_data(1, b"GET /smuggled HTTP/1.1\r\n\r\n")
+        await client.send(connection.data_to_send())
+        statuses: list[str] = []
+        while not statuses:
+            statuses += [
+                dict(event.headers or ())[":status"]
+                for event in await _events(client, connection)
+                if isinstance(event, h2.events.ResponseReceived)
+            ]
+        with trio.fail_after(5):
+            await over.wait()
+    assert (statuses, asked) == (["400"], ["websocket"])
+
+
 async def _events(
     client: Client, connection: h2.connection.H2Connection
 ) -> list[h2.events.Event]:
