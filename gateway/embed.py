@@ -16,6 +16,7 @@ from collections.abc import (
     Callable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from contextlib import asynccontextmanager
 from random import Random
@@ -179,6 +180,7 @@ class Embedded:
 class Call:
     """One request in memory: the app's `Conn`, its `send`, and the client's reading."""
 
+    cancel_scope = None
     heartbeats = True
 
     def __init__(self, body: bytes) -> None:
@@ -236,6 +238,7 @@ class Call:
             await app(scope, self._receive, self._send)
         finally:
             self.done = True
+            self._callbacks = []
             self._move()
 
     @property
@@ -256,12 +259,32 @@ class Call:
         self._move()
         return True
 
+    def answer_now(
+        self, status: int, fields: Sequence[tuple[str, str]], body: bytes
+    ) -> bool:
+        """See Conn."""
+        if self.gone or self.status:
+            return False
+        self.status = status
+        self.headers = {**dict(fields), "content-length": str(len(body))}
+        self._pieces.append(body)
+        self._move()
+        return True
+
+    def hang_up(self) -> None:
+        """See Conn: there is nothing to close."""
+
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn."""
         if self.gone:
             callback()
         else:
             self._callbacks.append(callback)
+
+    def remove(self, callback: Callable[[], None]) -> None:
+        """See Conn."""
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
 
     async def _receive(self) -> dict[str, Any]:
         while not self.gone:

@@ -5,7 +5,7 @@ the app learns of the client. Never: reads the socket by itself (its connection 
 or closes it (it says `close`).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,11 +32,18 @@ STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode())
     for status in HTTPStatus
 }
+BODILESS = frozenset({204, 304})
+_LAST_LINES = {False: b"\r\n", True: b"connection: close\r\n\r\n"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Conn(Protocol):
     """What `scope["extensions"]["stagedoor"]` offers beside ASGI, for one request."""
+
+    @property
+    def cancel_scope(self) -> trio.CancelScope | None:
+        """Whose cancelling ends the connection, in whose task the app runs; if known."""
+        ...
 
     @property
     def gone(self) -> bool:
@@ -72,6 +79,19 @@ class Conn(Protocol):
 
         May be called by any task. Never the last, and never before the first.
         """
+        ...
+
+    def answer_now(
+        self, status: int, fields: Sequence[tuple[str, str]], body: bytes
+    ) -> bool:
+        """Send a whole response without waiting; False when `send` has to.
+
+        May be called by any task. How the body is framed is no business of `fields`.
+        """
+        ...
+
+    def hang_up(self) -> None:
+        """Close the connection to a client that has left, before the app returns."""
         ...
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
@@ -152,6 +172,11 @@ class Exchange:
     # Conn.
 
     @property
+    def cancel_scope(self) -> trio.CancelScope | None:
+        """See Conn."""
+        return self._connection.cancel_scope
+
+    @property
     def gone(self) -> bool:
         """See Conn."""
         return self._transport.gone
@@ -189,6 +214,42 @@ class Exchange:
         if self._chunked and self._head is None and not self.answered and body:
             return self._transport.write_now(b"%x\r\n%b\r\n" % (len(body), body))
         return False
+
+    def answer_now(
+        self, status: int, fields: Sequence[tuple[str, str]], body: bytes
+    ) -> bool:
+        """See Conn."""
+        request, edge = self._request, self._connection.edge
+        line = STATUS_LINES.get(status)
+        if self.started or self._head is not None or self.answered or line is None:
+            return False
+        if request.method == "HEAD" or status in BODILESS:
+            return False
+        text = "".join([f"{name}: {value}\r\n" for name, value in fields])
+        ends = len(fields)
+        if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
+            return False  # `send` says why.
+        try:
+            head = text.encode("latin-1")
+        except UnicodeEncodeError:
+            return False
+        if not request.complete or edge.stopping:
+            self.close = True
+        date, length, last = edge.date_line(), len(body), _LAST_LINES[self.close]
+        if request.http_1_0 and not self.close:
+            last = b"connection: keep-alive\r\n\r\n"
+        if not self._transport.write_now(
+            b"%b%b%bcontent-length: %d\r\n%b%b" % (line, date, head, length, last, body)
+        ):
+            return False
+        self.started = self.answered = True
+        if self._waiting:
+            self._wake()
+        return True
+
+    def hang_up(self) -> None:
+        """See Conn."""
+        self._transport.close()
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn; called at once when the client has left already."""
@@ -353,7 +414,7 @@ class Exchange:
             elif lower == b"date":
                 lines[1] = b""
             lines.append(b"%b: %b\r\n" % (name, value))
-        if self._request.method == "HEAD" or status in (204, 304):
+        if self._request.method == "HEAD" or status in BODILESS:
             self._suppressed = True
         self._head = lines
 

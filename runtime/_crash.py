@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import TracebackType
 
+import trio
+
 from runtime.errors import RuntimeFault
 from runtime.message import CrashReport
 
@@ -28,6 +30,13 @@ def sole_leaf(exc: BaseException) -> BaseException:
     while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
         leaf = leaf.exceptions[0]
     return exc if isinstance(leaf, BaseExceptionGroup) else leaf
+
+
+def is_cancelled(exc: BaseException) -> bool:
+    """Whether this is, or holds, trio's word that a scope further out is cancelled."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.subgroup(trio.Cancelled) is not None
+    return isinstance(exc, trio.Cancelled)
 
 
 def strip(exc: BaseException) -> None:

@@ -22,11 +22,14 @@ from runtime import _crash
 from runtime._ask import BLOCKED, EXPIRED, SETTLED, Ask, Deferred
 from runtime._cell import Cell, State, not_accepted
 from runtime._frame import Frame, current_frame
+from runtime._guard import host
 from runtime._mailbox import Blocked
 from runtime.errors import CallCycle, DeadlineExceeded, DomainError, MailboxFull
 from runtime.message import ControlTell, Request, Tell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runtime.actor import Actor
 
 A_co = TypeVar("A_co", bound="Actor", covariant=True)
@@ -155,6 +158,76 @@ class Ref(Generic[A_co]):
                 return reply  # type: ignore[no-any-return]  # @answers checked it
         answer: R = await _ask_queued(cell, msg, timeout_s)
         return answer
+
+    async def ask_hosting(
+        self,
+        msg: Request[A_co, R],
+        begin: Callable[[R], object],
+        scope: trio.CancelScope | None = None,
+    ) -> R:
+        """Ask for a child that is a piece of work, and give it this task to run in.
+
+        For an asker that would only wait for the child's end: it costs neither a task
+        nor a switch. `begin` is called with the answer before the child runs, which it
+        has done when this returns. So it is where the handler spawned a temporary
+        child with a `main`, and could answer at once; else this is an `ask`, and the
+        child lives in a task of its own. Raises what `ask` does. A cancelling of this
+        task stops the child.
+
+        `scope` is one that this task is in and can do without: a stop, or a crash in a
+        handler, cancels it. Without it the child gets one of its own, for 9 us.
+        """
+        await checkpoint_if_cancelled()
+        cell = self.cell
+        if not cell.idle or type(msg) not in cell.inline:
+            reply = await self.ask(msg)
+            begin(reply)
+            return reply
+        system = cell.system
+        child: Cell | None = None
+        system.hosting = True
+        try:
+            answered, reply = _ask_idle(cell, msg)
+            system.hosting = False
+            child, system.newborn = system.newborn, None
+            if not answered:
+                reply = await self.ask(msg)
+            elif type(reply) is Deferred:
+                if child is not None:
+                    system.launch(child)
+                    child = None
+                reply = await _wait_deferred(cell, msg, reply, None)
+            begin(reply)
+        except BaseException:
+            system.hosting = False
+            child, system.newborn = child or system.newborn, None
+            if child is not None:
+                system.launch(child)
+            raise
+        if child is not None:
+            await host(child, scope)
+            await checkpoint_if_cancelled()
+        return reply
+
+
+def _ask_idle(cell: Cell, msg: Any) -> tuple[bool, Any]:
+    """Have an idle actor answer here and now; False where a simulation says no."""
+    kind = type(msg)
+    if not cell.system.plain:
+        return cell.system.observe_inline(cell, msg)
+    cell.idle = False
+    failure: BaseException | None = None
+    reply: Any = None
+    try:
+        reply = cell.inline[kind](cell.actor, msg)
+    except BaseException as exc:  # noqa: BLE001 - sorted just below
+        failure = exc
+    cell.handled += 1
+    if failure is not None:
+        raise inline_failure(cell, failure, kind)
+    if cell.rest:
+        cell.rest_or_retire()
+    return True, reply
 
 
 def inline_failure(cell: Cell, exc: BaseException, kind: type) -> BaseException:

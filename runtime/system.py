@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import trio
 
-from runtime import _family
+from runtime import _crash, _family
 from runtime._ask import RUNNING, Ask
 from runtime._cell import Cell
 from runtime._frame import current_frame
@@ -59,6 +59,8 @@ class System:
         self.plain = self.tracer is None and self.injector is None
         self.draining = False
         self.inline_asks = 0
+        self.hosting = False  # Whether an asker would run what is born now.
+        self.newborn: Cell | None = None
         self.late_replies = 0
         self.dead_letters_total = 0
         self.crashes_total = 0
@@ -158,6 +160,14 @@ class System:
         """Start the task of a cell."""
         self._nursery.start_soon(guard, cell, name=cell.id)
 
+    def leave_to_host(self, cell: Cell) -> bool:
+        """Whether whoever asked for this birth gives the cell a task: its own."""
+        if not self.hosting or cell.spec.restart != "temporary":
+            return False
+        self.hosting = False  # The first is its; others get tasks of their own.
+        self.newborn = cell
+        return True
+
     def stop_soon(self, cell: Cell, reason: str) -> None:
         """Stop a cell without waiting for it."""
         self.start(_stop_shielded, cell, reason, name=f"stop {cell.id}")
@@ -238,7 +248,7 @@ class System:
         """After the end: what the body raised, else why the system failed."""
         if self._interrupt is not None:
             raise self._interrupt
-        if body is not None and not _is_cancelled(body):
+        if body is not None and not _crash.is_cancelled(body):
             raise body
         if self._failure is not None:
             raise self._failure
@@ -368,12 +378,6 @@ async def open_system(
         except BaseException as exc:  # noqa: BLE001 - raised again below
             raised = exc
         await system.finish("the body of open_system has ended")
-        if raised is not None and _is_cancelled(raised):
+        if raised is not None and _crash.is_cancelled(raised):
             raise raised
     system.raise_failure(raised)
-
-
-def _is_cancelled(exc: BaseException) -> bool:
-    if isinstance(exc, BaseExceptionGroup):
-        return exc.subgroup(trio.Cancelled) is not None
-    return isinstance(exc, trio.Cancelled)

@@ -59,6 +59,7 @@ from runtime import (
     MailboxSpec,
     ReceiverGone,
     Ref,
+    Stopped,
     StreamChannel,
     Supervisor,
     answers,
@@ -198,6 +199,10 @@ class Stream(Actor):
     def on_stop(self, why: Exit) -> None:
         """Whatever the end: one record, nothing held, and the client knows."""
         self.crashed = isinstance(why, Crashed)
+        if isinstance(why, Stopped) and not self.recorded:
+            # Cut off where it was: by the drain, or with its client's connection.
+            self.sink.gone = True
+            self.fault = self.fault or faults.ended(self.ended_by or str(why))
         self._close(str(why))
 
     @handles(ClientGone)

@@ -111,6 +111,7 @@ class Attempt:
         self.bill = Bill()
         self.status = 0
         self.told = NOTHING_TOLD
+        self.finished = False  # Once it is over: whether it came to its own end.
         self.ended_by = ""  # Set by `end`: the scope was cancelled on purpose.
         self.record: AttemptRecord | None = None
         self.hooked: Hooked | None = None
@@ -465,6 +466,7 @@ class Attempt:
     # -- giving back -----------------------------------------------------------
 
     def _give_back(self, fault: Fault | None, finished: bool) -> None:
+        self.finished = finished
         peers, permit = self.peers, self.permit
         now = peers.now()
         kind = settling.outcome_kind(self, fault, finished)
@@ -486,7 +488,7 @@ class Attempt:
     @property
     def left_unheard(self) -> bool:
         """Whether we left a call that had been sent before its end."""
-        return self.scope.cancelled_caught and self.is_sent
+        return self.is_sent and not self.finished
 
 
 def _says_1h(body: bytes) -> bool:

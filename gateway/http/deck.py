@@ -6,7 +6,7 @@ An error that came too late for a status is, but is no answer to give again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from math import inf
 from typing import Any
 
@@ -18,6 +18,7 @@ from actors.tapes.tape import Fields, Tape
 class Deck:
     """ASGI's send and receive, and `Conn`."""
 
+    cancel_scope = None
     heartbeats = True  # They begin a silent stream's answer, and are not recorded.
 
     def __init__(self, tape: Tape) -> None:
@@ -86,6 +87,16 @@ class Deck:
         """See Conn: a tape is written in order with its store."""
         del body
         return False
+
+    def answer_now(
+        self, status: int, fields: Sequence[tuple[str, str]], body: bytes
+    ) -> bool:
+        """See Conn: a tape is written in order with its store."""
+        del status, fields, body
+        return False
+
+    def hang_up(self) -> None:
+        """See Conn: there is no connection of its own."""
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn."""

@@ -35,6 +35,8 @@ from gateway.http.taped import (
     answer_taped,
     wish_of,
 )
+from gateway.http.whole import Client
+from gateway.http11_exchange import Conn
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.sites import Caller
@@ -141,30 +143,57 @@ class Endpoint:
 
     async def answer(self, request: Request, inquiry: Inquiry) -> None:
         """Open a stream for it and pass on what comes."""
+        conn = request.direct_conn
+        if conn is not None and not inquiry.head.stream:
+            await self._answer_whole(request, conn, inquiry)
+            return
         opened = await self.open(request, inquiry)
         if opened is not None:
             await self.pass_on(request, inquiry, opened)
 
+    async def _answer_whole(
+        self, request: Request, conn: Conn, inquiry: Inquiry
+    ) -> None:
+        """Nothing is to pass on before the end: this task hosts the stream."""
+        client = Client(conn, self.ids(inquiry.request_id))
+        opened = await self.open(request, inquiry, client=client)
+        if opened is None or client.answered or opened.channel.cancelled is not None:
+            return
+        # It had to wait, for its stream or for the client.
+        conn.remove(client.gone)
+        await self.pass_on(request, inquiry, opened)
+
     async def open(
-        self, request: Request, inquiry: Inquiry, *, awaited: bool = True
+        self,
+        request: Request,
+        inquiry: Inquiry,
+        *,
+        awaited: bool = True,
+        client: Client | None = None,
     ) -> Opened | None:
         """The stream; None when there is none and the client was told.
 
-        `awaited` is False where nobody reads it as it comes.
+        `awaited` is False where nobody reads it as it comes. A `client` is answered
+        while this task hosts the stream, if it may: then it has ended.
         """
-        sites, page = self.gate.sites, inquiry.page
+        gate = self.gate
+        sites, page = gate.sites, inquiry.page
         if sites.named(inquiry.key_id) is None or (
             page and not sites.lets(inquiry.key_id, page)
         ):
             # Taken back while its client sent the body, or its grant was looked up.
             await self.turn_away(request, inquiry, REVOKED)
             return None
-        beats = awaited and request.takes_heartbeats
-        tracing = self.gate.tracing
-        if tracing is not None:
-            inquiry = replace(inquiry, trace=tracing.begin(request.scope["headers"]))
+        if gate.tracing is not None:
+            trace = gate.tracing.begin(request.scope["headers"])
+            inquiry = replace(inquiry, trace=trace)
         try:
-            return await self.gate.streams.ask(Open(inquiry, beats))
+            if client is not None:
+                return await gate.streams.ask_hosting(
+                    Open(inquiry), client.begin, client.cancel_scope
+                )
+            beats = awaited and request.takes_heartbeats
+            return await gate.streams.ask(Open(inquiry, beats))
         except (Draining, AskError) as error:
             await self.turn_away(request, inquiry, _closed(error))
             return None

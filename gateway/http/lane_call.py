@@ -8,7 +8,7 @@ than the piece in hand: the socket's pace is the stream's pace.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ _told: Final = msgspec.json.Decoder(_Told)
 class LaneCall:
     """One request on a lane."""
 
+    cancel_scope = None
     heartbeats = False  # The socket has pings.
 
     def __init__(
@@ -96,6 +97,16 @@ class LaneCall:
         """See Conn: lanes take turns on their socket."""
         del body
         return False
+
+    def answer_now(
+        self, status: int, fields: Sequence[tuple[str, str]], body: bytes
+    ) -> bool:
+        """See Conn: lanes take turns on their socket."""
+        del status, fields, body
+        return False
+
+    def hang_up(self) -> None:
+        """See Conn: there is no connection of its own."""
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn."""

@@ -76,15 +76,15 @@ class Headers(Mapping[str, str]):
 class Request:
     """What handlers need of one request."""
 
-    __slots__ = ("_conn", "_marks", "_receive", "body_bytes_max", "headers", "method",
-                 "path", "readable", "scope", "send")  # fmt: skip
+    __slots__ = ("_bare_send", "_conn", "_marks", "_receive", "body_bytes_max",
+                 "headers", "method", "path", "readable", "scope", "send")  # fmt: skip
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, body_bytes_max: int
     ) -> None:
         self.scope = scope
         self._receive = receive
-        self.send = send
+        self.send = self._bare_send = send
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers = Headers(scope["headers"])
@@ -197,6 +197,11 @@ class Request:
     def conn(self) -> Conn | None:
         """The connection's extras; None over HTTP/2."""
         return self._conn
+
+    @property
+    def direct_conn(self) -> Conn | None:
+        """The same, where nobody wants the answer to say more on its way to it."""
+        return self._conn if self.send is self._bare_send else None
 
     @property
     def takes_heartbeats(self) -> bool:

@@ -647,3 +647,90 @@ async def test_unsent_bytes_stay_within_the_bound_and_arrive_in_order() -> None:
 
     assert body == sent
     assert 0 < max(unsent) <= 20_000
+
+
+async def test_an_answer_at_once_is_one_piece_and_the_connection_lives_on() -> None:
+    async def handler(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        conn = conn_of(scope)
+        assert conn.answer_now(200, (("content-type", "text/plain"),), b"now")
+        assert not conn.answer_now(200, (), b"twice")
+        with pytest.raises(RuntimeError):
+            await reply(send)
+
+    async with running(handler) as server:
+        client = await server.connect()
+        for _ in range(2):
+            await client.send(GET)
+            first = await client.stream.receive_some(65_536)
+            head, _, body = first.partition(b"\r\n\r\n")
+            lines = head.split(b"\r\n")
+            assert (lines[0], body) == (b"HTTP/1.1 200 OK", b"now")
+            assert lines[2:] == [b"content-type: text/plain", b"content-length: 3"]
+            assert lines[1].startswith(b"date: ")
+
+
+@pytest.mark.parametrize(
+    ("request_head", "says"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", b"close"),
+        (b"GET / HTTP/1.0\r\n\r\n", b"close"),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", b"keep-alive"),
+    ],
+)
+async def test_an_answer_at_once_says_what_becomes_of_the_connection(
+    request_head: bytes, says: bytes
+) -> None:
+    async def handler(scope: dict[str, Any], _receive: Any, _send: Any) -> None:
+        assert conn_of(scope).answer_now(200, (), b"now")
+
+    async with running(handler) as server:
+        client = await server.connect()
+        await client.send(request_head)
+        response, body, _ = await client.answer()
+        assert headers_of(response)[b"connection"] == says
+        assert body == b"now"
+        if says == b"close":
+            assert await client.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [(200, (("x", "a\r\nb: c"),)), (200, (("x", "\N{EURO SIGN}"),)), (204, ())],
+)
+async def test_what_cannot_be_answered_at_once_is_left_to_send(
+    status: int, fields: tuple[tuple[str, str], ...]
+) -> None:
+    """Nothing of it has gone out, so that `send` can say what is wrong."""
+
+    async def handler(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        assert not conn_of(scope).answer_now(status, fields, b"now")
+        await reply(send, b"then")
+
+    async with running(handler) as server:
+        client = await server.connect()
+        await client.send(GET)
+        _, body, _ = await client.answer()
+        assert body == b"then"
+
+
+async def test_a_client_that_left_can_be_hung_up_on_before_the_app_returns() -> None:
+    """Its socket is not kept for an app that reads on for a bill."""
+    go_on = trio.Event()
+    ended = trio.Event()
+
+    async def handler(scope: dict[str, Any], _receive: Any, _send: Any) -> None:
+        conn = conn_of(scope)
+        conn.on_disconnect(conn.hang_up)
+        await go_on.wait()
+        ended.set()
+
+    async with running(handler) as server:
+        client = await server.connect()
+        await client.send(GET)
+        await trio.testing.wait_all_tasks_blocked(0.001)
+        assert isinstance(client.stream, trio.SocketStream)
+        await client.stream.send_eof()
+        assert await client.rest() == b""
+        assert not ended.is_set()
+        go_on.set()
+        await ended.wait()
