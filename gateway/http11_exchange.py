@@ -42,7 +42,7 @@ class Conn(Protocol):
 
     @property
     def cancel_scope(self) -> trio.CancelScope | None:
-        """Whose cancelling ends the connection, in whose task the app runs; if known."""
+        """Its cancelling ends the connection, in whose task the app runs; if known."""
         ...
 
     @property

@@ -204,6 +204,38 @@ async def test_a_stop_by_its_supervisor_ends_it_and_the_asker_goes_on() -> None:
         assert TOLD == ["boss/work", "stopped: enough"]
 
 
+async def test_with_its_hosts_scope_a_stop_of_the_child_ends_the_host_too() -> None:
+    """The child ends in order all the same, and what is not cancelled costs nothing."""
+    async with tree([spec("boss", Boss)]) as system, trio.open_nursery() as nursery:
+        boss = system.lookup("boss", Boss)
+        assert boss is not None
+        went_on: list[bool] = []
+        scopes = [trio.CancelScope(), trio.CancelScope()]
+
+        async def ask(scope: trio.CancelScope, takes_s: float) -> None:
+            with scope:
+                ref = await boss.ask_hosting(Hire(takes_s=takes_s), _ignore, scope)
+                went_on.append(ref.gone)
+
+        nursery.start_soon(ask, scopes[0], 1)
+        await trio.sleep(2)
+        assert went_on == [True]
+        assert TOLD == ["boss/work", "done", "done"]
+        TOLD.clear()
+
+        nursery.start_soon(ask, scopes[1], 100)
+        await trio.sleep(1)
+        work = system.lookup("boss/work")
+        assert work is not None
+        system.stop_soon(work.cell, "enough")
+        await settled()
+        assert went_on == [True]
+        assert TOLD == ["boss/work", "stopped: enough"]
+        assert [scope.cancelled_caught for scope in scopes] == [False, True]
+        assert work.gone
+        assert system.crashes == ()
+
+
 async def test_its_crash_is_its_own_and_reported() -> None:
     async with tree([spec("boss", Boss)]) as system:
         boss = system.lookup("boss", Boss)
@@ -289,7 +321,13 @@ def test_in_any_order_and_under_faults_every_hosted_child_ends(seed: int) -> Non
             with sim.impatience(0.4, 1.0):
                 join = Join(name, sim.random.random())
                 with suppress(AskError):
-                    ref = await boss.ask_hosting(join, _ignore)
+                    if sim.random.random() < 0.5:
+                        ref = await boss.ask_hosting(join, _ignore)
+                    else:
+                        with trio.CancelScope() as lent:
+                            ref = await boss.ask_hosting(join, _ignore, lent)
+                        if lent.cancelled_caught:
+                            continue
                     await ref.cell.wait_gone()
 
     async def main(sim: Sim) -> None:
