@@ -32,6 +32,7 @@ from gateway.workers.doors import Doors, open_doors
 from gateway.workers.life import obey_parent
 from gateway.workers.parent import Parent, Worker
 from gateway.workers.siblings import note_siblings
+from runtime import SteadyClock
 
 OnReady = Callable[[Sequence[str]], None]
 
@@ -66,7 +67,8 @@ def run(
                 return
             worker, config = born
             on_ready = None  # The parent tells, once all are ready.
-        trio.run(serve, config, source, doors, on_ready, worker)
+        clock = SteadyClock()
+        trio.run(serve, config, source, doors, on_ready, worker, clock=clock)
     finally:
         doors.close()
 

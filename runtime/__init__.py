@@ -7,6 +7,7 @@ from runtime._ask import Deferred
 from runtime._frame import current_trace, set_trace
 from runtime._timers import Timer
 from runtime.actor import Actor, answers, handles
+from runtime.clock import SteadyClock
 from runtime.context import Context
 from runtime.errors import (
     ActorCrashed,
@@ -39,7 +40,7 @@ from runtime.message import (
     Tell,
     Tripped,
 )
-from runtime.ref import Ref
+from runtime.ref import Later, Ref
 from runtime.snapshot import Node
 from runtime.spec import Backoff, ChildSpec, Limit, MailboxSpec
 from runtime.stream import StreamChannel
@@ -68,6 +69,7 @@ __all__ = [
     "DuplicateChild",
     "DuplicateKey",
     "Exit",
+    "Later",
     "Limit",
     "LimitExceeded",
     "MailboxFull",
@@ -81,6 +83,7 @@ __all__ = [
     "Request",
     "RuntimeFault",
     "Spawn",
+    "SteadyClock",
     "StopChild",
     "Stopped",
     "StreamChannel",

@@ -177,7 +177,6 @@ class Mortal(Debts):
             return
         self.exit = ended
         self.idle = False
-        now_s = self.system.clock()
         self.again = False
         if self.halting:
             self.again = True
@@ -187,6 +186,7 @@ class Mortal(Debts):
             and self.parent is not None
             and self.spec.restart != "temporary"  # Those never come back.
         ):
+            now_s = self.system.clock()
             verdict = after_exit(
                 self.spec,
                 self.parent.limit,

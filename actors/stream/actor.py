@@ -56,6 +56,7 @@ from runtime import (
     Crashed,
     Draining,
     Exit,
+    Later,
     MailboxSpec,
     ReceiverGone,
     Ref,
@@ -280,7 +281,7 @@ class Stream(Actor):
     async def _answer(self) -> Fault | None:
         inquiry = self.inquiry
         try:
-            self.slot = await self.peers.auditor.ask(
+            slot = self.peers.auditor.ask_now(
                 OpenRecord(
                     stream=self.ref,
                     request_id=inquiry.request_id,
@@ -293,6 +294,7 @@ class Stream(Actor):
                     home=self.home,
                 )
             )
+            self.slot = await slot if isinstance(slot, Later) else slot
             self.prompt = await self._measure()
             length = self.prompt.for_route()
             standing = await self._enter(length)
@@ -314,7 +316,7 @@ class Stream(Actor):
     async def _enter(self, length: Length, rung_min: int = 0) -> Standing | HoldRefused:
         """Be counted at the ledger, and learn how thrifty this request must be."""
         inquiry = self.inquiry
-        standing = await self.peers.ledger.ask(
+        standing = self.peers.ledger.ask_now(
             Enter(
                 stream=self.ref,
                 site=inquiry.site,
@@ -326,6 +328,8 @@ class Stream(Actor):
                 terms=inquiry.terms,
             )
         )
+        if isinstance(standing, Later):
+            standing = await standing
         if isinstance(standing, Standing):
             self.entered = True
             self.sink.degraded = (standing.degraded,) if standing.degraded else ()
@@ -335,7 +339,8 @@ class Stream(Actor):
         """Who may serve this; of a trial, the one that is tried."""
         inquiry = self.inquiry
         if inquiry.only is None:
-            return await self.peers.router.ask(self._wanted(length, standing))
+            plan = self.peers.router.ask_now(self._wanted(length, standing))
+            return await plan if isinstance(plan, Later) else plan
         bound = inquiry.head.max_output_tokens
         only = Candidate(inquiry.only)
         return Plan(inquiry.head.model, (only,), (), output_tokens_max=bound)

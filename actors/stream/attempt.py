@@ -38,7 +38,7 @@ from actors.stream.settling import Bill
 from actors.stream.waiting import ask, ask_anywhere
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import Acquire, KeyRefused, LeaseRefused
-from runtime import AskError, Ref
+from runtime import AskError, Later, Ref
 from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
 from wire.events import Fault
@@ -250,7 +250,7 @@ class Attempt:
         head = self.inquiry.head
         bound = self.bound or head.max_output_tokens
         held_at = None if price is None else to_hold(price, head.service_tier)
-        held = await self.peers.ledger.ask(
+        held = self.peers.ledger.ask_now(
             TakeHold(
                 stream=self.stream,
                 site=self.inquiry.site,
@@ -273,6 +273,8 @@ class Attempt:
                 output_tokens_limit=self._answer_tokens_most(),
             )
         )
+        if isinstance(held, Later):
+            held = await held
         if isinstance(held, HoldRefused):
             return faults.hold_refused(held, for_page=self.inquiry.for_page)
         return held
@@ -299,7 +301,7 @@ class Attempt:
         scope = permit.upstream.key
         assert scope is not None
         self.keyless = True
-        lease = await self.peers.vault.ask(
+        lease = self.peers.vault.ask_now(
             Acquire(
                 scope=scope,
                 stream=self.stream,
@@ -309,6 +311,8 @@ class Attempt:
                 ttl_s=self.deadlines.headers_s,
             )
         )
+        if isinstance(lease, Later):
+            lease = await lease
         self.keyless = False
         self.leased_at = self.peers.now()
         return lease.handle
@@ -432,8 +436,8 @@ class Attempt:
         """
         self.phase = phase
         total = self.sent_at + self.deadlines.total_s
-        self.due = due = min(deadline, total)
-        alarm_at = min(due, look_at)
+        self.due = due = min(total, deadline)
+        alarm_at = min(look_at, due)
         if alarm_at < self.alarm_at:
             self.alarm_at = alarm_at
             self.set_alarm(alarm_at, self)

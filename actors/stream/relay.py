@@ -158,18 +158,18 @@ class Sink:
     async def answer(self, status: int, body: bytes, content_type: str) -> None:
         """A whole answer."""
         self.committed = True
-        await self._send(
-            Whole(
-                status,
-                (
-                    ("content-type", content_type),
-                    *self._own(),
-                    *self.routed,
-                    *self.passed,
-                ),
-                body,
-            )
+        whole = Whole(
+            status,
+            (
+                ("content-type", content_type),
+                *self._own(),
+                *self.routed,
+                *self.passed,
+            ),
+            body,
         )
+        if not self.channel.offer(whole):
+            await self._send(whole)
 
     async def refuse(self, fault: Fault) -> None:
         """An error instead of an answer, in the client's dialect."""

@@ -16,7 +16,7 @@ from actors.provider.messages import Admit, Outcome, Permit, Refused
 from actors.router.messages import Candidate
 from actors.stream import faults
 from actors.stream.policy import ELSEWHERE_AFTER_S
-from runtime import ActorDown, AskError, Ref
+from runtime import ActorDown, AskError, Later, Ref
 from wire.events import Fault
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def ask(
     """Ask one provider for a permit; wait in its queue where it has none."""
     aside = attempt.inquiry.aside
     try:
-        admitted = await provider.ask(
+        admitted = provider.ask_now(
             Admit(
                 attempt.stream,
                 candidate.deployment.model,
@@ -48,6 +48,8 @@ async def ask(
                 standby=standby,
             )
         )
+        if isinstance(admitted, Later):
+            admitted = await admitted
     except ActorDown as down:
         return faults.provider_open(down, attempt.peers.now())
     except AskError as error:

@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+import runtime
 from runtime import (
     Actor,
     ActorCrashed,
@@ -542,3 +543,43 @@ async def test_the_deadline_of_one_ask_does_not_reach_the_next_message() -> None
         await ref.tell(Hold(5))
         assert await ref.ask(Add(0)) == 2
         assert ref.cell.incarnation == 1
+
+
+async def test_an_idle_actor_answers_an_ask_now_at_once() -> None:
+    async with one(Counter) as ref:
+        assert ref.ask_now(Add(2)) == 2
+        with pytest.raises(Budget):
+            ref.ask_now(Refuse())
+        assert ref.ask_now(Add(1)) == 3
+
+
+async def test_an_ask_now_of_a_busy_actor_is_awaited_like_any_other() -> None:
+    async with one(Counter) as ref:
+        ref.offer(Hold(5))
+        await settled()
+        began = trio.current_time()
+        answer = ref.ask_now(Add(2))
+        assert isinstance(answer, runtime.Later)
+        assert await answer == 2
+        assert trio.current_time() == began + 5
+
+
+async def test_an_ask_now_that_is_answered_later_waits_and_may_be_left() -> None:
+    journal: list[str] = []
+    async with one(lambda: Counter(journal)) as ref:
+        with trio.move_on_after(1) as scope:
+            answer = ref.ask_now(Later())
+            assert isinstance(answer, runtime.Later)
+            await answer
+        assert scope.cancelled_caught
+        await settled()
+        assert journal == ["asker left"]
+
+
+async def test_a_crash_in_an_ask_now_is_the_actors() -> None:
+    async with one(Counter) as ref:
+        with pytest.raises(ActorCrashed):
+            ref.ask_now(Crash())
+        answer = ref.ask_now(Add(1))
+        assert isinstance(answer, runtime.Later)
+        assert await answer == 1
