@@ -34,6 +34,9 @@
 	class Chat {
 		constructor( root ) {
 			this.root = root;
+			if ( ! window.stagedoorSite ) {
+				throw new Error( 'Stagedoor: the script that says where to ask (stagedoor-view-js-before) was left out of the page.' );
+			}
 			const { chat, order, format } = JSON.parse( root.dataset.stagedoor );
 			this.config = { ...window.stagedoorSite, chat, order, format };
 			this.session = new Session( this.config );

@@ -227,7 +227,8 @@ final class Chat {
 	 */
 	private static function tell_site() {
 		$script = wp_scripts()->query( 'stagedoor-view' );
-		if ( ! $script || ! empty( $script->extra['before'] ) ) {
+		$before = $script && isset( $script->extra['before'] ) ? implode( '', array_filter( $script->extra['before'], 'is_string' ) ) : '';
+		if ( ! $script || false !== strpos( $before, 'window.stagedoorSite' ) ) {
 			return;
 		}
 		$site = array(
