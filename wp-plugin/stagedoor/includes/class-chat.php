@@ -19,8 +19,6 @@ final class Chat {
 	const BLOCK     = 'stagedoor/chat';
 	const SHORTCODE = 'stagedoor_chat';
 
-	const SUGGESTIONS_MAX = 6;
-
 	/**
 	 * Whether what is rendered is for an editor to look at.
 	 *
@@ -74,7 +72,7 @@ final class Chat {
 	 */
 	public static function render_block( $attributes ) {
 		$wrapper = get_block_wrapper_attributes( array( 'class' => 'stagedoor-chat' ) );
-		return self::render( self::normal( $attributes ), $wrapper );
+		return self::render( Attributes::normal( $attributes ), $wrapper );
 	}
 
 	/**
@@ -87,74 +85,9 @@ final class Chat {
 	public static function render_shortcode( $given, $content = null ) {
 		wp_enqueue_script( 'stagedoor-view' );
 		wp_enqueue_style( 'stagedoor-view' );
-		$attributes = self::of_shortcode( $given, $content );
+		$attributes = Attributes::of_shortcode( $given, $content );
 		$id         = is_array( $given ) && isset( $given['id'] ) ? sanitize_html_class( $given['id'] ) : '';
-		return self::render( self::normal( $attributes ), 'class="stagedoor-chat"' . ( '' !== $id ? ' id="' . esc_attr( $id ) . '"' : '' ) );
-	}
-
-	/**
-	 * A shortcode's attributes, named as the block's are.
-	 *
-	 * @param array<string, string>|string $given   As typed.
-	 * @param string|null                  $content What is between the tags.
-	 * @return array<string, mixed>
-	 */
-	private static function of_shortcode( $given, $content ) {
-		$given   = shortcode_atts(
-			array(
-				'title'         => '',
-				'greeting'      => '',
-				'placeholder'   => '',
-				'suggestions'   => '',
-				'model'         => '',
-				'system_prompt' => '',
-				'max_tokens'    => 0,
-				'format'        => 'markdown',
-				'theme'         => 'auto',
-				'id'            => '',
-			),
-			is_array( $given ) ? $given : array(),
-			self::SHORTCODE
-		);
-		$between = is_string( $content ) ? html_entity_decode( wp_strip_all_tags( $content ), ENT_QUOTES, 'UTF-8' ) : '';
-		return array_merge(
-			$given,
-			array(
-				'suggestions'  => array_filter( array_map( 'trim', explode( '|', $given['suggestions'] ) ) ),
-				'systemPrompt' => '' !== trim( $between ) ? $between : $given['system_prompt'],
-				'maxTokens'    => $given['max_tokens'],
-			)
-		);
-	}
-
-	/**
-	 * Attributes, checked and with their defaults.
-	 *
-	 * @param array<string, mixed> $given As saved.
-	 * @return array<string, mixed>
-	 */
-	private static function normal( array $given ) {
-		$given = array_merge( array( 'title' => '', 'greeting' => '', 'placeholder' => '', 'suggestions' => array(), 'model' => '', 'systemPrompt' => '', 'maxTokens' => 0, 'format' => 'markdown', 'theme' => 'auto' ), $given );
-		return array(
-			'title'         => Settings::text( $given['title'], 200 ),
-			'greeting'      => Settings::paragraphs( $given['greeting'], 2000 ),
-			'placeholder'   => Settings::text( $given['placeholder'], 200 ),
-			'suggestions'   => array_slice(
-				array_map(
-					static function ( $text ) {
-						return Settings::text( $text, 200 );
-					},
-					array_values( (array) $given['suggestions'] )
-				),
-				0,
-				self::SUGGESTIONS_MAX
-			),
-			'model'         => Settings::text( $given['model'], 200 ),
-			'system_prompt' => Settings::paragraphs( $given['systemPrompt'], 20000 ),
-			'max_tokens'    => max( 0, (int) $given['maxTokens'] ),
-			'format'        => 'text' === $given['format'] ? 'text' : 'markdown',
-			'theme'         => in_array( $given['theme'], array( 'light', 'dark' ), true ) ? $given['theme'] : 'auto',
-		);
+		return self::render( Attributes::normal( $attributes ), 'class="stagedoor-chat"' . ( '' !== $id ? ' id="' . esc_attr( $id ) . '"' : '' ) );
 	}
 
 	/**
@@ -262,10 +195,10 @@ final class Chat {
 	 * @return string
 	 */
 	public static function reference( array $chat, $post_id ) {
-		$what = self::what_counts( $chat );
+		$what = Attributes::what_counts( $chat );
 		$held = false;
-		foreach ( $post_id ? self::chats_in( $post_id ) : array() as $candidate ) {
-			if ( $candidate === $what || self::plain( $candidate ) === self::plain( $what ) ) {
+		foreach ( $post_id ? Content::chats( $post_id ) : array() as $candidate ) {
+			if ( $candidate === $what || Attributes::plain( $candidate ) === Attributes::plain( $what ) ) {
 				$what = $candidate;
 				$held = true;
 				break;
@@ -290,7 +223,7 @@ final class Chat {
 			if ( ! $post || ! self::is_readable( $post ) ) {
 				return Failure::of( 'gone', 410, 'the page is gone, or not to be read' );
 			}
-			if ( $reference['c'] && ! in_array( $reference['a'], self::chats_in( $post->ID ), true ) ) {
+			if ( $reference['c'] && ! in_array( $reference['a'], Content::chats( $post->ID ), true ) ) {
 				return Failure::of( 'gone', 410, 'the page holds no such chat any more' );
 			}
 		}
@@ -315,27 +248,6 @@ final class Chat {
 	}
 
 	/**
-	 * Of a chat's attributes, what the server acts on.
-	 *
-	 * @param array<string, mixed> $chat Normal attributes.
-	 * @return array<string, mixed>
-	 */
-	private static function what_counts( array $chat ) {
-		return array( 'model' => $chat['model'], 'system_prompt' => $chat['system_prompt'], 'max_tokens' => $chat['max_tokens'] );
-	}
-
-	/**
-	 * The same for what an editor typed and for what WordPress made of it.
-	 *
-	 * @param array<string, mixed> $what What the server acts on.
-	 * @return array<string, mixed>
-	 */
-	private static function plain( array $what ) {
-		$typographic = html_entity_decode( wp_strip_all_tags( wptexturize( $what['system_prompt'] ) ), ENT_QUOTES, 'UTF-8' );
-		return array_merge( $what, array( 'system_prompt' => preg_replace( '/\s+/u', ' ', $typographic ) ) );
-	}
-
-	/**
 	 * Whether the current visitor can read a post.
 	 *
 	 * @param \WP_Post $post The post.
@@ -348,72 +260,4 @@ final class Chat {
 		return current_user_can( 'read_post', $post->ID );
 	}
 
-	/**
-	 * The chats that a post's own content holds.
-	 *
-	 * @param int $post_id The post.
-	 * @return array<int, array<string, mixed>>
-	 */
-	private static function chats_in( $post_id ) {
-		$content = (string) get_post_field( 'post_content', $post_id, 'raw' );
-		$found   = array();
-		if ( false !== strpos( $content, 'wp:' . self::BLOCK ) ) {
-			self::collect( parse_blocks( $content ), $found );
-		}
-		if ( false !== strpos( $content, '[' . self::SHORTCODE ) && preg_match_all( '/' . get_shortcode_regex( array( self::SHORTCODE ) ) . '/s', $content, $matches, PREG_SET_ORDER ) ) {
-			foreach ( $matches as $match ) {
-				$found[] = self::what_counts( self::normal( self::of_shortcode( shortcode_parse_atts( $match[3] ), isset( $match[5] ) ? $match[5] : null ) ) );
-			}
-		}
-		return $found;
-	}
-
-	/**
-	 * A content without what its chats say to models; what they say to visitors stays.
-	 *
-	 * @param string $content As stored.
-	 * @return string
-	 */
-	public static function without_prompts( $content ) {
-		$content = preg_replace_callback(
-			'/<!--\s+wp:' . preg_quote( self::BLOCK, '/' ) . '\s+(\{.*?\})\s+\/?-->/s',
-			static function ( $match ) {
-				return self::said( self::normal( (array) json_decode( $match[1], true ) ) );
-			},
-			$content
-		);
-		return (string) preg_replace_callback(
-			'/' . get_shortcode_regex( array( self::SHORTCODE ) ) . '/s',
-			static function ( $match ) {
-				return self::said( self::normal( self::of_shortcode( shortcode_parse_atts( $match[3] ), null ) ) );
-			},
-			(string) $content
-		);
-	}
-
-	/**
-	 * What visitors read of a chat.
-	 *
-	 * @param array<string, mixed> $chat Normal attributes.
-	 * @return string
-	 */
-	private static function said( array $chat ) {
-		return implode( "\n", array_merge( array( $chat['title'], $chat['greeting'] ), $chat['suggestions'] ) );
-	}
-
-	/**
-	 * Chats among blocks, however deep.
-	 *
-	 * @param array<int, array<string, mixed>> $blocks Parsed blocks.
-	 * @param array<int, array<string, mixed>> $found  Where they go.
-	 * @return void
-	 */
-	private static function collect( array $blocks, array &$found ) {
-		foreach ( $blocks as $block ) {
-			if ( self::BLOCK === $block['blockName'] ) {
-				$found[] = self::what_counts( self::normal( $block['attrs'] ) );
-			}
-			self::collect( $block['innerBlocks'], $found );
-		}
-	}
 }

@@ -82,7 +82,7 @@ final class Search {
 		if ( '' !== $post->post_password && ! is_user_logged_in() ) {
 			return false; // As core has it.
 		}
-		$text  = $post->post_title . "\n" . $post->post_excerpt . "\n" . Chat::without_prompts( $post->post_content );
+		$text  = $post->post_title . "\n" . $post->post_excerpt . "\n" . Content::without_prompts( $post->post_content );
 		$terms = (array) $query->get( 'search_terms' );
 		$not   = apply_filters( 'wp_query_search_exclusion_prefix', '-' ); // phpcs:ignore WordPress.NamingConventions.PrefixAllGlobals -- Core's own filter: we read what core reads.
 		foreach ( $terms as $term ) {

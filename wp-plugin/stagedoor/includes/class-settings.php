@@ -118,7 +118,7 @@ final class Settings {
 			return '';
 		}
 		$url = self::from_code( 'STAGEDOOR_BASE_URL' );
-		return self::trim_url( '' !== $url ? $url : (string) self::get( 'base_url' ) );
+		return Address::trim( '' !== $url ? $url : (string) self::get( 'base_url' ) );
 	}
 
 	/**
@@ -150,7 +150,7 @@ final class Settings {
 	 */
 	public static function public_url() {
 		$url = self::from_code( 'STAGEDOOR_PUBLIC_URL' );
-		$url = self::trim_url( '' !== $url ? $url : (string) self::get( 'public_url' ) );
+		$url = Address::trim( '' !== $url ? $url : (string) self::get( 'public_url' ) );
 		return '' !== $url ? $url : self::base_url();
 	}
 
@@ -161,16 +161,6 @@ final class Settings {
 	 */
 	public static function base_url_is_fixed() {
 		return '' !== self::from_code( 'STAGEDOOR_BASE_URL' );
-	}
-
-	/**
-	 * Without a trailing slash and without the version that clients append.
-	 *
-	 * @param string $url As typed.
-	 * @return string
-	 */
-	private static function trim_url( $url ) {
-		return preg_replace( '#/v1$#', '', rtrim( trim( $url ), '/' ) );
 	}
 
 	/**
@@ -350,7 +340,7 @@ final class Settings {
 	 * @return void
 	 */
 	private static function warn( array $kept ) {
-		foreach ( self::worries( $kept['base_url'], '' !== $kept['public_url'] ? $kept['public_url'] : $kept['base_url'] ) as $code => $message ) {
+		foreach ( Address::worries( $kept['base_url'], '' !== $kept['public_url'] ? $kept['public_url'] : $kept['base_url'] ) as $code => $message ) {
 			self::complain( $code, $message, 'warning' );
 		}
 		if ( function_exists( 'get_settings_errors' ) ) {
@@ -359,45 +349,6 @@ final class Settings {
 				self::complain( 'stagedoor_saved', __( 'Settings saved.', 'stagedoor' ), 'success' ); // Core says so only where it heard of nothing else.
 			}
 		}
-	}
-
-	/**
-	 * What is wrong with two addresses that may be right.
-	 *
-	 * @param string $base          Where PHP reaches the gateway.
-	 * @param string $from_browsers Where browsers do.
-	 * @return array<string, string>
-	 */
-	public static function worries( $base, $from_browsers ) {
-		$worries = array();
-		if ( 'http' === strtolower( (string) wp_parse_url( $base, PHP_URL_SCHEME ) ) && ! self::is_near( $base ) ) {
-			$worries['stagedoor_plain'] = __( 'The gateway’s address begins with http://: the key and every question travel unencrypted. Use https:// for a gateway that is not on this machine or network.', 'stagedoor' );
-		}
-		if ( 'https' === wp_parse_url( home_url(), PHP_URL_SCHEME ) && 'http' === strtolower( (string) wp_parse_url( $from_browsers, PHP_URL_SCHEME ) ) && ! self::is_near( $from_browsers, true ) ) {
-			$worries['stagedoor_mixed'] = __( 'This site is served by https:// and the gateway by http://: browsers do not fetch answers from there, so all of them go through this server and hold its PHP workers. Give the gateway an https:// address for browsers.', 'stagedoor' );
-		}
-		return $worries;
-	}
-
-	/**
-	 * Whether an address is on this machine, or on a network that nobody else is on.
-	 *
-	 * @param string $url     The address.
-	 * @param bool   $machine Whether only this machine counts.
-	 * @return bool
-	 */
-	private static function is_near( $url, $machine = false ) {
-		$host = strtolower( trim( (string) wp_parse_url( $url, PHP_URL_HOST ), '[]' ) );
-		if ( 'localhost' === $host || '::1' === $host || 0 === strpos( $host, '127.' ) || preg_match( '/\.localhost$/', $host ) ) {
-			return true;
-		}
-		if ( $machine ) {
-			return false;
-		}
-		if ( false !== filter_var( $host, FILTER_VALIDATE_IP ) ) {
-			return false === filter_var( $host, FILTER_VALIDATE_IP, FILTER_FLAG_NO_PRIV_RANGE | FILTER_FLAG_NO_RES_RANGE );
-		}
-		return false === strpos( $host, '.' ) || (bool) preg_match( '/\.(local|internal|lan|home|intranet|test)$/', $host );
 	}
 
 	/**
@@ -415,7 +366,7 @@ final class Settings {
 	}
 
 	/**
-	 * An http(s) address without user, query or fragment; else what it was, and an error.
+	 * An address of the gateway; else what it was, and an error.
 	 *
 	 * @param string $name Which one.
 	 * @param string $url  As typed.
@@ -423,14 +374,11 @@ final class Settings {
 	 * @return string
 	 */
 	private static function sanitize_url( $name, $url, $old ) {
-		$url = self::trim_url( $url );
+		$url = Address::trim( $url );
 		if ( '' === $url ) {
 			return '';
 		}
-		$parts = wp_parse_url( $url );
-		$clean = is_array( $parts ) && ! empty( $parts['host'] ) && isset( $parts['scheme'] ) && in_array( strtolower( $parts['scheme'] ), array( 'http', 'https' ), true )
-			&& ! isset( $parts['user'] ) && ! isset( $parts['query'] ) && ! isset( $parts['fragment'] );
-		if ( ! $clean ) {
+		if ( ! Address::is_clean( $url ) ) {
 			self::complain( 'stagedoor_' . $name, __( 'The gateway’s address was not saved: it must look like https://gateway.example.com, without a user, a query or a fragment.', 'stagedoor' ) );
 			return $old;
 		}

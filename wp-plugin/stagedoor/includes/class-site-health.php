@@ -82,7 +82,7 @@ final class Site_Health {
 			$key  = 'key' === $data['kind'];
 			return self::result( 'gateway', 'critical', $key ? __( 'The Stagedoor gateway does not accept this site’s key', 'stagedoor' ) : __( 'The Stagedoor gateway cannot be reached', 'stagedoor' ), $why );
 		}
-		$worries = Settings::worries( Settings::base_url(), Settings::public_url() );
+		$worries = Address::worries( Settings::base_url(), Settings::public_url() );
 		if ( $worries ) {
 			return self::result( 'gateway', 'recommended', __( 'The Stagedoor gateway answers, but not as it should', 'stagedoor' ), implode( ' ', $worries ) );
 		}

@@ -63,9 +63,9 @@ final class SettingsTest extends TestCase {
 	 * @dataProvider worrying
 	 */
 	public function test_an_unencrypted_way_is_worth_a_word_unless_it_is_short( $base, $codes ) {
-		$this->assertSame( $codes, array_keys( Settings::worries( $base, $base ) ) );
+		$this->assertSame( $codes, array_keys( \Stagedoor\Address::worries( $base, $base ) ) );
 		add_filter( 'home_url', array( __CLASS__, 'https' ) );
-		$mixed = array_keys( Settings::worries( 'https://gateway.test', $base ) );
+		$mixed = array_keys( \Stagedoor\Address::worries( 'https://gateway.test', $base ) );
 		remove_filter( 'home_url', array( __CLASS__, 'https' ) );
 		$this->assertSame( 0 === strpos( $base, 'http:' ) && false === strpos( $base, 'localhost' ) ? array( 'stagedoor_mixed' ) : array(), $mixed );
 	}
