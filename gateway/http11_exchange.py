@@ -443,7 +443,7 @@ class Exchange:
             lines.append(b"connection: keep-alive\r\n")
         head = b"".join(lines)
         ends = len(lines) - lines.count(b"")
-        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        if head.count(b"\n") != ends or head.count(b"\r") != ends or 0 in head:
             raise ValueError("a response header holds a line end or a NUL")
         self.started = True
         rest = _chunk(body, last=last) if self._chunked else None

@@ -42,7 +42,7 @@ from wire.gemini_schema import (
 from wire.gemini_search import searches_of
 from wire.jsontext import JSON_ERRORS
 from wire.relay import SseRelay
-from wire.sse import parse_event, split_events
+from wire.sse import LF, parse_event, split_events
 from wire.toolids import MARK_BYTES
 
 
@@ -175,7 +175,7 @@ class GeminiRelay(SseRelay):
 
     def look(self, event: bytes, reading: Reading) -> bytes:
         """See `SseRelay.look`."""
-        if event.startswith(b"data: ") and b"\n" not in event:
+        if event.startswith(b"data: ") and LF not in event:
             data = event[6:]
         else:
             frame = parse_event(event, self._strays)

@@ -32,7 +32,7 @@ from wire.openai_chat_decoder import FINISH, gave_up
 from wire.openai_chat_encoder import DONE
 from wire.openai_chat_schema import Chunk, ChunkChoice, Delta, read_chunk
 from wire.relay import SseRelay
-from wire.sse import encode_data, parse_event
+from wire.sse import LF, encode_data, parse_event
 from wire.usage import read_openai
 
 MOULDS_MAX = 4
@@ -82,7 +82,7 @@ class ChatRelay(SseRelay):
                 self.moulds_left = MOULDS_MAX
                 return mould.told(event)
             self._mould = None
-        if event.startswith(b"data: {") and b"\n" not in event:
+        if event.startswith(b"data: {") and LF not in event:
             data = event[6:]
         else:
             frame = parse_event(event)
@@ -145,7 +145,7 @@ class ChatRelay(SseRelay):
             or choice.finish_reason is not None
             or choice.finish_details is not None
             or not event.startswith(b"data: {")
-            or b"\n" in event
+            or LF in event
         ):
             return
         self.moulds_left -= 1

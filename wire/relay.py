@@ -25,7 +25,7 @@ from wire.dialect import (
 from wire.events import Event, Fault, Finish, FinishReason, Start, Usage, is_content
 from wire.events import output_chars as chars_of
 from wire.jsontext import JSON_ERRORS, mended
-from wire.sse import SseError, SseSplitter
+from wire.sse import SseError, SseSplitter, split_events
 
 HELD_BYTES_MAX = 256 * 1024
 """Bytes withheld before the first content. Role chunks, filter and moderation results
@@ -105,8 +105,7 @@ class SseRelay:
     def _feed(self, run: bytes, reading: Reading) -> Reading:
         if not run:
             return reading
-        events = run.split(b"\n\n")
-        events.pop()  # What follows the last blank line is empty.
+        events = split_events(run)
         reading.events = len(events)
         if len(events) == 1:  # By far the most common: one delta a chunk.
             event = events[0]
