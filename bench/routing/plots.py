@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.routing.figures import Figures
@@ -67,6 +67,40 @@ def _plot(scenario: str, ones: list[Figures], path: Path) -> None:
     for axis in axes[1]:
         axis.set_xlabel("hour of the day")
     figure.suptitle(f"{scenario} ({ours.trace}, seed {ours.seed})")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def plot_realtime(
+    scenario: str, tenths_p95_s: Mapping[str, Sequence[float]], path: Path
+) -> None:
+    """One scenario in real time: p95 by tenths of the day, for each player."""
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - only who plots needs it
+    except ImportError:
+        print("no plots: pip install matplotlib (requirements/bench.in)")
+        return
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - see above
+
+    figure, axis = plt.subplots(figsize=(7, 3.6))
+    for player, values in tenths_p95_s.items():
+        ours = player == "gateway"
+        axis.plot(
+            range(1, len(values) + 1),
+            values,
+            color=COLOURS["ours" if ours else player],
+            label=player,
+            linewidth=2.2 if ours else 1.1,
+            marker="o",
+            markersize=3,
+        )
+    axis.set_title(f"{scenario} in real time: p95 latency, s (failed: 120)")
+    axis.set_yscale("log")
+    axis.set_xlabel("tenths of the day")
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=80)
     plt.close(figure)

@@ -6,28 +6,19 @@ import trio
 
 from bench.routing.__main__ import find_scenario
 from bench.routing.load import find_trace, read_trace
-from bench.routing.realtime import Result, play
-
-SECONDS = 4.0
-PACE = 10.0
+from bench.routing.realtime import Days, play
 
 
-def played(player: str) -> Result:
-    """A steady day of four seconds."""
+def test_players_take_turns_at_the_same_days_over_http() -> None:
+    """A gateway in a process of its own, and a client that calls the stubs itself."""
     trace = read_trace(find_trace("long_context"))
-    return trio.run(play, find_scenario("steady"), trace, player, SECONDS, PACE)
+    days = Days(seconds=2.0, rounds=2, pace=10.0, warm_s=0.5, first_warm_s=1.0)
+    steady = find_scenario("steady")
 
+    served, direct = trio.run(play, steady, trace, ["gateway", "least_busy"], days)
 
-def test_a_gateway_serves_stub_providers_over_http() -> None:
-    result = played("gateway")
-
-    assert result.requests > 10
-    assert result.failed == 0
-    assert sum(result.shares.values()) > 0.99
-
-
-def test_a_client_that_calls_the_stubs_itself_is_served_too() -> None:
-    result = played("least_busy")
-
-    assert (result.requests > 10, result.failed) == (True, 0)
-    assert result.calls_per_request == 1.0
+    assert served.requests == direct.requests > 20
+    assert (served.failed, direct.failed) == (0, 0)
+    assert served.rounds == len(served.p95_by_round_s) == 2
+    assert sum(served.shares.values()) > 0.99
+    assert direct.calls_per_request == 1.0
