@@ -30,6 +30,7 @@ from actors.router.messages import Candidate
 from wire.events import Fault, FaultKind
 
 RETRIES_MAX = 2  # As the SDKs: a third try of a sick target only adds load.
+TRIES_MAX = 32  # Of candidates and retries: no client is still there after more.
 RETRY_FIRST_S = 0.25
 RETRY_CAP_S = 8.0
 REOPENS_WITHIN_S = 5.0  # Of several that are left alone, one is tried again so soon.
@@ -113,6 +114,8 @@ def next_step(
     content = fault.code in CONTENT_CODES
     if not content and not moves_on(fault):
         return Final(fault)
+    if len(failures) >= TRIES_MAX:
+        return Final(tell_client(failures))
     tried = {failure.candidate for failure in failures}
     too_small = _largest_that_failed(candidates, failures)
     refused_for = _refused_for(failures)

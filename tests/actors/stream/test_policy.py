@@ -14,11 +14,13 @@ from actors.stream.budget import RETRY_SHARE, SAVED_MAX, TRICKLE_PER_S, Budget
 from actors.stream.policy import (
     PATIENCE_MIN_S,
     RETRIES_MAX,
+    TRIES_MAX,
     TURN_MAX_S,
     TURN_MIN_S,
     Failure,
     Final,
     Step,
+    elsewhere,
     next_step,
     patience_s,
     turn_s,
@@ -183,3 +185,34 @@ def test_who_has_failed_is_nobody_to_go_to() -> None:
     candidates = [candidate(full=True), candidate("b")]
 
     assert turn_s(candidates, 0, [Failure(1, TRANSIENT)], 0.0) == TURN_MAX_S
+
+
+def test_however_many_candidates_there_are_a_request_ends() -> None:
+    candidates = [candidate(str(i)) for i in range(200)]
+    failures: list[Failure] = []
+    while isinstance(step := next_step(candidates, failures, Random(1)), Step):
+        failures.append(Failure(step.candidate, TRANSIENT))
+
+    assert len(failures) == TRIES_MAX
+
+
+def test_it_stands_by_at_those_that_are_full_and_have_not_failed() -> None:
+    """Those with room have their own turn; others are for requests of another kind."""
+    full = {"full": True}
+    candidates = [
+        candidate("a", **full),
+        candidate("b", **full),
+        candidate("c"),
+        candidate("d", **full),
+        candidate("e", on="context", **full),
+    ]
+    busy = Failure(2, fault("ours", code="provider_busy"))
+    broken = Failure(3, TRANSIENT)
+
+    def named(place: int, *failures: Failure) -> list[str]:
+        found = elsewhere(candidates, place, failures)
+        return [one.deployment.provider for one in found]
+
+    assert named(0) == ["b", "d"]
+    assert named(2) == []
+    assert named(0, busy, broken) == ["b", "c"]
