@@ -19,10 +19,12 @@ Calls of the same target again are paid from the retry budget (`budget.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from random import Random
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from actors.provider.messages import OnAbort
 from actors.router.explain import usd
@@ -65,6 +67,8 @@ CONTENT_CODES: frozenset[str] = frozenset(
 PATIENCE_FACTOR = 4.0  # Of the p95: one call in thousands, unless something is wrong.
 HEDGE_AFTER_MIN_S = 0.5  # Sooner, a hedge costs more than it saves.
 PATIENCE_MIN_S = 3.0  # Predictions of fast models are too short to be exact.
+
+GATES_CHARS_MAX = 1_000  # Of a message; a dozen providers are named in it.
 
 TURN_MIN_S = 5.0  # With others that have room, a queue is worth a moment.
 ELSEWHERE_AFTER_S = 5.0  # As long for those that are full: they are next, not first.
@@ -251,7 +255,8 @@ def tell_client(failures: Sequence[Failure]) -> Fault:
     """The fault that tells the client most.
 
     Throttles win, for they say when to come back; then what a model said; last, what
-    the gateway itself could not do.
+    the gateway itself could not do. Of two of a kind the one that passes sooner; and
+    where nobody could be asked at all, each says why.
     """
     order: dict[FaultKind, int] = {
         "context": 0,
@@ -261,7 +266,21 @@ def tell_client(failures: Sequence[Failure]) -> Fault:
         "ours": 4,
         "client": 5,
     }
-    return min((f.fault for f in failures), key=lambda fault: order[fault.kind])
+
+    def rank(fault: Fault) -> tuple[int, float]:
+        wait_s = fault.retry_after_s
+        return order[fault.kind], inf if wait_s is None else wait_s
+
+    told = min((failure.fault for failure in failures), key=rank)
+    if told.code not in PATIENT_CODES:
+        return told
+    gates = dict.fromkeys(
+        failure.fault.message
+        for failure in failures
+        if failure.fault.code in PATIENT_CODES
+    )
+    why = " ".join([told.message, *(one for one in gates if one != told.message)])
+    return replace(told, message=why[:GATES_CHARS_MAX])
 
 
 def _retryable(failures: Sequence[Failure], candidates: int) -> Failure | None:

@@ -23,6 +23,7 @@ from actors.stream.policy import (
     elsewhere,
     next_step,
     patience_s,
+    tell_client,
     turn_s,
 )
 from wire.events import Fault, FaultKind
@@ -216,3 +217,21 @@ def test_it_stands_by_at_those_that_are_full_and_have_not_failed() -> None:
     assert named(0) == ["b", "d"]
     assert named(2) == []
     assert named(0, busy, broken) == ["b", "c"]
+
+
+def test_when_nobody_could_be_asked_each_says_why_and_the_soonest_when() -> None:
+    def shut(message: str, wait_s: float | None) -> Fault:
+        return Fault(
+            "ours", message, 503, code="provider_unavailable", retry_after_s=wait_s
+        )
+
+    told = tell_client(
+        [
+            Failure(0, shut("A is open.", 60.0)),
+            Failure(1, shut("B is paused.", None)),
+            Failure(2, shut("C is open.", 7.0)),
+            Failure(0, shut("A is open.", 60.0)),
+        ]
+    )
+    assert told.message == "C is open. A is open. B is paused."
+    assert told.retry_after_s == 7.0
