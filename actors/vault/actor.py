@@ -18,7 +18,7 @@ from actors.stream.messages import EndStream
 from actors.vault.cell import VaultCell
 from actors.vault.desk import Desk
 from actors.vault.lending import Lender
-from actors.vault.locked import LockedMemoryFull
+from actors.vault.marks import Marks
 from actors.vault.messages import (
     Acquire,
     CountVault,
@@ -44,9 +44,9 @@ from actors.vault.messages import (
     VaultReport,
     VerifySigned,
 )
-from actors.vault.peppers import PEPPER, lendable
-from actors.vault.peppers import PRINCIPAL as PEPPERS
-from actors.vault.ports import KmsError, Mark, StaleRow, WentBack
+from actors.vault.peppers import PEPPER, kept_and_told
+from actors.vault.ports import Mark, WentBack
+from actors.vault.reports import counts, report
 from actors.vault.rotations import Rotations
 from actors.vault.signatures import MemoryNonces, Ratchet
 from actors.vault.verifier import Verifier
@@ -73,7 +73,6 @@ R = TypeVar("R")
 ASKS_QUEUED_MAX = 64  # A lease is worth waiting for, within the asker's deadline.
 LEASES_WAITING_MAX = 4096  # For a grant or a KEK: beyond it, the KMS or the disk hangs.
 CHANGES_WAITING_MAX = 64  # Operators' commands under way.
-MARK_S = 600.0  # So that a start finds the last mark near the log's end.
 FOLLOW_S = 0.5  # What another worker changed is known here then; one look is a stat.
 
 
@@ -148,9 +147,7 @@ class Vault(Actor):
         )
         self.rotations: Rotations | None = None
         self.turning = False
-        self.marked: Mark | None = None
-        self.marked_out = ""
-        self.marked_at = 0.0
+        self.marks = Marks()
         self.safe.on_mark = self._mark
 
     def __repr__(self) -> str:
@@ -294,36 +291,10 @@ class Vault(Actor):
     @answers(KeepPeppers)
     def keep_peppers(self, msg: KeepPeppers) -> Deferred[bool]:
         """What people are named under, for as long as it is."""
-        return self._later(KeyScope(PEPPER), lambda: self._keep_peppers(msg))
-
-    async def _keep_peppers(self, msg: KeepPeppers) -> bool:
         box = self.cell.peppers
         assert box is not None, "who asks for peppers has a box for them"
-        scope = KeyScope(PEPPER)
-        try:
-            made, ended = await box.keep(
-                msg.homes,
-                epoch=msg.epoch,
-                oldest=msg.oldest,
-                make=msg.make,
-                reads=msg.reads,
-                now=self.ctx.now,
-            )
-        except (KmsError, StaleRow, OSError, LockedMemoryFull) as error:
-            raise VaultRefused(scope, str(error)) from None
-        for out, scopes in (("made", made), ("destroyed", ended)):
-            for one in scopes:
-                await self._attest(
-                    AuditEvent(
-                        "privacy.pepper",
-                        actor=PEPPERS,
-                        out=out,
-                        tenant=one.tenant,
-                        env=one.environment,
-                        name=one.name,
-                    )
-                )
-        return all(box.pepper(home[0], msg.epoch) is not None for home in msg.homes)
+        work = partial(kept_and_told, box, msg, self._attest, self.ctx.now)
+        return self._later(KeyScope(PEPPER), work)
 
     @answers(VerifySigned)
     def verify_signed(self, msg: VerifySigned) -> Deferred[Signer]:
@@ -331,40 +302,14 @@ class Vault(Actor):
         return self._later(KeyScope("signing", "?"), lambda: self.verifier.verify(msg))
 
     @answers(ReportVault)
-    def report(self, _msg: ReportVault) -> Deferred[VaultReport]:
+    def report_vault(self, _msg: ReportVault) -> Deferred[VaultReport]:
         """How it stands; asks the KMS how it is."""
-        return self._later(KeyScope("*"), self._report)
+        return self._later(KeyScope("*"), partial(report, self.cell, self.lender))
 
     @answers(CountVault)
     def count(self, _msg: CountVault) -> VaultCounts:
         """Its numbers."""
-        overdue, failing = self.desk.rotations()
-        return VaultCounts(
-            secrets=lendable(self.safe.holdings.secrets),
-            leases=self.lender.live,
-            grants=len(self.lender.book),
-            keks_cached=len(self.safe.keks),
-            rotation_overdue=overdue,
-            rotation_failing=failing,
-            locked_bytes=self.cell.memory.held_bytes,
-            leases_granted=self.cell.leases_granted,
-            leases_refused=self.cell.leases_refused,
-        )
-
-    async def _report(self) -> VaultReport:
-        fault = ""
-        try:
-            await self.safe.health()
-        except KmsError as error:
-            fault = str(error)
-        return VaultReport(
-            memory=self.cell.memory.kind,
-            seals_with=self.safe.seals_with,
-            kms_fault=fault,
-            secrets=lendable(self.safe.holdings.secrets),
-            leases=self.lender.live,
-            grants=len(self.lender.book),
-        )
+        return counts(self.cell, self.lender, self.desk)
 
     def _later(self, scope: KeyScope, work: Callable[[], Awaitable[R]]) -> Deferred[R]:
         """Do it beside the leases, and answer when it is done."""
@@ -402,8 +347,7 @@ class Vault(Actor):
         """See what other workers did to the rows."""
         if self.safe.outdated:
             self.ctx.start_soon(self._reload, name="reload")
-        elif self.ctx.now() >= self.marked_at + MARK_S:
-            self.marked = None
+        elif self.marks.due(self.ctx.now()):
             self._mark(self.safe.mark)
         self.ctx.tell_at(self.ctx.now() + FOLLOW_S, FollowDue())
 
@@ -429,12 +373,9 @@ class Vault(Actor):
         return True
 
     def _mark(self, mark: Mark, out: str = "ok") -> None:
-        """Write down which state the store is in: a start compares it."""
-        if not mark.digest or (mark == self.marked and out == self.marked_out):
-            return
-        self.marked, self.marked_out, self.marked_at = mark, out, self.ctx.now()
-        detail = (("commits", mark.commits), ("sha256", mark.digest))
-        self._note(AuditEvent("vault.store", out=out, detail=detail))
+        event = self.marks.event(mark, out, self.ctx.now())
+        if event is not None:
+            self._note(event)
 
     async def _attest(self, fact: AuditEvent) -> None:
         await self._auditor().ask(Attest(fact))

@@ -9,13 +9,15 @@ Owns: which peppers are at hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from actors.auditor.messages import AuditEvent
 from actors.auditor.privacy import PEPPER_BYTES
-from actors.vault.locked import OS_ENTROPY, LockedBytes
-from actors.vault.messages import KeyScope
+from actors.vault.locked import OS_ENTROPY, LockedBytes, LockedMemoryFull
+from actors.vault.messages import KeepPeppers, KeyScope, VaultRefused
 from actors.vault.opening import KekMissing
+from actors.vault.ports import KmsError, StaleRow
 from actors.vault.safe import Safe
 
 PEPPER: Final = "pepper"
@@ -131,6 +133,37 @@ def epoch_in(scope: KeyScope) -> int:
     return int(scope.name[1:]) if scope.name[1:].isdecimal() else 0
 
 
-def lendable(scopes: Iterable[KeyScope]) -> int:
-    """How many keys somebody stored: peppers are the vault's own."""
-    return sum(scope.provider != PEPPER for scope in scopes)
+async def kept_and_told(
+    box: PepperBox,
+    msg: KeepPeppers,
+    attest: Callable[[AuditEvent], Awaitable[None]],
+    now: Callable[[], float],
+) -> bool:
+    """Have the peppers at hand, and what was made and destroyed in the audit log.
+
+    Whether all are there. Raises VaultRefused.
+    """
+    try:
+        made, ended = await box.keep(
+            msg.homes,
+            epoch=msg.epoch,
+            oldest=msg.oldest,
+            make=msg.make,
+            reads=msg.reads,
+            now=now,
+        )
+    except (KmsError, StaleRow, OSError, LockedMemoryFull) as error:
+        raise VaultRefused(KeyScope(PEPPER), str(error)) from None
+    for out, scopes in (("made", made), ("destroyed", ended)):
+        for one in scopes:
+            await attest(
+                AuditEvent(
+                    "privacy.pepper",
+                    actor=PRINCIPAL,
+                    out=out,
+                    tenant=one.tenant,
+                    env=one.environment,
+                    name=one.name,
+                )
+            )
+    return all(box.pepper(home[0], msg.epoch) is not None for home in msg.homes)

@@ -65,7 +65,8 @@ class Verifier:
         except (BadSignature, KmsError, OSError) as error:
             raise VaultRefused(scope, str(error)) from None
         if not fresh:
-            raise VaultRefused(scope, "the request was sent already; sign it again")
+            why = "was sent already, or this server's clock was set back; sign it again"
+            raise VaultRefused(scope, f"the request {why}")
         signer = Signer(
             f"client:{request.tenant}:{request.environment}:{claims.key_id}",
             request.tenant,

@@ -289,7 +289,9 @@ def _prepare(path: Path) -> None:
             os.close(fd)
     except OSError as error:
         why = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise DatabaseUnavailable(f"{path} cannot be opened: {why}") from None
+        raise DatabaseUnavailable(
+            f"{path} cannot be opened: {why}; it must be this user's to write"
+        ) from None
     if not stat.S_ISREG(found.st_mode):
         raise DatabaseUnavailable(f"{path} is no file")
     if found.st_uid != os.geteuid():

@@ -17,9 +17,10 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from actors.vault.kms.http import Caller, context_bytes, word
+from actors.vault.kms.bearer import BearerKms
+from actors.vault.kms.http import context_bytes
 from actors.vault.locked import OS_ENTROPY, LockedBytes, LockedMemory
-from actors.vault.ports import ContextMismatch, KmsContext, KmsUnavailable, Wrapped
+from actors.vault.ports import ContextMismatch, KmsContext, KmsUnavailable
 from actors.vault.sealing import KEY_BYTES, NONCE_BYTES, Entropy, lp
 
 API_VERSION: Final = "7.4"
@@ -38,8 +39,10 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decoder: Final = msgspec.msgpack.Decoder(_Blob)
 
 
-class AzureKms:
+class AzureKms(BearerKms):
     """One RSA key of a Key Vault or Managed HSM."""
+
+    name = "azure"
 
     def __init__(
         self,
@@ -51,29 +54,13 @@ class AzureKms:
         memory: LockedMemory,
         entropy: Entropy = OS_ENTROPY,
     ) -> None:
+        super().__init__(
+            token=token, transport=transport, memory=memory, entropy=entropy
+        )
         self._key = f"{endpoint.rstrip('/')}/keys/{key_id}"
-        self._token = token
-        self._memory = memory
-        self._entropy = entropy
-        self._caller = Caller(self.name, transport)
 
     def __repr__(self) -> str:
         return f"<AzureKms {self._key}>"
-
-    @property
-    def name(self) -> str:
-        """See Kms."""
-        return "azure"
-
-    async def generate(self, context: KmsContext) -> Wrapped:
-        """See Kms."""
-        key = self._memory.take(KEY_BYTES)
-        self._entropy.fill(key.view)
-        try:
-            return Wrapped(key, await self._wrap(key, context))
-        except BaseException:
-            key.wipe()
-            raise
 
     async def unwrap(self, blob: bytes, context: KmsContext) -> LockedBytes:
         """See Kms."""
@@ -100,24 +87,8 @@ class AzureKms:
             outer.wipe()
         return key
 
-    async def rewrap(
-        self, blob: bytes, context: KmsContext, new_context: KmsContext
-    ) -> bytes:
-        """See Kms: through this process, under the key's newest version."""
-        key = await self.unwrap(blob, context)
-        try:
-            return await self._wrap(key, new_context)
-        finally:
-            key.wipe()
-
-    async def health(self) -> None:
-        """See Kms: one key is wrapped, as a lease would need it."""
-        made = await self.generate({"tenant": "health", "env": "health"})
-        made.key.wipe()
-
     async def _wrap(self, key: LockedBytes, context: KmsContext) -> bytes:
-        outer = self._memory.take(KEY_BYTES)
-        self._entropy.fill(outer.view)
+        outer = self._fresh()
         try:
             answer = await self._call(self._key, "wrapkey", outer.view)
             kid = self._caller.text(answer, "kid")
@@ -137,22 +108,16 @@ class AzureKms:
         self, key: str, action: str, value: bytes | memoryview
     ) -> dict[str, Any]:
         text = base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-        status, data = await self._caller.call(
-            "POST",
+        return await self._post(
             f"{key}/{action}?api-version={API_VERSION}",
-            headers={
-                "authorization": f"Bearer {self._token()}",
-                "content-type": "application/json",
-            },
-            body=msgspec.json.encode({"alg": ALGORITHM, "value": text}),
+            action,
+            {"alg": ALGORITHM, "value": text},
+            code_in="code",
         )
-        answer = self._caller.decoded(status, data)
-        if status == 200:
-            return answer
-        error = answer.get("error")
-        code = word(error, "code") if isinstance(error, dict) else ""
-        mismatch = action == "unwrapkey" and status == 400
-        raise self._caller.fault(status, mismatch=mismatch, why=code)
+
+    def _is_mismatch(self, action: str, status: int, code: str) -> bool:
+        del code
+        return action == "unwrapkey" and status == 400
 
 
 def _aad(context: KmsContext, kid: str) -> bytes:

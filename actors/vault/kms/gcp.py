@@ -7,16 +7,16 @@ server that plays Google's part; not run against Google's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
-import msgspec
 
-from actors.vault.kms.http import Caller, b64, context_bytes, word
+from actors.vault.kms.bearer import BearerKms
+from actors.vault.kms.http import b64, context_bytes
 from actors.vault.locked import OS_ENTROPY, LockedBytes, LockedMemory
-from actors.vault.ports import KmsContext, KmsUnavailable, Wrapped
-from actors.vault.sealing import KEY_BYTES, Entropy
+from actors.vault.ports import KmsContext, KmsUnavailable
+from actors.vault.sealing import Entropy
 
 ENDPOINT: Final = "https://cloudkms.googleapis.com"
 POLYNOMIAL: Final = 0x82F63B78  # Castagnoli's, reflected.
@@ -43,8 +43,10 @@ def crc32c(data: bytes | memoryview) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-class GcpKms:
+class GcpKms(BearerKms):
     """One crypto key: projects/P/locations/L/keyRings/R/cryptoKeys/K."""
+
+    name = "gcp"
 
     def __init__(
         self,
@@ -56,29 +58,13 @@ class GcpKms:
         endpoint: str = "",
         entropy: Entropy = OS_ENTROPY,
     ) -> None:
+        super().__init__(
+            token=token, transport=transport, memory=memory, entropy=entropy
+        )
         self._base = f"{endpoint or ENDPOINT}/v1/{key_id}"
-        self._token = token
-        self._memory = memory
-        self._entropy = entropy
-        self._caller = Caller(self.name, transport)
 
     def __repr__(self) -> str:
         return f"<GcpKms {self._base}>"
-
-    @property
-    def name(self) -> str:
-        """See Kms."""
-        return "gcp"
-
-    async def generate(self, context: KmsContext) -> Wrapped:
-        """See Kms: Google makes no data keys, so it is made here."""
-        key = self._memory.take(KEY_BYTES)
-        self._entropy.fill(key.view)
-        try:
-            return Wrapped(key, await self._encrypt(key, context))
-        except BaseException:
-            key.wipe()
-            raise
 
     async def unwrap(self, blob: bytes, context: KmsContext) -> LockedBytes:
         """See Kms."""
@@ -98,22 +84,7 @@ class GcpKms:
             raise KmsUnavailable(self.name, "answered a damaged key")
         return key
 
-    async def rewrap(
-        self, blob: bytes, context: KmsContext, new_context: KmsContext
-    ) -> bytes:
-        """See Kms: through this process, under the key's primary version."""
-        key = await self.unwrap(blob, context)
-        try:
-            return await self._encrypt(key, new_context)
-        finally:
-            key.wipe()
-
-    async def health(self) -> None:
-        """See Kms: one key is wrapped, as a lease would need it."""
-        made = await self.generate({"tenant": "health", "env": "health"})
-        made.key.wipe()
-
-    async def _encrypt(self, key: LockedBytes, context: KmsContext) -> bytes:
+    async def _wrap(self, key: LockedBytes, context: KmsContext) -> bytes:
         aad = context_bytes(context)
         answer = await self._call(
             "encrypt",
@@ -134,21 +105,12 @@ class GcpKms:
             raise KmsUnavailable(self.name, "a value was damaged on the way; try again")
         return blob
 
-    async def _call(self, action: str, fields: Mapping[str, str]) -> dict[str, Any]:
-        status, data = await self._caller.call(
-            "POST",
-            f"{self._base}:{action}",
-            headers={
-                "authorization": f"Bearer {self._token()}",
-                "content-type": "application/json",
-            },
-            body=msgspec.json.encode(fields),
+    async def _call(self, action: str, fields: dict[str, str]) -> dict[str, Any]:
+        return await self._post(
+            f"{self._base}:{action}", action, fields, code_in="status"
         )
-        answer = self._caller.decoded(status, data)
-        if status == 200:
-            return answer
-        error = answer.get("error")
-        code = word(error, "status") if isinstance(error, dict) else ""
+
+    def _is_mismatch(self, action: str, status: int, code: str) -> bool:
         # A wrong AAD, a foreign blob and a damaged one are all INVALID_ARGUMENT there.
-        mismatch = action == "decrypt" and code == "INVALID_ARGUMENT"
-        raise self._caller.fault(status, mismatch=mismatch, why=code)
+        del status
+        return action == "decrypt" and code == "INVALID_ARGUMENT"
