@@ -95,7 +95,10 @@ class VaultFiles:
                 f"{self._path} is damaged ({error}); restore it from its backup"
             ) from None
         if stored.format != FORMAT:
-            raise OSError(f"{self._path} has format {stored.format}, not {FORMAT}")
+            raise OSError(
+                f"{self._path} has format {stored.format}, not {FORMAT}: another "
+                "version wrote it; start that one, or restore a backup of this one's"
+            )
         self._see(Mark(stored.commits, _digest(data)))
         return stored.rows
 

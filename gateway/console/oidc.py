@@ -142,7 +142,7 @@ class Provider:
             from joserfc.errors import JoseError  # noqa: PLC0415 - an extra
             from joserfc.jwk import KeySet  # noqa: PLC0415 - an extra
         except ImportError:
-            raise OidcFailed("the extra `sso` is not installed") from None
+            raise OidcFailed("`stagedoor[sso]` is not installed here") from None
         try:
             keyset = KeySet.import_key_set(keys)  # type: ignore[arg-type] # it looks
             claims = jwt.decode(token, keyset, algorithms=list(ALGORITHMS)).claims

@@ -188,7 +188,7 @@ async def test_an_answer_that_ends_before_its_key_came_is_over_in_the_store_too(
         (row,) = shared.tapes.rows.values()  # type: ignore[attr-defined]
         assert row.state == "complete"
         sharing: TapeSharing = tapes_of(gateway).cell.sharing
-        assert repr(sharing).startswith("<TapeSharing 0 well")
+        assert repr(sharing).startswith("<TapeSharing 0+0 well")
 
 
 async def test_a_far_kms_is_asked_once_a_day_and_not_once_a_stream(
@@ -238,7 +238,7 @@ async def test_what_ended_in_an_outage_is_written_in_bounded_batches(
 
         assert max(sizes) == BATCH_MAX
         assert len(tapes.rows) == BATCH_MAX * 2 + 1
-        assert repr(sharing).startswith("<TapeSharing 0 well")
+        assert repr(sharing).startswith("<TapeSharing 0+0 well")
 
 
 async def test_who_leaves_over_http_2_is_no_fault_of_the_apps() -> None:

@@ -127,7 +127,7 @@ async def through(days: float, stub: MintingProvider) -> list[int]:
                 statuses.append(answer.status)
                 await trio.sleep(every_s)
 
-        for every_s in (2900.0, 4700.0):
+        for every_s in (9700.0, 14300.0):  # Some fifteen requests a day, at any hour.
             nursery.start_soon(client, every_s)
     return statuses
 
@@ -136,7 +136,7 @@ async def test_ten_weeks_of_rotation_lose_no_request(autojump_clock: MockClock) 
     stub = MintingProvider()
     statuses = await through(70, stub)
     assert set(statuses) == {200}
-    assert len(statuses) > 2000
+    assert len(statuses) > 900
     assert stub.refused == 0
     assert len(stub.made_at) == 2
     assert stub.ended == ["account-1"]  # FIRST was pasted: its owner ends it.

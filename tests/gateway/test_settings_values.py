@@ -160,7 +160,7 @@ def test_a_state_folder_that_others_can_read_is_refused(tmp_path: Path) -> None:
     """Silently closing it would hide that others may have read it."""
     tmp_path.chmod(0o750)
 
-    with pytest.raises(ConfigError, match=r"open to others .mode 0750.; chmod 700 it"):
+    with pytest.raises(ConfigError, match=r"open to others .mode 0750.; chmod 700 "):
         prepare(tmp_path)
 
 
