@@ -57,10 +57,11 @@ class Poller:
     def add(self, watched: Watched, events: int = READS_AND_WRITES) -> None:
         """Watch a connection for its whole life: one system call.
 
-        What is there already is news, too.
+        What is there already is news, too. Raises OSError, as when the system's limit
+        of watches is reached.
         """
-        self._watched[watched.fd] = watched
         self._epoll.register(watched.fd, events)
+        self._watched[watched.fd] = watched
 
     def remove(self, watched: Watched) -> None:
         """Forget a connection that is about to be closed."""

@@ -38,7 +38,10 @@ async def dial(origin: Origin, tls: ssl.SSLContext | None, phase: PhaseHook) -> 
     if is_metadata(peer):
         stream.socket.close()
         raise DialRefused(f"{peer} is link-local or a metadata service, no provider")
-    wire = SocketWire(stream)
+    try:
+        wire = SocketWire(stream)
+    except OSError as error:
+        raise DialRefused(f"cannot watch the connection: {_reason(error)}") from error
     if tls is None:
         return wire
     try:

@@ -118,7 +118,10 @@ class SocketWire:
     secure: bool = False
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        """Take over the stream's descriptor; the stream is of no use afterwards."""
+        """Take over the stream's descriptor; the stream is of no use afterwards.
+
+        Raises OSError when the system cannot watch one more.
+        """
         self._socket = _detach(stream.socket)
         # On some systems a socket that died meanwhile refuses options; its first use
         # will say so.
@@ -133,7 +136,11 @@ class SocketWire:
         self._bytes_max = READ_BYTES
         self.fd: int = self._socket.fileno()
         self._poller = poller_here()
-        self._poller.add(self, READS)
+        try:
+            self._poller.add(self, READS)
+        except OSError:
+            self._socket.close()
+            raise
 
     async def send_all(self, data: bytes | bytearray) -> None:
         """Write all of it."""

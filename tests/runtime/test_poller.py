@@ -72,7 +72,7 @@ async def test_one_that_fails_is_logged_without_its_words_and_harms_nobody(
 
 
 async def test_a_batch_is_bounded_so_that_others_have_their_turn() -> None:
-    pairs = [socket.socketpair() for _ in range(EVENTS_MAX + 8)]
+    pairs = [socket.socketpair() for _ in range(3 * EVENTS_MAX)]
     poller = Poller()
     ears = [Ear(ours) for ours, _ in pairs]
     for ear in ears:
@@ -97,4 +97,4 @@ async def test_a_batch_is_bounded_so_that_others_have_their_turn() -> None:
         poller.remove(ear)  # Harmless after the end.
         ours.close()
         theirs.close()
-    assert EVENTS_MAX in heard_at_turns
+    assert any(0 < heard < len(pairs) for heard in heard_at_turns)

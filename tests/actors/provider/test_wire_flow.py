@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import trio.testing
 from actors.provider.body import BodyStream
 from actors.provider.transport import Transport
 from actors.provider.wires import READ_BYTES, SocketWire
+from runtime.poller import poller_here
 from tests.actors.provider.transport_fakes import SSE
 from tests.actors.provider.transport_server import (
     NAME,
@@ -283,3 +285,19 @@ async def test_a_body_that_breaks_while_it_flows_frees_its_slot() -> None:
             await body.flow(Taker())
         assert list(client.statistics().values()) == [(0, 0, 0)]
         await client.aclose()
+
+
+async def test_a_connection_that_cannot_be_watched_is_refused_and_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    client = Transport()
+    async with upstream([SSE]) as server:
+        monkeypatch.setattr(poller_here(), "add", full)
+        request = httpx.Request("GET", f"http://127.0.0.1:{server.port}")
+        with pytest.raises(httpx.ConnectError, match="cannot watch"):
+            await client.handle_async_request(request)
+        await server.wait_alone()
+    assert list(client.statistics().values()) == [(0, 0, 0)]
