@@ -12,34 +12,24 @@ client leaves. Talks to: auditor, router; through its attempts: provider, ledger
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from zlib import crc32
 
-import msgspec
 import trio
 
 from actors.auditor.messages import (
     AuditUnavailable,
-    OpenRecord,
     Record,
 )
-from actors.ledger.messages import Enter, HoldRefused, Leave, Standing
-from actors.router.messages import Candidate, MakePlan, NoRoute, Plan
-from actors.stream import faults, mirroring, policy
+from actors.ledger.messages import HoldRefused, Leave, Standing
+from actors.router.messages import Candidate, NoRoute, Plan
+from actors.stream import asks, faults, mirroring, policy
 from actors.stream.attempt import Attempt
-from actors.stream.heart import LOOKS
 from actors.stream.hedge import race
 from actors.stream.messages import (
-    CHUNKS_BUFFERED_MAX,
     ClientGone,
     EndIfOf,
     EndStream,
-    EndStreams,
     Inquiry,
-    Open,
-    Opened,
     Piece,
 )
 from actors.stream.peers import Peers
@@ -50,23 +40,17 @@ from actors.stream.relay import Sink
 from runtime import (
     Actor,
     AskError,
-    ChildSpec,
-    Context,
     ControlTell,
     Crashed,
-    Draining,
     Exit,
     Later,
     MailboxSpec,
-    ReceiverGone,
     Ref,
     Stopped,
     StreamChannel,
-    Supervisor,
-    answers,
     handles,
 )
-from wire.dialect import HEARTBEAT_S, Reply
+from wire.dialect import Reply
 from wire.events import Fault
 
 DRAIN_WORD_S = 0.5  # Of a drain's time, for the error events of what it cuts.
@@ -78,70 +62,6 @@ class DeadlineCheck(ControlTell["Stream"], frozen=True):
     """An alarm that the stream set for its own attempt, by its place."""
 
     attempt: int
-
-
-class Beat(ControlTell["Streams"], frozen=True):
-    """An alarm: look which streams are silent."""
-
-
-class Streams(Supervisor):
-    """Parent of all streams: opens one for each request, and keeps clients awake."""
-
-    def __init__(
-        self, peers: Callable[[Context], Peers], silent_s: float = HEARTBEAT_S
-    ) -> None:
-        super().__init__()
-        self.peers_of = peers
-        self.look_s = silent_s / LOOKS
-        self.beating = False
-
-    def on_start(self) -> None:
-        """Find the others; they were started before."""
-        self.peers = self.peers_of(self.ctx)
-
-    @handles(Beat)
-    def beat(self, msg: Beat) -> None:
-        """Send heartbeats; look again as long as a stream is open."""
-        del msg
-        heart = self.peers.heart
-        for channel, beat in heart.look():
-            # A full channel, or one whose client has just left, needs none.
-            with suppress(trio.WouldBlock, ReceiverGone):
-                channel.send_nowait(beat)
-        self.beating = bool(len(heart))
-        if self.beating:
-            self.ctx.tell_at(self.peers.now() + self.look_s, Beat())
-
-    def _keep_awake(self, channel: StreamChannel[Piece], beat: bytes) -> None:
-        self.peers.heart.add(channel, beat)
-        if not self.beating:
-            self.beating = True
-            self.ctx.tell_at(self.peers.now() + self.look_s, Beat())
-
-    @answers(Open)
-    def open(self, msg: Open) -> Opened:
-        """Start a stream. Raises Draining when the gateway is on its way out."""
-        if self.ctx.draining:
-            raise Draining(self.ctx.id)
-        channel: StreamChannel[Piece] = StreamChannel(CHUNKS_BUFFERED_MAX)
-        inquiry = msg.inquiry
-        if msg.beats and inquiry.head.stream:
-            self._keep_awake(channel, inquiry.dialect.heartbeat)
-        ref = self.ctx.spawn(
-            ChildSpec(
-                inquiry.request_id,
-                lambda: Stream(self.peers, inquiry, channel),
-                restart="temporary",
-            )
-        )
-        return Opened(ref, channel)
-
-    @handles(EndStreams)
-    def end_streams(self, msg: EndStreams) -> None:
-        """Tell all; each knows its own key."""
-        told = EndIfOf(msg)
-        for stream in self.ctx.children:
-            stream.offer(told)
 
 
 class Stream(Actor):
@@ -282,17 +202,7 @@ class Stream(Actor):
         inquiry = self.inquiry
         try:
             slot = self.peers.auditor.ask_now(
-                OpenRecord(
-                    stream=self.ref,
-                    request_id=inquiry.request_id,
-                    site=inquiry.site,
-                    key_id=inquiry.key_id,
-                    dialect=inquiry.dialect.name,
-                    model=inquiry.head.model,
-                    streamed=inquiry.head.stream,
-                    opened_at_ms=self.opened_at_ms,
-                    home=self.home,
-                )
+                asks.slot_for(self.ref, inquiry, self.opened_at_ms, self.home)
             )
             self.slot = await slot if isinstance(slot, Later) else slot
             self.prompt = await self._measure()
@@ -305,7 +215,9 @@ class Stream(Actor):
                 if isinstance(plan, NoRoute):
                     fault: Fault | None = faults.no_route(plan)
                 else:
-                    fault = await self._try_candidates(self._ordered(plan))
+                    fault = await self._try_candidates(
+                        asks.ordered(plan, inquiry.stored_at)
+                    )
                 if self.ended_by or not policy.goes_down(fault, lower=standing.lower):
                     return fault
                 standing = await self._enter(length, rung_min=standing.rung + 1)
@@ -315,18 +227,8 @@ class Stream(Actor):
 
     async def _enter(self, length: Length, rung_min: int = 0) -> Standing | HoldRefused:
         """Be counted at the ledger, and learn how thrifty this request must be."""
-        inquiry = self.inquiry
         standing = self.peers.ledger.ask_now(
-            Enter(
-                stream=self.ref,
-                site=inquiry.site,
-                key_id=inquiry.key_id,
-                model=inquiry.head.model,
-                # A count bills nothing.
-                prompt_tokens=0 if inquiry.operation == "count" else length.tokens,
-                rung_min=rung_min,
-                terms=inquiry.terms,
-            )
+            asks.entry_of(self.ref, self.inquiry, length, rung_min)
         )
         if isinstance(standing, Later):
             standing = await standing
@@ -337,41 +239,12 @@ class Stream(Actor):
 
     async def _planned(self, length: Length, standing: Standing) -> Plan | NoRoute:
         """Who may serve this; of a trial, the one that is tried."""
-        inquiry = self.inquiry
-        if inquiry.only is None:
-            plan = self.peers.router.ask_now(self._wanted(length, standing))
-            return await plan if isinstance(plan, Later) else plan
-        bound = inquiry.head.max_output_tokens
-        only = Candidate(inquiry.only)
-        return Plan(inquiry.head.model, (only,), (), output_tokens_max=bound)
-
-    def _wanted(self, length: Length, standing: Standing) -> MakePlan:
-        inquiry = self.inquiry
-        bound = inquiry.head.max_output_tokens
-        shorter = standing.output_tokens_max
-        if shorter is not None:
-            bound = shorter if bound is None else min(bound, shorter)
-        return MakePlan(
-            site=inquiry.site,
-            model=standing.model or inquiry.head.model,
-            dialect=inquiry.dialect.name,
-            prompt_tokens=length.tokens,
-            prompt_tokens_max=length.most,
-            output_tokens_max=bound,
-            needs=inquiry.head.needs,
-            stream=inquiry.head.stream,
-            affinity=crc32(inquiry.head.prefix),
-            thrift=standing.thrift,
-            terms=inquiry.terms,
-        )
-
-    def _ordered(self, plan: Plan) -> Plan:
-        """The plan, with whoever stores what this goes on from in front."""
-        stored_at = self.inquiry.stored_at
-        if not stored_at:
-            return plan
-        ordered = policy.first_at(plan.candidates, stored_at)
-        return msgspec.structs.replace(plan, candidates=ordered)
+        trial = asks.trial_of(self.inquiry)
+        if trial is not None:
+            return trial
+        wanted = asks.plan_for(self.inquiry, length, standing)
+        plan = self.peers.router.ask_now(wanted)
+        return await plan if isinstance(plan, Later) else plan
 
     async def _try_candidates(self, plan: Plan) -> Fault | None:
         failures: list[Failure] = []

@@ -22,7 +22,7 @@ import attrs
 from actors.ledger.messages import Enter, HoldRefused, Standing
 from actors.router.messages import NoRoute, Plan
 from actors.stream import faults
-from actors.stream.actor import Stream, Streams
+from actors.stream.actor import Stream
 from actors.stream.hooks.placed import Hooks
 from actors.stream.messages import (
     CHUNKS_BUFFERED_MAX,
@@ -34,6 +34,7 @@ from actors.stream.messages import (
 from actors.stream.peers import Peers
 from actors.stream.prompt import Length
 from actors.stream.relay import Sink
+from actors.stream.streams import Streams
 from runtime import ChildSpec, StreamChannel, handles
 from wire.events import Fault
 

@@ -17,9 +17,10 @@ from wire.dialect import ClientDialect, Head, Headers
 from wire.trace_context import Trace
 
 if TYPE_CHECKING:
-    from actors.stream.actor import Stream, Streams
+    from actors.stream.actor import Stream
     from actors.stream.aside import Asides
     from actors.stream.session import Session, Sessions
+    from actors.stream.streams import Streams
 
 CHUNKS_BUFFERED_MAX = 16  # 80 ms of a fast model; a slow client stops the read beyond.
 
