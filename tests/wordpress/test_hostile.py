@@ -214,6 +214,23 @@ def test_who_logs_in_elsewhere_may_ask_without_loading_the_page_anew(
     assert visitor.ask("Hi").answer() == WHOLE
 
 
+def test_who_logs_out_leaves_no_conversation_for_who_sits_there_next(
+    stage: Stage, page: Page
+) -> None:
+    log_in(page, stage.site, "sub")
+    visitor = Visitor(page).open(stage.page_url)
+    visitor.ask("Something of my own").answer()
+    page.reload()
+    assert page.locator(".stagedoor-chat__turn").count() == 2
+
+    page.goto(f"{stage.site.url}/wp-login.php?action=logout")
+    page.get_by_role("link", name="log out").click()
+    page.wait_for_url("**loggedout=true**")
+
+    page.goto(stage.page_url)
+    assert page.locator(".stagedoor-chat__turn").count() == 0
+
+
 def test_a_site_that_lost_our_tables_makes_them_again(stage: Stage, page: Page) -> None:
     """Tools that move sites know core's tables only."""
     stage.site.php('global $wpdb; $wpdb->query( "DROP TABLE wp_stagedoor_counts" );')

@@ -32,6 +32,7 @@ final class Plugin {
 		add_filter( 'site_status_tests', array( Site_Health::class, 'tests' ) );
 		add_filter( 'wp_privacy_personal_data_exporters', array( Privacy::class, 'exporters' ) );
 		add_filter( 'wp_privacy_personal_data_erasers', array( Privacy::class, 'erasers' ) );
+		add_action( 'login_footer', array( Privacy::class, 'forget_tab' ) );
 		add_action( 'deleted_user', array( Privacy::class, 'forget_user' ) );
 		add_action( 'stagedoor_daily', array( Install::class, 'daily' ) );
 		add_action( 'wp_initialize_site', array( Install::class, 'new_site' ), 20 );

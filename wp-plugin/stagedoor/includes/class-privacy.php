@@ -24,7 +24,7 @@ final class Privacy {
 			? sprintf( _n( 'Questions and answers are kept on this site for %d day.', 'Questions and answers are kept on this site for %d days.', $days, 'stagedoor' ), $days )
 			: __( 'This site keeps neither questions nor answers.', 'stagedoor' );
 		$text = '<p>' . esc_html__( 'When you ask the assistant, your question, the conversation so far and the page it belongs to are sent to our language model gateway and from there to a model provider, who writes the answer. If you are logged in, a pseudonym that stands for your account is sent along; your name and your address are not.', 'stagedoor' ) . '</p>'
-			. '<p>' . esc_html( $kept ) . ' ' . esc_html__( 'To keep the number of questions within limits, a keyed hash of your network address or your account is kept for as long as the limit counts. The conversation is in your browser’s tab until you close it.', 'stagedoor' ) . '</p>';
+			. '<p>' . esc_html( $kept ) . ' ' . esc_html__( 'To keep the number of questions within limits, a keyed hash of your network address or your account is kept for as long as the limit counts. The conversation is in your browser’s tab until you close it or log out.', 'stagedoor' ) . '</p>';
 		wp_add_privacy_policy_content( 'Stagedoor', $text );
 	}
 
@@ -123,6 +123,17 @@ final class Privacy {
 			'messages'       => array(),
 			'done'           => true,
 		);
+	}
+
+	/**
+	 * Who has logged out leaves no conversation in the tab for who sits there next.
+	 *
+	 * @return void
+	 */
+	public static function forget_tab() {
+		if ( isset( $_GET['loggedout'] ) ) { // phpcs:ignore WordPress.Security.NonceVerification -- Core's word that somebody has; nothing is changed here.
+			wp_print_inline_script_tag( "try { Object.keys( sessionStorage ).filter( ( key ) => key.startsWith( 'stagedoor:conversation:' ) ).forEach( ( key ) => sessionStorage.removeItem( key ) ); } catch ( error ) { /* No storage, nothing kept. */ }" );
+		}
 	}
 
 	/**
