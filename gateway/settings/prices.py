@@ -6,6 +6,7 @@ Owns: prices, their tiers, and facts. Never: does I/O.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from types import MappingProxyType
 
 from gateway.settings import values
@@ -17,9 +18,21 @@ from gateway.settings.words import (
 )
 
 
+def _as(other: str, *, key: str, doc: str) -> int:
+    """A price of a million tokens that is another one unless it is said."""
+    return setting(
+        values.MONEY,
+        key=f"{key}_usd_per_mtok",
+        factory=attrgetter(f"{other}_nanousd_per_mtok"),
+        default_doc=f"as {other}_usd_per_mtok",
+        unit="US dollars",
+        doc=doc,
+    )
+
+
 @config
 class TierConfig:
-    """What a model costs for long prompts."""
+    """What a prompt is charged by: nano-dollars a million tokens, exact integers."""
 
     input_nanousd_per_mtok: int = setting(
         values.MONEY,
@@ -33,87 +46,35 @@ class TierConfig:
         unit="US dollars",
         doc="A million output tokens, reasoning included.",
     )
-    cached_input_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="cached_input_usd_per_mtok",
-        factory=lambda price: price.input_nanousd_per_mtok,
-        default_doc="as input_usd_per_mtok",
-        unit="US dollars",
+    cached_input_nanousd_per_mtok: int = _as(
+        "input",
+        key="cached_input",
         doc="A million input tokens that the provider read from its cache.",
     )
-    cache_write_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="cache_write_usd_per_mtok",
-        factory=lambda price: price.input_nanousd_per_mtok,
-        default_doc="as input_usd_per_mtok",
-        unit="US dollars",
+    cache_write_nanousd_per_mtok: int = _as(
+        "input",
+        key="cache_write",
         doc="A million input tokens that the provider wrote to its cache.",
     )
 
 
 @config
-class PriceConfig:
-    """What a model costs. Held in nano-dollars a million tokens: exact integers."""
+class PriceConfig(TierConfig):
+    """What a model costs: the same, and what no tier changes."""
 
-    input_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="input_usd_per_mtok",
-        unit="US dollars",
-        doc="A million input tokens.",
-    )
-    output_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="output_usd_per_mtok",
-        unit="US dollars",
-        doc="A million output tokens, reasoning included.",
-    )
-    cached_input_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="cached_input_usd_per_mtok",
-        factory=lambda price: price.input_nanousd_per_mtok,
-        default_doc="as input_usd_per_mtok",
-        unit="US dollars",
-        doc="A million input tokens that the provider read from its cache.",
-    )
-    cache_write_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="cache_write_usd_per_mtok",
-        factory=lambda price: price.input_nanousd_per_mtok,
-        default_doc="as input_usd_per_mtok",
-        unit="US dollars",
-        doc="A million input tokens that the provider wrote to its cache.",
-    )
-    cache_write_1h_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="cache_write_1h_usd_per_mtok",
-        factory=lambda price: price.cache_write_nanousd_per_mtok,
-        default_doc="as cache_write_usd_per_mtok",
-        unit="US dollars",
+    cache_write_1h_nanousd_per_mtok: int = _as(
+        "cache_write",
+        key="cache_write_1h",
         doc="The same, for what is kept for an hour.",
     )
-    audio_input_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="audio_input_usd_per_mtok",
-        factory=lambda price: price.input_nanousd_per_mtok,
-        default_doc="as input_usd_per_mtok",
-        unit="US dollars",
-        doc="A million input tokens of sound.",
+    audio_input_nanousd_per_mtok: int = _as(
+        "input", key="audio_input", doc="A million input tokens of sound."
     )
-    audio_output_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="audio_output_usd_per_mtok",
-        factory=lambda price: price.output_nanousd_per_mtok,
-        default_doc="as output_usd_per_mtok",
-        unit="US dollars",
-        doc="A million output tokens of sound.",
+    audio_output_nanousd_per_mtok: int = _as(
+        "output", key="audio_output", doc="A million output tokens of sound."
     )
-    reasoning_nanousd_per_mtok: int = setting(
-        values.MONEY,
-        key="reasoning_usd_per_mtok",
-        factory=lambda price: price.output_nanousd_per_mtok,
-        default_doc="as output_usd_per_mtok",
-        unit="US dollars",
-        doc="A million tokens of reasoning.",
+    reasoning_nanousd_per_mtok: int = _as(
+        "output", key="reasoning", doc="A million tokens of reasoning."
     )
     search_nanousd: int = setting(
         values.MONEY,
