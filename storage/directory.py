@@ -10,28 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from decimal import Decimal
 from secrets import token_bytes
 from typing import Final, TypeVar
 
 import msgspec
 
 from actors.directory.messages import (
-    KINDS,
     PAGE_MAX,
     Changes,
     Declared,
     DirectoryDown,
     Document,
-    Exists,
-    HeldKey,
     KeyFacts,
     KeyTerms,
     Kind,
     NewKey,
-    Outdated,
     Page,
-    SecretFacts,
     TooMany,
     Unfit,
     Unknown,
@@ -41,43 +35,45 @@ from actors.directory.policy import (
     SECRETS_MAX,
     digest,
     ends_ms,
-    id_of,
     is_live,
     new_id,
     new_secret,
 )
 from actors.directory.ports import Judge
+from storage.directory_rows import (
+    CHANNEL,
+    DECLARED,
+    DOCUMENTS,
+    GENERATIONS_KEPT,
+    KEY,
+    KEYS,
+    all_declared,
+    check_version,
+    declared_of,
+    find_declared,
+    forget,
+    generation_of,
+    held,
+    held_since,
+    key_of,
+    next_generation,
+)
 from storage.sql.port import (
     Database,
     DatabaseUnavailable,
     Query,
-    Row,
     Subscription,
     Transaction,
 )
 
 T = TypeVar("T")
 
-CHANNEL: Final = "directory"
 DOCUMENT_BYTES_MAX: Final = 64 * 1024  # A route of a thousand candidates fits.
 OBJECTS_MAX: Final = 100_000  # In memory of every process, at about 3 KB each.
 KEYS_A_SITE_MAX: Final = 1000  # Revoked ones too, until their site is removed.
-GENERATIONS_KEPT: Final = 100_000  # Who was away for longer reads everything anew.
 ID_TRIES_MAX: Final = 10  # Each is taken with a chance of one in millions.
-KEY: Final = "key"  # Its kind among what is gone.
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
-_documents: Final = msgspec.json.Decoder(dict, float_hook=Decimal)
-_terms: Final = msgspec.json.Decoder(KeyTerms)
-
-_DECLARED: Final = (
-    "SELECT kind, name, tenant, document, version, created_ms, updated_ms, updated_by "
-    "FROM declared"
-)
-_KEYS: Final = (
-    "SELECT id, site, terms, revoked_ms, version, created_ms, created_by, updated_ms, "
-    "updated_by FROM site_key"
-)
 
 
 def allow_all(objects: object) -> tuple[str, ...]:
@@ -121,15 +117,15 @@ class SqlDirectory:
             where, args = f"{where} AND tenant = ?", [*args, tenant]
         rows = await self._view(
             lambda query: query.rows(
-                f"{_DECLARED} WHERE {where} ORDER BY name LIMIT ?", *args, limit + 1
+                f"{DECLARED} WHERE {where} ORDER BY name LIMIT ?", *args, limit + 1
             )
         )
-        found = tuple(map(_declared, rows[:limit]))
+        found = tuple(map(declared_of, rows[:limit]))
         return Page(found, found[-1].name if len(rows) > limit else "")
 
     async def declared(self, kind: Kind, name: str) -> Declared:
         """See Directory."""
-        found = await self._view(lambda query: _find(query, kind, name))
+        found = await self._view(lambda query: find_declared(query, kind, name))
         if found is None:
             raise Unknown(kind, name)
         return found
@@ -150,20 +146,22 @@ class SqlDirectory:
         now_ms = self._now_ms()
 
         def work(tx: Transaction) -> Declared:
-            old = _find(tx, kind, name)
-            _check(kind, name, old.version if old else 0, expected)
-            version = _next(tx)
+            old = find_declared(tx, kind, name)
+            check_version(kind, name, old.version if old else 0, expected)
+            version = next_generation(tx)
             made = Declared(
                 kind,
                 name,
                 _tenant_of(kind, name, document),
-                _documents.decode(text),
+                DOCUMENTS.decode(text),
                 version,
                 old.created_ms if old else now_ms,
                 now_ms,
                 by,
             )
-            others = [one for one in _all(tx) if (one.kind, one.name) != (kind, name)]
+            others = [
+                one for one in all_declared(tx) if (one.kind, one.name) != (kind, name)
+            ]
             if len(others) >= OBJECTS_MAX:
                 raise TooMany(f"there are {OBJECTS_MAX} objects already")
             self._judge([*others, made])
@@ -186,19 +184,19 @@ class SqlDirectory:
         del by  # The audit log has it.
 
         def work(tx: Transaction) -> None:
-            old = _find(tx, kind, name)
+            old = find_declared(tx, kind, name)
             if old is None:
                 raise Unknown(kind, name)
-            _check(kind, name, old.version, expected)
-            self._judge([one for one in _all(tx) if one != old])
-            version = _next(tx)
+            check_version(kind, name, old.version, expected)
+            self._judge([one for one in all_declared(tx) if one != old])
+            version = next_generation(tx)
             tx.run("DELETE FROM declared WHERE kind = ? AND name = ?", kind, name)
-            _forget(tx, kind, name, version)
+            forget(tx, kind, name, version)
             if kind == "site":
                 for (key_id,) in tx.rows(
                     "DELETE FROM site_key WHERE site = ? RETURNING id", name
                 ):
-                    _forget(tx, KEY, key_id, version)
+                    forget(tx, KEY, key_id, version)
 
         await self._transact(work)
 
@@ -215,16 +213,16 @@ class SqlDirectory:
 
         def look(query: Query) -> Page[KeyFacts]:
             rows = query.rows(
-                f"{_KEYS} WHERE {where} ORDER BY id LIMIT ?", *args, limit + 1
+                f"{KEYS} WHERE {where} ORDER BY id LIMIT ?", *args, limit + 1
             )
-            found = tuple(_held(query, row).facts for row in rows[:limit])
+            found = tuple(held(query, row).facts for row in rows[:limit])
             return Page(found, found[-1].id if len(rows) > limit else "")
 
         return await self._view(look)
 
     async def key(self, key_id: str) -> KeyFacts:
         """See Directory."""
-        return await self._view(lambda query: _key(query, key_id).facts)
+        return await self._view(lambda query: key_of(query, key_id).facts)
 
     async def create_key(self, site: str, terms: KeyTerms, *, by: str) -> NewKey:
         """See Directory."""
@@ -237,7 +235,7 @@ class SqlDirectory:
                     f"site {site!r} has {KEYS_A_SITE_MAX} keys; remove the site, or "
                     "rotate a key instead of making another"
                 )
-            version = _next(tx)
+            version = next_generation(tx)
             for _ in range(ID_TRIES_MAX):
                 key_id = new_id(self._chance(8))
                 if tx.run(
@@ -259,14 +257,14 @@ class SqlDirectory:
         now_ms = self._now_ms()
 
         def work(tx: Transaction) -> KeyFacts:
-            old = _key(tx, key_id).facts
-            _check(KEY, old.id, old.version, expected)
+            old = key_of(tx, key_id).facts
+            check_version(KEY, old.id, old.version, expected)
             tx.run(
                 "UPDATE site_key SET terms = ?, version = ?, updated_ms = ?, "
                 "updated_by = ? WHERE id = ?",
-                *(_encode(terms).decode(), _next(tx), now_ms, by, old.id),
+                *(_encode(terms).decode(), next_generation(tx), now_ms, by, old.id),
             )
-            return _key(tx, old.id).facts
+            return key_of(tx, old.id).facts
 
         return await self._transact(work)
 
@@ -275,7 +273,7 @@ class SqlDirectory:
         now_ms, overlap_s = self._now_ms(), max(0, min(overlap_s, OVERLAP_S_MAX))
 
         def work(tx: Transaction) -> NewKey:
-            old = _key(tx, key_id)
+            old = key_of(tx, key_id)
             if old.facts.revoked_ms is not None:
                 raise Unknown("live key", old.facts.id)
             live = 0
@@ -300,7 +298,7 @@ class SqlDirectory:
             tx.run(
                 "UPDATE site_key SET version = ?, updated_ms = ?, updated_by = ? "
                 "WHERE id = ?",
-                *(_next(tx), now_ms, by, old.facts.id),
+                *(next_generation(tx), now_ms, by, old.facts.id),
             )
             return self._add_secret(tx, old.facts.id, now_ms)
 
@@ -311,7 +309,7 @@ class SqlDirectory:
         now_ms = self._now_ms()
 
         def work(tx: Transaction) -> KeyFacts:
-            old = _key(tx, key_id).facts
+            old = key_of(tx, key_id).facts
             if old.revoked_ms is not None:
                 return old
             # Its digests go too: nothing that is restored or forgotten revives it.
@@ -319,9 +317,9 @@ class SqlDirectory:
             tx.run(
                 "UPDATE site_key SET revoked_ms = ?, version = ?, updated_ms = ?, "
                 "updated_by = ? WHERE id = ?",
-                *(now_ms, _next(tx), now_ms, by, old.id),
+                *(now_ms, next_generation(tx), now_ms, by, old.id),
             )
-            return _key(tx, old.id).facts
+            return key_of(tx, old.id).facts
 
         return await self._transact(work)
 
@@ -331,15 +329,15 @@ class SqlDirectory:
         """See Directory."""
 
         def look(query: Query) -> Changes:
-            generation = _generation(query)
+            generation = generation_of(query)
             whole = not generation - GENERATIONS_KEPT < since <= generation
             start = -1 if whole else since
             return Changes(
                 generation,
                 tuple(
-                    map(_declared, query.rows(f"{_DECLARED} WHERE version > ?", start))
+                    map(declared_of, query.rows(f"{DECLARED} WHERE version > ?", start))
                 ),
-                _held_since(query, start),
+                held_since(query, start),
                 ()
                 if whole
                 else tuple(
@@ -372,7 +370,7 @@ class SqlDirectory:
             "VALUES (?, ?, ?, NULL)",
             *(digest(secret), key_id, now_ms),
         )
-        return NewKey(_key(tx, key_id).facts, secret)
+        return NewKey(key_of(tx, key_id).facts, secret)
 
     def _judge(self, objects: list[Declared]) -> None:
         if problems := self.judge(objects):
@@ -397,100 +395,3 @@ def _page(limit: int) -> int:
 
 def _tenant_of(kind: Kind, name: str, document: Document) -> str:
     return name if kind == "tenant" else str(document.get("tenant", ""))
-
-
-def _check(kind: str, name: str, version: int, expected: int | None) -> None:
-    """Raises Exists, Unknown, Outdated."""
-    if expected is None or expected == version:
-        return
-    if expected == 0:
-        raise Exists(kind, name, version)
-    if version == 0:
-        raise Unknown(kind, name)
-    raise Outdated(kind, name, version)
-
-
-def _generation(query: Query) -> int:
-    row = query.row("SELECT version FROM channel WHERE name = ?", CHANNEL)
-    return int(row[0]) if row is not None else 0
-
-
-def _next(tx: Transaction) -> int:
-    """The generation that this transaction makes."""
-    tx.notify(CHANNEL)
-    version = _generation(tx)
-    if version % 1000 == 0:
-        old = version - GENERATIONS_KEPT
-        tx.run("DELETE FROM directory_gone WHERE version <= ?", old)
-    return version
-
-
-def _forget(tx: Transaction, kind: str, name: str, version: int) -> None:
-    tx.run(
-        "INSERT INTO directory_gone (kind, name, version) VALUES (?, ?, ?) "
-        "ON CONFLICT (kind, name) DO UPDATE SET version = excluded.version",
-        *(kind, name, version),
-    )
-
-
-def _find(query: Query, kind: str, name: str) -> Declared | None:
-    row = query.row(f"{_DECLARED} WHERE kind = ? AND name = ?", kind, name)
-    return _declared(row) if row is not None else None
-
-
-def _all(query: Query) -> list[Declared]:
-    return list(map(_declared, query.rows(_DECLARED)))
-
-
-def _declared(row: Row) -> Declared:
-    kind, name, tenant, document, *rest = row
-    assert kind in KINDS
-    return Declared(kind, name, tenant, _documents.decode(document), *rest)
-
-
-def _key(query: Query, key_id: str) -> HeldKey:
-    """Raises Unknown."""
-    wanted = id_of(key_id)
-    row = query.row(f"{_KEYS} WHERE id = ?", wanted)
-    if row is None:
-        raise Unknown(KEY, wanted)
-    return _held(query, row)
-
-
-def _held(query: Query, row: Row) -> HeldKey:
-    secrets = query.rows(
-        "SELECT digest, created_ms, expires_ms FROM key_secret WHERE key_id = ? "
-        "ORDER BY created_ms, digest",
-        row[0],
-    )
-    return _with_secrets(row, secrets)
-
-
-def _held_since(query: Query, start: int) -> tuple[HeldKey, ...]:
-    """Keys that were changed, with all their secrets: two queries however many."""
-    secrets: dict[str, list[Row]] = {}
-    for key_id, *secret in query.rows(
-        "SELECT key_id, digest, s.created_ms, expires_ms FROM key_secret s "
-        "JOIN site_key k ON k.id = s.key_id WHERE k.version > ? "
-        "ORDER BY s.created_ms, digest",
-        start,
-    ):
-        secrets.setdefault(key_id, []).append(tuple(secret))
-    return tuple(
-        _with_secrets(row, secrets.get(row[0], []))
-        for row in query.rows(f"{_KEYS} WHERE version > ?", start)
-    )
-
-
-def _with_secrets(row: Row, secrets: list[Row]) -> HeldKey:
-    key_id, site, terms, revoked_ms, version, *rest = row
-    facts = KeyFacts(
-        key_id,
-        site,
-        _terms.decode(terms),
-        tuple(SecretFacts(created, expires) for _, created, expires in secrets),
-        revoked_ms,
-        version,
-        *rest,
-    )
-    return HeldKey(facts, tuple((d, expires) for d, _, expires in secrets))

@@ -23,7 +23,6 @@ from actors.archivist.ports import (
     LatencyAsked,
     LatencyRow,
     Overtaken,
-    Step,
     Summary,
     Sums,
     Unavailable,
@@ -34,7 +33,6 @@ from actors.archivist.ports import (
 from actors.archivist.sums import (
     FIELDS,
     FIRST_CONTENT,
-    GRAIN_OF,
     GRAINS_S,
     NARROW_GRAINS_S,
     TOTAL,
@@ -44,14 +42,12 @@ from actors.archivist.sums import (
 from actors.auditor.messages import RequestRecord
 from actors.auditor.ports import Place
 from storage.sql.port import Database, DatabaseUnavailable, Row, Transaction, Value
+from storage.sql.record_filters import where_rows, where_sums
 
 PURGE_ROWS_MAX: Final = 2000  # A transaction of a few milliseconds.
 NARROW: Final = frozenset[Dimension](
     {"tenant", "site", "model", "provider", "upstream_model"}
 )
-MINUTES_MAX_MS: Final = 6 * 3_600_000
-HOURS_MAX_MS: Final = 48 * 3_600_000
-EDGES_MAX_MS: Final = 100 * 86_400_000  # Hours are kept for 120 days, if not said so.
 EXPORT_ROWS: Final = 500  # A page of an export: about 400 kB.
 
 # The columns of `usage_sum` by which it can be grouped.
@@ -217,7 +213,7 @@ class SqlRecords:
         self, wanted: Filter, before: tuple[int, str] | None, limit: int
     ) -> list[Summary]:
         """See RecordBook."""
-        where, args = _where(wanted, "opened_ms")
+        where, args = where_rows(wanted, "opened_ms")
         if before is not None:
             where += " AND (opened_ms < ? OR (opened_ms = ? AND id < ?))"
             args += [before[0], before[0], before[1]]
@@ -245,7 +241,7 @@ class SqlRecords:
     async def export(self, wanted: Filter) -> AsyncIterator[Sequence[RequestRecord]]:
         """See RecordBook."""
         after: tuple[int, str] = (wanted.since_ms - 1, "")
-        where, args = _where(wanted, "r.opened_ms", "r.")
+        where, args = where_rows(wanted, "r.opened_ms", "r.")
         while True:
             with told():
                 rows = await self._database.read(
@@ -270,7 +266,7 @@ class SqlRecords:
         narrow = not (wanted.environment or wanted.key or wanted.feature) and all(
             one in NARROW for one in asked.by
         )
-        where, args = _where_sums(asked.step, wanted, NARROW_GRAINS_S if narrow else ())
+        where, args = where_sums(asked.step, wanted, NARROW_GRAINS_S if narrow else ())
         groups = [COLUMNS[one] for one in asked.by]
         if asked.step != "total":
             groups.insert(0, "at_ms")
@@ -300,7 +296,7 @@ class SqlRecords:
         wanted = asked.filter
         everybodys = wanted.tenants is None and not (wanted.tenant or wanted.site)
         narrow = GRAINS_S if everybodys and asked.by != "site" else ()
-        where, args = _where_sums(asked.step, wanted, narrow)
+        where, args = where_sums(asked.step, wanted, narrow)
         at = "at_ms" if asked.step != "total" else "CAST(0 AS BIGINT)"
         by = asked.by or "''"
         with told():
@@ -332,85 +328,6 @@ class SqlRecords:
         with told():
             rows = await self._database.read("SELECT COUNT(*) FROM request_record")
         return int(rows[0][0])
-
-
-def spans(step: Step, since_ms: int, until_ms: int) -> list[tuple[int, int, int]]:
-    """The rows that a question is answered from: (grain, since, until) of each part.
-
-    A total over some hours is summed from minutes, over two days from hours, over
-    months from days with hours at both ends. The beginning is cut to a whole row.
-    """
-    if step != "total":
-        grain_s = GRAIN_OF[step]
-        return [(grain_s, _floor(since_ms, grain_s), until_ms)]
-    span_ms = until_ms - since_ms
-    if span_ms <= MINUTES_MAX_MS:
-        return [(60, _floor(since_ms, 60), until_ms)]
-    if span_ms <= HOURS_MAX_MS:
-        return [(3600, _floor(since_ms, 3600), until_ms)]
-    if span_ms > EDGES_MAX_MS:  # The hours of its beginning may be gone.
-        return [(86_400, _floor(since_ms, 86_400), until_ms)]
-    first = -_floor(-since_ms, 86_400)
-    last = _floor(until_ms, 86_400)
-    return [
-        (3600, _floor(since_ms, 3600), first),
-        (86_400, first, last),
-        (3600, last, until_ms),
-    ]
-
-
-def _floor(at_ms: int, grain_s: int) -> int:
-    return at_ms - at_ms % (grain_s * 1000)
-
-
-def _where_sums(
-    step: Step, wanted: Filter, narrow: Sequence[int]
-) -> tuple[str, list[Value]]:
-    """A filter over sums: of the narrow rows, at the grains that have them."""
-    times: list[str] = []
-    args: list[Value] = []
-    for grain_s, since_ms, until_ms in spans(step, wanted.since_ms, wanted.until_ms):
-        if since_ms < until_ms:
-            times.append("(grain_s = ? AND at_ms >= ? AND at_ms < ?)")
-            args += [-grain_s if grain_s in narrow else grain_s, since_ms, until_ms]
-    # How a request ended is no dimension of sums.
-    plain = msgspec.structs.replace(wanted, outcome="", code="")
-    parts, more = _parts(plain)
-    return " AND ".join([f"({' OR '.join(times)})", *parts]), [*args, *more]
-
-
-def _where(wanted: Filter, at: str, prefix: str = "") -> tuple[str, list[Value]]:
-    """A filter as SQL."""
-    parts, args = _parts(wanted, prefix)
-    times = [f"{at} >= ?", f"{at} < ?"]
-    return " AND ".join([*times, *parts]), [wanted.since_ms, wanted.until_ms, *args]
-
-
-def _parts(wanted: Filter, prefix: str = "") -> tuple[list[str], list[Value]]:
-    """All but the times. Only what is set is in it, so that an index fits."""
-    parts: list[str] = []
-    args: list[Value] = []
-    for value, column in (
-        (wanted.tenant, "tenant"),
-        (wanted.site, "site"),
-        (wanted.environment, "env"),
-        (wanted.key, "key_id"),
-        (wanted.model, "model"),
-        (wanted.provider, "provider"),
-        (wanted.upstream_model, "upstream_model"),
-        (wanted.feature, "feature"),
-        (wanted.outcome, "outcome"),
-        (wanted.code, "code"),
-    ):
-        if value:
-            parts.append(f"{prefix}{column} = ?")
-            args.append(value)
-    if wanted.tenants is not None:
-        names = sorted(wanted.tenants)
-        marks = ", ".join("?" * len(names)) or "NULL"
-        parts.append(f"{prefix}tenant IN ({marks})")
-        args += names
-    return parts, args
 
 
 def _move(tx: Transaction, source: str, after: Place | None, end: Place) -> None:

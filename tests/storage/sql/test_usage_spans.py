@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.sql.records import EDGES_MAX_MS, spans
+from storage.sql.record_filters import EDGES_MAX_MS, spans
 
 HOUR = 3_600_000
 
