@@ -11,13 +11,13 @@ import argparse
 import platform
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import fmean
 
 import msgspec
 
-from bench.routing.bound import bound
+from bench.routing.bound import Bound, bound
 from bench.routing.figures import PLAYERS, Figures, play
 from bench.routing.judge import Row, judge
 from bench.routing.load import find_trace, read_trace
@@ -170,10 +170,11 @@ swings by half around its mean, and a trace's gaps are stretched to a mean of
 
 def _section(name: str, figures: list[Figures]) -> str:
     seeds = max(one.seed for one in figures)
+    bounds = _bounds(name, figures)
     lines = [f"## {name}, {seeds} seeds", "", "### The bar", ""]
     lines += ["| figure | scenario | ours | must be | |", "|---|---|---|---|---|"]
     lines += [
-        f"| {r.figure} | {r.where} | {r.ours} | {r.bar} | {_verdict(r)} |"
+        f"| {r.figure} | {r.where} | {r.ours} | {r.bar} | {_verdict(r, bounds)} |"
         for r in judge(figures)
     ]
     lines += ["", "### Everybody", ""]
@@ -199,7 +200,7 @@ def _section(name: str, figures: list[Figures]) -> str:
             f"| {1000 * fmean(f.mean_cost_usd for f in ones):.3f} "
             f"| {fmean(f.hourly_variance for f in ones):.3g} |"
         )
-    lines += _possible(name, figures)
+    lines += _possible(bounds, figures)
     return "\n".join(lines) + "\n"
 
 
@@ -211,20 +212,32 @@ _BOUND = (
 )
 
 
-def _possible(name: str, figures: list[Figures]) -> list[str]:
-    """Where ours left requests without an answer: how many nobody could have served."""
-    lost: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for one in figures:
-        lost[one.scenario][one.player] += one.failed + one.cut
+def _bounds(name: str, figures: list[Figures]) -> dict[str, list[Bound]]:
+    """Where ours left requests without an answer: what nobody could have done."""
+    lost = {
+        one.scenario
+        for one in figures
+        if one.player == "ours" and one.failed + one.cut and one.scenario != "hard_cap"
+    }
     shown = {p.stem.partition("_")[2]: p for p in all_scenarios()}
     seeds = sorted({one.seed for one in figures})
-    lines: list[str] = []
     trace = read_trace(find_trace(name))
-    for scenario, by in lost.items():
-        if scenario == "hard_cap" or not by["ours"]:
-            continue
-        made = load_scenario(shown[scenario])
-        least = [bound(made, trace, name, seed) for seed in seeds]
+    return {
+        scenario: [
+            bound(load_scenario(shown[scenario]), trace, name, seed) for seed in seeds
+        ]
+        for scenario in shown
+        if scenario in lost
+    }
+
+
+def _possible(bounds: dict[str, list[Bound]], figures: list[Figures]) -> list[str]:
+    lost: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in figures:
+        lost[one.scenario][one.player] += one.failed + one.cut
+    lines: list[str] = []
+    for scenario, least in bounds.items():
+        by = lost[scenario]
         player = min((p for p in by if p != "ours"), key=by.__getitem__)
         lines.append(
             f"| {scenario} | {sum(b.requests for b in least):,} "
@@ -246,8 +259,13 @@ def _possible(name: str, figures: list[Figures]) -> list[str]:
     ]
 
 
-def _verdict(row: Row) -> str:
-    return "met" if row.met else "NOT MET"
+def _verdict(row: Row, bounds: dict[str, list[Bound]]) -> str:
+    if row.met:
+        return "met"
+    least = sum(one.must_fail for one in bounds.get(row.where, ()))
+    if row.figure == "requests that fail" and least and row.bar == "0":
+        return f"not met; nobody can: at least {least}"
+    return "NOT MET"
 
 
 def _line(one: Figures) -> str:
