@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def _pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[SocketWire, socket.socket]]:
+async def connected() -> AsyncGenerator[tuple[SocketWire, socket.socket]]:
     """A wire, and the peer's end of it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         stream = await trio.open_tcp_stream("127.0.0.1", server.getsockname()[1])
