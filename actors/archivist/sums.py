@@ -74,56 +74,18 @@ class Tally:
     def __init__(self, records: Iterable[RequestRecord]) -> None:
         self.sums: dict[SumKey, list[int]] = {}
         self.slots: dict[LatencyKey, int] = {}
-        # By the minute first: hours and days are sums of a few of these.
+        # By the minute first: all other rows are sums of a few of these.
         minutes: dict[SumKey, list[int]] = {}
+        times: dict[LatencyKey, int] = {}
         for record in records:
-            self._add(record, minutes)
+            _add(record, minutes, times)
         for key, values in minutes.items():
             self._spread(key, values)
+        for time, count in times.items():
+            self._spread_time(time, count)
 
     def __repr__(self) -> str:
         return f"<Tally {len(self.sums)} sums {len(self.slots)} slots>"
-
-    def _add(self, record: RequestRecord, minutes: dict[SumKey, list[int]]) -> None:
-        last = record.attempts[-1] if record.attempts else None
-        provider = last.provider if last is not None else ""
-        upstream = last.model if last is not None else ""
-        ok = record.outcome == "ok"
-        own = [0] * len(FIELDS)
-        waited = int(not record.aside)  # No client asked for the others.
-        own[REQUESTS] = waited
-        own[ERRORS] = waited * int(record.outcome in {"error", "cut", "crashed"})
-        own[ABORTED] = waited * int(record.outcome == "aborted")
-        own[REFUSED] = waited * int(last is None and not ok)
-        own[DEGRADED] = waited * int(bool(record.degraded))
-        own[PROMPT] = record.prompt_tokens
-        own[CACHED] = record.cached_tokens
-        own[OUTPUT] = record.output_tokens
-        own[REASONING] = record.reasoning_tokens
-        own[OVERRUN] = record.overrun_nanousd
-        own[UNPRICED] = int(not record.priced)
-        own[ESTIMATED] = int(record.usage_estimated)
-        own[DURATION] = waited * record.duration_ms
-        # What no attempt accounts for (there is none, as a rule) stays in the sum.
-        own[COST] = record.cost_nanousd
-        for attempt in record.attempts:
-            failed = int(attempt.outcome in CALL_ERRORS)
-            if attempt.provider == provider and attempt.model == upstream:
-                own[CALLS] += 1
-                own[CALL_ERRORS_AT] += failed
-                continue
-            other = [0] * len(FIELDS)
-            other[CALLS] = 1
-            other[CALL_ERRORS_AT] = failed
-            other[COST] = attempt.cost_nanousd
-            own[COST] -= attempt.cost_nanousd
-            _add_to(minutes, _minute(record, attempt.provider, attempt.model), other)
-        _add_to(minutes, _minute(record, provider, upstream), own)
-        if waited and last is not None and (ok or record.first_content_ms):
-            at = (provider, upstream)
-            self._time(record, at, TOTAL, record.duration_ms)
-            if record.first_content_ms:
-                self._time(record, at, FIRST_CONTENT, record.first_content_ms)
 
     def _spread(self, minute: SumKey, values: list[int]) -> None:
         """Add one minute's sum to every row that it is in."""
@@ -145,19 +107,76 @@ class Tally:
                 values,
             )
 
-    def _time(
-        self, record: RequestRecord, by: tuple[str, str], what: int, ms: int
-    ) -> None:
-        """Count how long it took, by the provider and the model that answered."""
-        at_ms, slot = record.opened_at_ms, slot_of(ms)
+    def _spread_time(self, minute: LatencyKey, count: int) -> None:
+        """The same for how often something took so long."""
+        _, at_ms, tenant, site, model, provider, upstream, what, slot = minute
+        slots = self.slots
         for grain_s in GRAINS_S:
             at = at_ms - at_ms % (grain_s * 1000)
-            model = record.model
             for key in (
-                (grain_s, at, record.tenant, record.site, model, *by, what, slot),
-                (-grain_s, at, "", "", model, *by, what, slot),
+                (grain_s, at, tenant, site, model, provider, upstream, what, slot),
+                (-grain_s, at, "", "", model, provider, upstream, what, slot),
             ):
-                self.slots[key] = self.slots.get(key, 0) + 1
+                slots[key] = slots.get(key, 0) + count
+
+
+def _add(
+    record: RequestRecord,
+    minutes: dict[SumKey, list[int]],
+    times: dict[LatencyKey, int],
+) -> None:
+    """Add one record to the sums and the times of its minute."""
+    attempts = record.attempts
+    last = attempts[-1] if attempts else None
+    provider = last.provider if last is not None else ""
+    upstream = last.model if last is not None else ""
+    ok = record.outcome == "ok"
+    waited = not record.aside  # No client asked for the others.
+    own = _sum_at(minutes, _minute(record, provider, upstream))
+    if waited:
+        own[REQUESTS] += 1
+        own[DURATION] += record.duration_ms
+        if not ok:
+            own[ERRORS] += record.outcome in {"error", "cut", "crashed"}
+            own[ABORTED] += record.outcome == "aborted"
+            own[REFUSED] += last is None
+        if record.degraded:
+            own[DEGRADED] += 1
+    own[PROMPT] += record.prompt_tokens
+    own[CACHED] += record.cached_tokens
+    own[OUTPUT] += record.output_tokens
+    own[REASONING] += record.reasoning_tokens
+    own[OVERRUN] += record.overrun_nanousd
+    own[UNPRICED] += not record.priced
+    own[ESTIMATED] += record.usage_estimated
+    # What no attempt accounts for (there is none, as a rule) stays in the sum.
+    own[COST] += record.cost_nanousd
+    for attempt in attempts:
+        at = own
+        if attempt.provider != provider or attempt.model != upstream:
+            at = _sum_at(minutes, _minute(record, attempt.provider, attempt.model))
+            at[COST] += attempt.cost_nanousd
+            own[COST] -= attempt.cost_nanousd
+        at[CALLS] += 1
+        at[CALL_ERRORS_AT] += attempt.outcome in CALL_ERRORS
+    if waited and last is not None and (ok or record.first_content_ms):
+        at_ms = record.opened_at_ms
+        at_ms -= at_ms % (MINUTE_S * 1000)
+        took = ((TOTAL, record.duration_ms), (FIRST_CONTENT, record.first_content_ms))
+        for what, ms in took:
+            if what == TOTAL or ms:
+                time = (
+                    MINUTE_S, at_ms, record.tenant, record.site, record.model,
+                    provider, upstream, what, slot_of(ms),
+                )  # fmt: skip
+                times[time] = times.get(time, 0) + 1
+
+
+def _sum_at(sums: dict[SumKey, list[int]], key: SumKey) -> list[int]:
+    found = sums.get(key)
+    if found is None:
+        found = sums[key] = [0] * len(FIELDS)
+    return found
 
 
 def _minute(record: RequestRecord, provider: str, upstream: str) -> SumKey:
