@@ -11,8 +11,6 @@ What it changes, and nothing else:
 Works for legacy completions too: their chunks differ only in `text`.
 """
 
-from typing import Any
-
 from msgspec import Raw
 
 from wire.dialect import Reading, malformed
@@ -214,19 +212,14 @@ class ChatRelay(SseRelay):
         return chars
 
     def _renamed(self, event: bytes, data: bytes, name: str) -> bytes:
-        if name != self._told:
-            # Inside a string the quotes would be escaped, so these cannot be text.
-            self._told = name
-            told, mine = b'"model":' + encode(name), b'"model":' + encode(self._model)
-            self._swaps = ((told, mine), (spaced(told), spaced(mine)))
-        if name == self._model:
+        model = self._model
+        if model is None or name == model:
             return event
-        for told, mine in self._swaps:
-            if event.count(told) == 1:
-                return event.replace(told, mine)
-        fields: dict[str, Any] = dict(decode_fields(data))
-        fields["model"] = self._model
-        return b"data: " + encode(fields)
+        if name != self._told:
+            self._told = name
+            self._swaps = swaps_of(name, model)
+        swapped = swap(event, self._swaps)
+        return b"data: " + renamed(data, model) if swapped is None else swapped
 
     def at_end(self, tail: bytes, reading: Reading) -> bytes:
         """See `SseRelay.at_end`: some servers end with the connection."""
@@ -264,6 +257,30 @@ class ChatRelay(SseRelay):
         return encode_data(encode(fields)) + DONE
 
 
+def swaps_of(name: str, model: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The field that names the model, as servers write it, and as the client is told.
+
+    Inside a string the quotes would be escaped, so these cannot be text.
+    """
+    told, mine = b'"model":' + encode(name), b'"model":' + encode(model)
+    return (told, mine), (spaced(told), spaced(mine))
+
+
+def swap(data: bytes, swaps: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
+    """With the other name, where the field is there once; else None."""
+    for told, mine in swaps:
+        if data.count(told) == 1:
+            return data.replace(told, mine)
+    return None
+
+
+def renamed(data: bytes, model: str) -> bytes:
+    """An object with this for its model, however it was written."""
+    fields = decode_fields(data)
+    fields["model"] = Raw(encode(model))
+    return encode(fields)
+
+
 def spaced(field: bytes) -> bytes:
     """The same field as servers write it that put a space after the colon."""
     return field.replace(b":", b": ", 1)
@@ -294,9 +311,8 @@ def relay_chat_response(
     reading.service = chunk.service_tier
     reading.usage = read_openai(chunk.usage_anywhere())
     if model is not None and chunk.model not in {None, model}:
-        fields = decode_fields(body)
-        fields["model"] = Raw(encode(model))
-        body = encode(fields)
+        swapped = swap(body, swaps_of(chunk.model or "", model))
+        body = renamed(body, model) if swapped is None else swapped
     reading.out = body
     reading.content = True
     return reading
