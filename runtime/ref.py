@@ -25,7 +25,7 @@ from runtime._frame import Frame, current_frame
 from runtime._guard import host
 from runtime._mailbox import Blocked
 from runtime.errors import CallCycle, DeadlineExceeded, DomainError, MailboxFull
-from runtime.message import ControlTell, Request, Tell
+from runtime.message import ControlTell, Request, Stopped, Tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -234,7 +234,8 @@ class Ref(Generic[A_co]):
             raise
         if child is not None:
             await host(child, scope)
-            await checkpoint_if_cancelled()
+            if type(child.exit) is Stopped:  # Perhaps with this task.
+                await checkpoint_if_cancelled()
         return reply
 
 
