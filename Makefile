@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --no-stri
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 FUZZ_S ?= 60
-SCAN_S ?= 300
+SCAN_S ?= 60
 SCANNER := .venv-scan
 
 .DEFAULT_GOAL := help
@@ -90,7 +90,7 @@ test-recorded: $(VENV)/.dev ## Every recording to every client it can be told to
 fuzz: $(VENV)/.fuzz ## Fuzz every codec for FUZZ_S seconds together (60)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
 
-scan: $(VENV)/.dev $(SCANNER)/.installed ## Let Wapiti attack the Console for SCAN_S seconds a phase (300)
+scan: $(VENV)/.dev $(SCANNER)/.installed ## Let Wapiti attack the Console after SCAN_S seconds of looking (60)
 	$(BIN)/python -m tests.console.scan --wapiti $(SCANNER)/bin/wapiti --seconds $(SCAN_S)
 
 test-real-llm: $(VENV)/.dev ## Through the gateway to a real, small model (compiles it once)

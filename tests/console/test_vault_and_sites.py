@@ -135,6 +135,32 @@ def _status(stage: Stage, headers: dict[str, str]) -> int:
     return answer.status_code
 
 
+def test_a_tenants_key_is_renewed_and_then_destroyed_by_its_name(
+    stage: Stage, browser: Browser
+) -> None:
+    """Another name destroys nothing, and what is typed is asked for each time."""
+    with visitor(browser) as page:
+        log_in(page, stage)
+        page.on("dialog", lambda asked: asked.accept())
+        page.goto(f"{stage.console}/vault")
+        home = page.locator("tbody tr", has_text="Seal under a new key")
+        assert "version 1" in home.inner_text()
+        home.get_by_role("button", name="Seal under a new key").click()
+        page.get_by_text("Sealed under a new key. Nothing else").wait_for()
+        assert "version 2" in home.inner_text()
+        home.get_by_role("link", name="Destroy…").click()
+        page.get_by_text("faraway").wait_for()
+        for typed in ("default/prod", "default/default"):
+            page.get_by_label("To go on, type").fill(typed)
+            page.get_by_role("button", name="Destroy it for good").click()
+            if typed == "default/prod":
+                page.get_by_text("must be default/default").wait_for()
+        page.get_by_text("Nothing of it opens again").wait_for()
+        row = page.locator("tbody tr", has_text="faraway").first
+        assert "destroyed" in row.inner_text()
+    stage.until("/audit/entries?act=kek.shred", lambda found: found["items"])
+
+
 def test_the_sealed_key_is_nowhere_on_disk_as_it_was_typed(stage: Stage) -> None:
     """In no table, log or record."""
     for file in Path(stage.state).rglob("*"):
