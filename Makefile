@@ -90,7 +90,7 @@ test-recorded: $(VENV)/.dev ## Every recording to every client it can be told to
 fuzz: $(VENV)/.fuzz ## Fuzz every codec for FUZZ_S seconds together (60)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
 
-scan: $(VENV)/.dev $(SCANNER)/.installed ## Let Wapiti attack the Console after SCAN_S seconds of looking (60)
+scan: $(VENV)/.dev $(SCANNER)/.installed ## Let Wapiti attack the Console, SCAN_S seconds (60) with each kind of attack
 	$(BIN)/python -m tests.console.scan --wapiti $(SCANNER)/bin/wapiti --seconds $(SCAN_S)
 
 test-real-llm: $(VENV)/.dev ## Through the gateway to a real, small model (compiles it once)
