@@ -19,6 +19,7 @@ import msgspec
 
 from actors.router.catalogue.lookup import Lookup
 from actors.router.catalogue.schema import SCHEMA, Catalogue
+from actors.router.catalogue.sound import unsound
 
 REFRESHED: Final = "catalogue.json.gz"
 FILE_BYTES_MAX: Final = 16 * 2**20  # The public list is 3 MB, ours a twentieth of it.
@@ -76,6 +77,9 @@ def decode(data: bytes) -> Catalogue:
         raise BadCatalogue(
             f"has schema {found.schema}; this version reads {SCHEMA} only"
         )
+    wrong = unsound(found)
+    if wrong:
+        raise BadCatalogue(f"cannot be right: {wrong}")
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.ledger.messages import Price
+from actors.ledger.messages import Price, PriceTier
 from actors.router.catalogue import files
 from actors.router.catalogue.diff import diff
 from actors.router.catalogue.files import BadCatalogue
@@ -172,6 +172,30 @@ def test_a_file_is_the_same_for_the_same_content(tmp_path: Path) -> None:
 )
 def test_a_bad_file_is_refused(data: bytes) -> None:
     with pytest.raises(BadCatalogue):
+        files.decode(data)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(window_tokens=0),
+        Entry(window_tokens=-1),
+        Entry(output_tokens_max=10**30),
+        Entry(price=Price(-1, 5)),
+        Entry(price=Price(1, 10**30)),
+        Entry(price=Price(1, 5, cached_input_nanousd_per_mtok=-1)),
+        Entry(price=Price(1, 5, search_nanousd=-1)),
+        Entry(price=Price(1, 5, tiers=(PriceTier(5, Price(1, 1)),) * 2)),
+        Entry(price=Price(1, 5, tiers=(PriceTier(5, Price(-1, 1)),))),
+        Entry(price=Price(1, 5, batch=Price(1, -5))),
+        Entry(price=Price(1, 5, batch=Price(1, 5, flex=Price(1, 5)))),
+    ],
+    ids=str,
+)
+def test_a_file_that_cannot_be_right_is_refused(entry: Entry) -> None:
+    """No model pays its users back, none has room for nothing."""
+    data = files.encode(Catalogue(SCHEMA, "s", "", "", {"openai": {"m": entry}}))
+    with pytest.raises(BadCatalogue, match="openai/m has "):
         files.decode(data)
 
 
