@@ -16,7 +16,8 @@ from actors.granter.policy import TTL_S_MAX
 from actors.router.messages import MakePlan, NoRoute
 from actors.stream.tokens import prompt_tokens
 from gateway.gate import Gate
-from gateway.http.inquiries import FEATURE_HEADER, Endpoint, check_name, feature_of
+from gateway.http.inquiries import Endpoint
+from gateway.http.naming import FEATURE_HEADER, check_name, feature_of
 from gateway.http.request import Request
 from gateway.settings.origins import normal
 from gateway.sites import Caller

@@ -39,7 +39,8 @@ from gateway.http.grant_shown import (
     unfit,
 )
 from gateway.http.grant_wishes import EndpointAt, read_wanted, waiting_for
-from gateway.http.inquiries import fault_of, feature_of
+from gateway.http.inquiries import fault_of
+from gateway.http.naming import feature_of
 from gateway.http.replies import reply, reply_json
 from gateway.http.request import Request, TooLarge
 from gateway.http.streams import cancel, place_in

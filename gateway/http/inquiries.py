@@ -7,8 +7,7 @@ Never: holds a key, a permit or money, so a client that stalls here can hold not
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
@@ -28,6 +27,7 @@ from actors.tapes.messages import TapesUnavailable
 from gateway.gate import Gate
 from gateway.http import buffered
 from gateway.http.late_facts import late_facts
+from gateway.http.naming import check_name, feature_of
 from gateway.http.replies import reply
 from gateway.http.request import Request, TooLarge
 from gateway.http.taped import (
@@ -46,12 +46,6 @@ from wire.events import Fault
 
 # Beside x-request-id, which every answer has: where clients look for theirs.
 REQUEST_ID_HEADERS: Final[dict[str, tuple[str, ...]]] = {"anthropic": ("request-id",)}
-
-
-FEATURE_HEADER: Final = "x-stagedoor-feature"
-_FEATURE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
-
-MODEL_CHARS_MAX: Final = 512  # Names of fine-tuned and Bedrock models have some 150.
 
 
 class Tap(Protocol):
@@ -336,34 +330,6 @@ class Endpoint:
     async def refuse(self, request: Request, status: int, code: str, why: str) -> None:
         """Turn a request away in this dialect before anything is known of it."""
         await self._refuse(request, new_request_id(), None, fault_of(status, code, why))
-
-
-def feature_of(headers: Mapping[str, str]) -> str:
-    """What the client calls this use of the gateway. Raises ClientError.
-
-    It becomes a row of usage and is shown to operators: a name, not a text.
-    """
-    feature = headers.get(FEATURE_HEADER, "")
-    if feature and not _FEATURE.fullmatch(feature):
-        raise ClientError(
-            f"Invalid '{FEATURE_HEADER}': a name of at most 64 letters, digits and "
-            ". _ : / - is taken.",
-            param=FEATURE_HEADER,
-            code="invalid_value",
-        )
-    return feature
-
-
-def check_name(model: str) -> None:
-    """It goes into the record and into errors. Raises ClientError."""
-    if len(model) > MODEL_CHARS_MAX:
-        raise ClientError(
-            f"Invalid 'model': {len(model)} characters are no name of a model; the "
-            f"longest have {MODEL_CHARS_MAX}.",
-            param="model",
-            code="model_not_found",
-            status=404,
-        )
 
 
 def _start(begin: Begin, ids: tuple[tuple[str, str], ...]) -> dict[str, object]:

@@ -22,7 +22,8 @@ from actors.stream.messages import (
     Whole,
 )
 from gateway.gate import Gate
-from gateway.http.inquiries import CRASHED, check_name, fault_of
+from gateway.http.inquiries import CRASHED, fault_of
+from gateway.http.naming import check_name
 from gateway.http.request import Headers
 from gateway.http.socket import Handshake, Socket
 from gateway.http11_transport import ClientGone as Disconnected

@@ -16,8 +16,8 @@ from actors.keeper.recording import Recording
 from actors.router.messages import MakePlan, NoRoute
 from actors.stream.messages import Inquiry, Whole
 from gateway.gate import Gate
-from gateway.http.inquiries import check_name
 from gateway.http.lane_events import error_message, named
+from gateway.http.naming import check_name
 from gateway.http.request import Request
 from gateway.http.responses import gone_on, unavailable
 from gateway.logs import new_request_id
