@@ -161,7 +161,9 @@ What is simulated is the world (`world.py`); every decision of ours is the produ
 code. Scenarios and all their parameters are the files in `scenarios/`; the first
 deployment alone would carry the trace's mean load at 70 % of its capacity, the day
 swings by half around its mean, and a trace's gaps are stretched to a mean of
-`requests_per_s`. A request that fails counts as long as its deadline, 120 s.
+`requests_per_s`. A request that fails counts as long as its deadline, 120 s. After how
+long a request stands by elsewhere was chosen on seeds 11 and 12 of `code`; how long it
+may wait in all (100 s), earlier, on its seed 1, which is among these.
 
 {count:,} requests, {rate:,.0f} a minute of CPU ({machine}).
 
@@ -208,7 +210,8 @@ _BOUND = (
     "Failed or cut, all seeds together, beside what nobody could have done better "
     "(`bound.py`): one machine of the summed speed of all deployments, that knows how "
     "long each answer will be and leaves out the longest; and the same machine with "
-    "one queue, which leaves out nobody."
+    "one queue, which leaves out nobody. Of faults only outages and brownouts count "
+    "against it: it is never told 429."
 )
 
 
