@@ -73,8 +73,6 @@ class BodyStream(httpx.AsyncByteStream):
 
         def parse(data: bytes) -> bool:
             _parse(parser, data)
-            if parser.complete:
-                self._settle(slot)
             wanted = not parser.has_pieces or take(parser.take())
             return wanted and not parser.complete
 
@@ -86,6 +84,10 @@ class BodyStream(httpx.AsyncByteStream):
         except BaseException:
             self._drop(slot)
             raise
+        if parser.complete:
+            # Not in the turn of its last byte: a connection that is of no more use is
+            # closed, and that would wake this task with an error.
+            self._settle(slot)
 
     async def aclose(self) -> None:
         """Let go; an unfinished body closes its connection, without a drain."""

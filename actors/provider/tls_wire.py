@@ -95,7 +95,12 @@ class TlsWire:
 
     async def flow(self, take: Take) -> None:
         """See Wire. What TLS has to say itself ends it: `receive` sends that."""
-        if self._incoming.pending or self._ssl.pending() or self._outgoing.pending:
+        if (
+            self._ended  # What follows, if anything, is TCP's own end.
+            or self._incoming.pending
+            or self._ssl.pending()
+            or self._outgoing.pending
+        ):
             await trio.lowlevel.checkpoint_if_cancelled()
             return
 

@@ -264,6 +264,93 @@ async def test_a_body_that_flowed_to_its_end_leaves_its_connection() -> None:
         await client.aclose()
 
 
+CLOSING = b"HTTP/1.1 200 OK\r\nconnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "keeps"),
+    [
+        ([SSE + b"5\r\nfirst\r\n", b"4\r\nlast\r\n0\r\n\r\n"], True),
+        (
+            [
+                CLOSING + b"transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n",
+                b"4\r\nlast\r\n0\r\n\r\n",
+            ],
+            True,
+        ),
+        (
+            [
+                CLOSING + b"transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n",
+                b"4\r\nlast\r\n",
+                b"0\r\n\r\n",
+            ],
+            True,
+        ),
+        ([CLOSING + b"content-length: 9\r\n\r\nfirst", b"last"], True),
+        ([CLOSING + b"\r\nfirst", b"last"], False),
+        ([b"HTTP/1.0 200 OK\r\n\r\nfirst", b"last"], False),
+    ],
+)
+@pytest.mark.parametrize("enough", [b"", b"last"])
+async def test_an_end_that_also_ends_the_connection_is_an_end_and_no_break(
+    pieces: list[bytes], keeps: bool, enough: bytes
+) -> None:
+    client = Transport()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        for piece in pieces:
+            await stream.send_all(piece)
+            await quiet()
+        if not keeps:
+            await stream.aclose()
+
+    async with upstream(serve) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        response = await client.handle_async_request(httpx.Request("POST", url))
+        body = response.stream
+        assert isinstance(body, BodyStream)
+        taker = Taker(enough)
+        await everything(body, taker)
+        assert b"".join(taker.pieces) == b"firstlast"
+        assert [one[0] for one in client.statistics().values()] == [0]
+        await client.aclose()
+
+
+async def test_what_tls_says_is_over_is_over_though_its_connection_is_not(
+    pem: Path,
+) -> None:
+    client = Transport(tls=client_context(pem))
+    go = trio.Event()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        assert isinstance(stream, trio.SSLStream)
+        await stream.send_all(CLOSING + b"\r\nfirst")
+        await go.wait()
+        sock = stream.transport_stream.socket
+        # Text and close_notify arrive in one read.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        await stream.send_all(b"last")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.unwrap)  # It waits for the client's.
+            await quiet()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+    async with upstream(serve, server_context(pem)) as server:
+        url = f"https://{NAME}:{server.port}/"
+        response = await client.handle_async_request(httpx.Request("POST", url))
+        body = response.stream
+        assert isinstance(body, BodyStream)
+        assert await anext(body) == b"first"
+        go.set()
+        taker = Taker(enough=b"last")
+        with trio.fail_after(5):
+            await body.flow(taker)
+            await body.flow(taker)
+            assert [piece async for piece in body] == []
+        assert taker.pieces == [b"last"]
+        await client.aclose()
+
+
 async def test_a_body_that_breaks_while_it_flows_frees_its_slot() -> None:
     client = Transport()
     go = trio.Event()
