@@ -4,6 +4,7 @@ Knows nothing of models, HTTP or money. Everything others may use is exported he
 """
 
 from runtime._ask import Deferred
+from runtime._asking import Later
 from runtime._frame import current_trace, set_trace
 from runtime._timers import Timer
 from runtime.actor import Actor, answers, handles
@@ -40,7 +41,7 @@ from runtime.message import (
     Tell,
     Tripped,
 )
-from runtime.ref import Later, Ref
+from runtime.ref import Ref
 from runtime.snapshot import Node
 from runtime.spec import Backoff, ChildSpec, Limit, MailboxSpec
 from runtime.stream import StreamChannel

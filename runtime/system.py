@@ -18,6 +18,7 @@ import trio
 
 from runtime import _crash, _family
 from runtime._ask import RUNNING, Ask
+from runtime._asking import inline_failure
 from runtime._cell import Cell
 from runtime._frame import current_frame
 from runtime._guard import guard
@@ -26,7 +27,7 @@ from runtime._timers import Timers
 from runtime.context import Context
 from runtime.errors import DuplicateKey, SystemFailed
 from runtime.message import Crashed, CrashReport, MonitorId, Stopped, Tripped
-from runtime.ref import Ref, inline_failure
+from runtime.ref import Ref
 from runtime.snapshot import Node, dump_of, node_of
 from runtime.spec import ChildSpec, MailboxSpec
 from runtime.tracer import GuardedTracer, Tracer

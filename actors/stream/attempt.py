@@ -16,16 +16,14 @@ import msgspec
 import trio
 
 from actors.auditor.messages import AttemptRecord
-from actors.ledger.messages import Hold, HoldRefused, Meter, TakeHold
-from actors.ledger.pricing import has_1h, to_hold
+from actors.ledger.messages import Hold, Meter
 from actors.provider.messages import Deadlines, Permit, Proven, Upstream
 from actors.router.messages import Candidate, Plan
 from actors.stream import faults, settling
 from actors.stream.heads import NOTHING_TOLD, facts_of
 from actors.stream.hooked import Hooked
-from actors.stream.hooks.api import Started
-from actors.stream.hooks.pipeline import Pipeline
-from actors.stream.hooks.placed import Placed
+from actors.stream.opening import open_call
+from actors.stream.paying import is_short, take_hold
 from actors.stream.prompt import Prompt
 from actors.stream.relay import (
     Relayed,
@@ -39,11 +37,9 @@ from actors.stream.waiting import ask, ask_anywhere
 from actors.vault.keyuse import KeyHandle
 from actors.vault.messages import Acquire, KeyRefused, LeaseRefused
 from runtime import AskError, Later, Ref
-from wire.count_exchange import open_count_at
 from wire.dialect import ClientError
 from wire.events import Fault
-from wire.exchange import Exchange, open_exchange
-from wire.side_exchanges import open_embed
+from wire.exchange import Exchange
 
 if TYPE_CHECKING:
     from actors.provider.actor import Provider
@@ -51,10 +47,7 @@ if TYPE_CHECKING:
     from actors.stream.messages import Inquiry
     from actors.stream.peers import Peers
 
-# A hold for less than this is no hold; OpenAI's Responses take no smaller bound.
-SHORT_ANSWER_TOKENS_MIN = 16
 UNTIL_ADMITTED = Deadlines()  # Then those of the deployment.
-SHORT_ANSWER = "short-hold"  # In x-stagedoor-degraded: as long as there was money for.
 ERROR_BYTES_MAX = 64 * 1024  # Every error body recorded is under 4 kB.
 
 
@@ -150,19 +143,18 @@ class Attempt:
         if isinstance(admitted, Fault):
             return admitted
         self.permit = admitted
-        deployment = self.candidate.deployment
         upstream = admitted.upstream
         self.deadlines = self._hurried(upstream.deadlines)
         try:
-            exchange = self._open(upstream, deployment.model)
+            exchange = open_call(self, upstream)
         except ClientError as error:
             return error.fault()
-        held = await self._take_hold(upstream)
+        held = await take_hold(self, upstream)
         if isinstance(held, Fault):
             return held
         self.hold = held
-        if self._is_short(held):
-            exchange = self._open(upstream, deployment.model)
+        if is_short(self, held):
+            exchange = open_call(self, upstream)
         return await self._call(upstream, exchange)
 
     def _hurried(self, deadlines: Deadlines) -> Deadlines:
@@ -175,54 +167,6 @@ class Attempt:
             headers_s=min(deadlines.headers_s, patience_s),
             first_content_s=min(deadlines.first_content_s, patience_s),
         )
-
-    def _open(self, upstream: Upstream, model: str) -> Exchange:
-        """Settle what is sent and how the answer is read. Raises ClientError."""
-        inquiry = self.inquiry
-        target = upstream.target(model, self.bound)
-        speech = upstream.speech
-        if inquiry.operation == "count":
-            return open_count_at(
-                inquiry.dialect,
-                speech,
-                body=inquiry.body,
-                headers=inquiry.headers,
-                target=target,
-            )
-        if inquiry.operation == "embed":
-            return open_embed(
-                speech.embedder,
-                body=inquiry.body,
-                headers=inquiry.headers,
-                head=inquiry.head,
-                target=target,
-                model=inquiry.head.model,
-            )
-        placed = self.peers.hooks.of(inquiry.site, inquiry.head.model)
-        if placed:
-            self.hooked = self._hooks(placed)
-        return open_exchange(
-            inquiry.dialect,
-            speech.dialect_for(inquiry.dialect.name),
-            body=inquiry.body_for(upstream.name),
-            headers=inquiry.headers,
-            head=inquiry.head,
-            target=target,
-            reply=self.sink.reply,
-            edited=bool(placed),
-        )
-
-    def _hooks(self, placed: tuple[Placed, ...]) -> Hooked:
-        inquiry = self.inquiry
-        started = Started(
-            request_id=inquiry.request_id,
-            site=inquiry.site,
-            model=inquiry.head.model,
-            provider=self.source,
-            dialect=inquiry.dialect.name,
-            streamed=inquiry.head.stream,
-        )
-        return Hooked(Pipeline(placed, started, self.peers.tick))
 
     async def _admit(self) -> Permit | Fault:
         provider = self.peers.provider(self.candidate.deployment.provider)
@@ -242,57 +186,6 @@ class Attempt:
         self._measure()
         if self.on_move is not None:
             self.on_move(self)
-
-    async def _take_hold(self, upstream: Upstream) -> Hold | Fault:
-        deployment = self.candidate.deployment
-        price = upstream.price(deployment.model)
-        self.bill.priced = price is not None
-        head = self.inquiry.head
-        bound = self.bound or head.max_output_tokens
-        held_at = None if price is None else to_hold(price, head.service_tier)
-        held = self.peers.ledger.ask_now(
-            TakeHold(
-                stream=self.stream,
-                site=self.inquiry.site,
-                provider=deployment.provider,
-                model=deployment.model,
-                prompt_tokens_max=self.length.most,
-                output_tokens_max=None if bound is None else bound * head.n,
-                price=held_at,
-                meter=self.meter,
-                audio="audio" in head.needs,
-                # No dialect writes it but where the client's own body has it.
-                cache_1h=(
-                    held_at is not None
-                    and has_1h(held_at)
-                    and _says_1h(self.inquiry.body)
-                ),
-                key_id=self.inquiry.key_id,
-                asked=self.plan.model,
-                output_tokens_least=SHORT_ANSWER_TOKENS_MIN * head.n,
-                output_tokens_limit=self._answer_tokens_most(),
-            )
-        )
-        if isinstance(held, Later):
-            held = await held
-        if isinstance(held, HoldRefused):
-            return faults.hold_refused(held, for_page=self.inquiry.for_page)
-        return held
-
-    def _answer_tokens_most(self) -> int | None:
-        """No answer is longer than its model's window, where that is known."""
-        window = self.candidate.window_tokens
-        return None if window is None else window * self.inquiry.head.n
-
-    def _is_short(self, held: Hold) -> bool:
-        """Whether the hold pays for less than was asked: then the answer is shorter."""
-        bound = self.bound
-        paid = held.output_tokens_max
-        if bound is None or paid is None or paid >= bound * self.inquiry.head.n:
-            return False
-        self.bound = paid // self.inquiry.head.n
-        self.sink.degrade(SHORT_ANSWER)
-        return True
 
     async def _lend(self) -> KeyHandle:
         """One lease for one head. Raises LeaseRefused."""
@@ -493,11 +386,6 @@ class Attempt:
     def left_unheard(self) -> bool:
         """Whether we left a call that had been sent before its end."""
         return self.is_sent and not self.finished
-
-
-def _says_1h(body: bytes) -> bool:
-    """Whether "1h" may be in it: the word, or an escape that spells it otherwise."""
-    return b'"1h"' in body or b"\\u0031" in body or b"\\u0068" in body
 
 
 def _no_alarm(_at: float, _attempt: Attempt) -> None:
