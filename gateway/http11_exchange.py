@@ -8,7 +8,7 @@ or closes it (it says `close`).
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from http import HTTPStatus
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import trio
@@ -35,72 +35,6 @@ STATUS_LINES = {
 BODILESS = frozenset({204, 304})
 _LAST_LINES = {False: b"\r\n", True: b"connection: close\r\n\r\n"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Conn(Protocol):
-    """What `scope["extensions"]["stagedoor"]` offers beside ASGI, for one request."""
-
-    @property
-    def cancel_scope(self) -> trio.CancelScope | None:
-        """Its cancelling ends the connection, in whose task the app runs; if known."""
-        ...
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client has left."""
-        ...
-
-    @property
-    def write_deadline(self) -> float:
-        """When a client that stopped reading is dropped; inf while it reads."""
-        ...
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes sent by the app that the kernel has not taken yet."""
-        ...
-
-    @property
-    def body(self) -> bytes | None:
-        """The whole body when it is there and untouched; taking it consumes it."""
-        ...
-
-    @property
-    def heartbeats(self) -> bool:
-        """Whether a silent stream is to be kept awake on its way to the client."""
-        ...
-
-    async def read_body(self) -> bytes:
-        """The whole body; raises ClientGone when it will never be complete."""
-        ...
-
-    def write_now(self, body: bytes) -> bool:
-        """Send some of the body without waiting; False when `send` has to.
-
-        May be called by any task. Never the last, and never before the first.
-        """
-        ...
-
-    def answer_now(
-        self, status: int, fields: Sequence[tuple[str, str]], body: bytes
-    ) -> bool:
-        """Send a whole response without waiting; False when `send` has to.
-
-        May be called by any task. How the body is framed is no business of `fields`.
-        """
-        ...
-
-    def hang_up(self) -> None:
-        """Close the connection to a client that has left, before the app returns."""
-        ...
-
-    def on_disconnect(self, callback: Callable[[], None]) -> None:
-        """Call back once, synchronously, as soon as the client has left."""
-        ...
-
-    def remove(self, callback: Callable[[], None]) -> None:
-        """Take back `on_disconnect`; harmless when it is not there any more."""
-        ...
 
 
 class Exchange:

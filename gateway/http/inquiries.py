@@ -36,7 +36,7 @@ from gateway.http.taped import (
     wish_of,
 )
 from gateway.http.whole import Client
-from gateway.http11_exchange import Conn
+from gateway.http11_conn import Conn
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.sites import Caller

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, Final, TypeVar, overload
 from urllib.parse import unquote
 
-from gateway.http11_exchange import Conn, Receive, Scope, Send
+from gateway.http11_conn import Conn
+from gateway.http11_exchange import Receive, Scope, Send
 from gateway.http11_transport import ClientGone
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.stream.messages import ClientGone, Opened, Piece, Whole
-from gateway.http11_exchange import Conn
+from gateway.http11_conn import Conn
 from runtime import Ref
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.http11_exchange import Conn
+from gateway.http11_conn import Conn
 from gateway.http11_parser import Http11Limits
 from gateway.http11_transport import ClientGone
 from tests.gateway.support_http11 import (
