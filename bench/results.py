@@ -1,12 +1,15 @@
-"""Write RESULTS.md anew: every measurement over HTTP, on this machine, now.
+"""Measure over HTTP, on this machine, now; renew those sections of RESULTS.md.
 
-python -m bench.results [options of the measurements, as --also NAME=COMMAND]
+    python -m bench.results [options of the measurements, as --also NAME=COMMAND]
+
+Sections of other measurements stay as they are.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 OUT = Path(__file__).with_name("RESULTS.md")
@@ -38,16 +41,28 @@ SECTIONS = {
 
 
 def main() -> None:
-    parts = [PREFACE]
+    """Measure, and write only when everything was measured."""
+    measured: dict[str, str] = {}
     for words, title in SECTIONS.items():
         module, *own = words.split()
         command = [sys.executable, "-m", module, *own, "--markdown", *sys.argv[1:]]
         ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if ran.returncode:
             raise SystemExit(f"{module} failed; {OUT.name} is as it was\n{ran.stdout}")
-        parts.append(f"## {title}\n\n{ran.stdout}\n")
-    OUT.write_text("".join(parts).rstrip() + "\n")
+        measured[title] = ran.stdout
+    OUT.write_text(renewed(OUT.read_text() if OUT.exists() else "", measured))
     print(f"wrote {OUT}")
+
+
+def renewed(old: str, measured: Mapping[str, str]) -> str:
+    """The results with these sections in their places, new ones at the end."""
+    sections: dict[str, str] = {}
+    for part in f"\n{old}".split("\n## ")[1:]:
+        title, _, body = part.partition("\n")
+        sections[title] = body.strip("\n")
+    sections |= {title: body.strip("\n") for title, body in measured.items()}
+    told = [f"## {title}\n\n{body}\n" for title, body in sections.items()]
+    return PREFACE + "\n".join(told)
 
 
 if __name__ == "__main__":
