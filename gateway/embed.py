@@ -180,7 +180,6 @@ class Embedded:
 class Call:
     """One request in memory: the app's `Conn`, its `send`, and the client's reading."""
 
-    cancel_scope = None
     heartbeats = True
 
     def __init__(self, body: bytes) -> None:
@@ -270,9 +269,6 @@ class Call:
         self._pieces.append(body)
         self._move()
         return True
-
-    def hang_up(self) -> None:
-        """See Conn: there is nothing to close."""
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn."""

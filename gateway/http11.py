@@ -124,7 +124,6 @@ class Http11:
     """One connection."""
 
     __slots__ = (
-        "cancel_scope",
         "client",
         "edge",
         "head_expired",
@@ -152,8 +151,6 @@ class Http11:
         self.parser = RequestParser(edge.limits)
         self.keep_open = True
         self.head_expired = False
-        # One for all its requests: what they host is ended by it.
-        self.cancel_scope = trio.CancelScope()
 
     def __repr__(self) -> str:
         return f"<Http11 {self.scheme} {self.transport}>"
@@ -163,11 +160,6 @@ class Http11:
 
         Returns the protocol and the bytes it begins with; "" when it is over.
         """
-        with self.cancel_scope:
-            return await self._run()
-        return "", b""
-
-    async def _run(self) -> tuple[Upgrade, bytes]:
         parser = self.parser
         requests = parser.requests
         try:

@@ -3,16 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import trio
-
 
 class Conn(Protocol):
     """What `scope["extensions"]["stagedoor"]` offers beside ASGI, for one request."""
-
-    @property
-    def cancel_scope(self) -> trio.CancelScope | None:
-        """Its cancelling ends the connection, in whose task the app runs; if known."""
-        ...
 
     @property
     def gone(self) -> bool:
@@ -57,10 +50,6 @@ class Conn(Protocol):
 
         May be called by any task. How the body is framed is no business of `fields`.
         """
-        ...
-
-    def hang_up(self) -> None:
-        """Close the connection to a client that has left, before the app returns."""
         ...
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:

@@ -106,11 +106,6 @@ class Exchange:
     # Conn.
 
     @property
-    def cancel_scope(self) -> trio.CancelScope | None:
-        """See Conn."""
-        return self._connection.cancel_scope
-
-    @property
     def gone(self) -> bool:
         """See Conn."""
         return self._transport.gone
@@ -180,10 +175,6 @@ class Exchange:
         if self._waiting:
             self._wake()
         return True
-
-    def hang_up(self) -> None:
-        """See Conn."""
-        self._transport.close()
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn; called at once when the client has left already."""

@@ -47,26 +47,6 @@ class Later(Generic[R]):
         return wait_deferred(cell, self._msg, self._deferred, None).__await__()
 
 
-def ask_idle(cell: Cell, msg: Any) -> tuple[bool, Any]:
-    """Have an idle actor answer here and now; False where a simulation says no."""
-    kind = type(msg)
-    if not cell.system.plain:
-        return cell.system.observe_inline(cell, msg)
-    cell.idle = False
-    failure: BaseException | None = None
-    reply: Any = None
-    try:
-        reply = cell.inline[kind](cell.actor, msg)
-    except BaseException as exc:  # noqa: BLE001 - sorted just below
-        failure = exc
-    cell.handled += 1
-    if failure is not None:
-        raise inline_failure(cell, failure, kind)
-    if cell.rest:
-        cell.rest_or_retire()
-    return True, reply
-
-
 def inline_failure(cell: Cell, exc: BaseException, kind: type) -> BaseException:
     """A handler raised in the asker's task: the crash stays with the actor.
 

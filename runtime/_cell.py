@@ -103,7 +103,7 @@ class Cell(Mortal):
             if kind.starts != "async" and self.exit is None:
                 self.up()
                 if kind.has_main:
-                    if self.task is None and not self.system.leave_to_host(self):
+                    if self.task is None:
                         self.system.launch(self)
                     self.rest = LISTENING
                     self.hear()

@@ -2,8 +2,7 @@
 
 A crash never leaves it, so siblings live. All guards share the system's nursery;
 the tree is kept by the cells: a guard does not end before its children have.
-Guards shrug off cancellation from outside: they end when asked to, in order. Only a
-child that its asker hosts ends with its asker, and in order too.
+Guards shrug off cancellation from outside: they end when asked to, in order.
 """
 
 from __future__ import annotations
@@ -41,28 +40,8 @@ TURN_MESSAGES_MAX = 32
 
 async def guard(cell: Cell) -> None:
     """Run a cell from here to its end."""
-    current_frame.set(cell.frame)
-    await _lives(cell)
-
-
-async def host(cell: Cell, scope: trio.CancelScope | None) -> None:
-    """The same in the task of whoever asked for it, and whose cancelling stops it.
-
-    So a child that is all its asker waits for costs no task; nor a scope, where its
-    asker lends its own. Its end is as orderly as any; who was cancelled learns of it
-    at the next checkpoint.
-    """
-    cell.hosted = True
-    cell.scope = scope
-    outer = current_frame.set(cell.frame)
-    try:
-        await _lives(cell)
-    finally:
-        current_frame.reset(outer)
-
-
-async def _lives(cell: Cell) -> None:
     cell.task = current_task()
+    current_frame.set(cell.frame)
     last = False
     while True:
         if cell.exit is None:
@@ -99,28 +78,25 @@ async def _live(cell: Cell) -> None:
     actor = cell.actor
     assert actor is not None
     try:
-        lent = cell.hosted and cell.scope is not None
-        if lent or not actor.blocks:
+        if not actor.blocks:
             await _serve(cell)
         # One scope serves a life: to end it, and to end a handler whose asker left or
         # whose time is up. Only then is it used up; a scope an ask would cost 9 us.
-        cell.recut = actor.blocks and not lent
+        cell.recut = actor.blocks
         while cell.recut and cell.exit is None and not cell.killed:
             cell.recut = False
-            with trio.CancelScope(shield=not cell.hosted) as cell.scope:
+            with trio.CancelScope(shield=True) as cell.scope:
                 await _serve(cell)
     except GeneratorExit:
         raise  # The whole run is being thrown away; there is nothing to supervise.
     except BaseException as exc:  # noqa: BLE001 - the guard is where crashes end
         cell.scope = None
-        if not (cell.hosted and _crash.is_cancelled(exc)):
-            cell.fail(exc, cell.handling)
+        cell.fail(exc, cell.handling)
         if isinstance(exc, KeyboardInterrupt | SystemExit):
             cell.system.interrupt(exc)
     cell.scope = None
     cell.handling = None
-    # Cancelled by its supervisor, after the time it had for stopping by itself, or with
-    # the task that hosts it.
+    # Cancelled by its supervisor, after the time it had for stopping by itself.
     cell.end(cell.stopping or Stopped("cancelled"))
 
 

@@ -60,7 +60,6 @@ class Mortal(Debts):
         "helpers",
         "helpers_gone",
         "history",
-        "hosted",
         "inline",
         "keys",
         "killed",
@@ -115,7 +114,6 @@ class Mortal(Debts):
         self.stopping: Stopped | None = None
         self.halting = False
         self.killed = False
-        self.hosted = False  # In its asker's task, which may be cancelled.
         self.recut = False
         self.reaping = False
         self.last_crash: CrashReport | None = None

@@ -21,7 +21,6 @@ from trio.lowlevel import (
 from runtime._ask import Deferred
 from runtime._asking import (
     Later,
-    ask_idle,
     ask_queued,
     check_accepted,
     full,
@@ -32,13 +31,10 @@ from runtime._asking import (
 )
 from runtime._cell import Cell, State
 from runtime._frame import current_frame
-from runtime._guard import host
 from runtime._mailbox import Blocked
-from runtime.message import ControlTell, Request, Stopped, Tell
+from runtime.message import ControlTell, Request, Tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runtime.actor import Actor
 
 A_co = TypeVar("A_co", bound="Actor", covariant=True)
@@ -195,54 +191,3 @@ class Ref(Generic[A_co]):
             else:
                 cell.retire()
         return Later(self, msg, reply) if type(reply) is Deferred else reply
-
-    async def ask_hosting(
-        self,
-        msg: Request[A_co, R],
-        begin: Callable[[R], object],
-        scope: trio.CancelScope | None = None,
-    ) -> R:
-        """Ask for a child that is a piece of work, and give it this task to run in.
-
-        For an asker that would only wait for the child's end: it costs neither a task
-        nor a switch. `begin` is called with the answer before the child runs, which it
-        has done when this returns. So it is where the handler spawned a temporary
-        child with a `main`, and could answer at once; else this is an `ask`, and the
-        child lives in a task of its own. Raises what `ask` does. A cancelling of this
-        task stops the child.
-
-        `scope` is one that this task is in and can do without: a stop, or a crash in a
-        handler, cancels it. Without it the child gets one of its own, for 9 us.
-        """
-        await checkpoint_if_cancelled()
-        cell = self.cell
-        if not cell.idle or type(msg) not in cell.inline:
-            reply = await self.ask(msg)
-            begin(reply)
-            return reply
-        system = cell.system
-        child: Cell | None = None
-        system.hosting = True
-        try:
-            answered, reply = ask_idle(cell, msg)
-            system.hosting = False
-            child, system.newborn = system.newborn, None
-            if not answered:
-                reply = await self.ask(msg)
-            elif type(reply) is Deferred:
-                if child is not None:
-                    system.launch(child)
-                    child = None
-                reply = await wait_deferred(cell, msg, reply, None)
-            begin(reply)
-        except BaseException:
-            system.hosting = False
-            child, system.newborn = child or system.newborn, None
-            if child is not None:
-                system.launch(child)
-            raise
-        if child is not None:
-            await host(child, scope)
-            if type(child.exit) is Stopped:  # Perhaps with this task.
-                await checkpoint_if_cancelled()
-        return reply

@@ -253,13 +253,6 @@ class StreamChannel(Generic[T]):
             await self._wait(direct)
         return self.take_all()
 
-    def take_directly(self, direct: Callable[[T], bool]) -> None:
-        """Show items to `direct`, as in `receive_some`, from now until one is left.
-
-        For a reader that cannot wait yet, because it hosts the sender.
-        """
-        self._direct = direct
-
     def receive_nowait(self) -> T:
         """The next item now; trio.WouldBlock when there is none."""
         if not self._buffer:

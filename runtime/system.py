@@ -60,8 +60,6 @@ class System:
         self.plain = self.tracer is None and self.injector is None
         self.draining = False
         self.inline_asks = 0
-        self.hosting = False  # Whether an asker would run what is born now.
-        self.newborn: Cell | None = None
         self.late_replies = 0
         self.dead_letters_total = 0
         self.crashes_total = 0
@@ -160,14 +158,6 @@ class System:
     def launch(self, cell: Cell) -> None:
         """Start the task of a cell."""
         self._nursery.start_soon(guard, cell, name=cell.id)
-
-    def leave_to_host(self, cell: Cell) -> bool:
-        """Whether whoever asked for this birth gives the cell a task: its own."""
-        if not self.hosting or cell.spec.restart != "temporary":
-            return False
-        self.hosting = False  # The first is its; others get tasks of their own.
-        self.newborn = cell
-        return True
 
     def stop_soon(self, cell: Cell, reason: str) -> None:
         """Stop a cell without waiting for it."""

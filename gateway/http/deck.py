@@ -18,7 +18,6 @@ from actors.tapes.tape import Fields, Tape
 class Deck:
     """ASGI's send and receive, and `Conn`."""
 
-    cancel_scope = None
     heartbeats = True  # They begin a silent stream's answer, and are not recorded.
 
     def __init__(self, tape: Tape) -> None:
@@ -94,9 +93,6 @@ class Deck:
         """See Conn: a tape is written in order with its store."""
         del status, fields, body
         return False
-
-    def hang_up(self) -> None:
-        """See Conn: there is no connection of its own."""
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn."""

@@ -36,7 +36,6 @@ from gateway.http.taped import (
     wish_of,
 )
 from gateway.http.whole import Client
-from gateway.http11_conn import Conn
 from gateway.http11_transport import ClientGone as Disconnected
 from gateway.logs import new_request_id
 from gateway.sites import Caller
@@ -137,38 +136,16 @@ class Endpoint:
 
     async def answer(self, request: Request, inquiry: Inquiry) -> None:
         """Open a stream for it and pass on what comes."""
-        conn = request.direct_conn
-        if conn is not None and not inquiry.head.stream:
-            await self._answer_whole(request, conn, inquiry)
-            return
         opened = await self.open(request, inquiry)
         if opened is not None:
             await self.pass_on(request, inquiry, opened)
 
-    async def _answer_whole(
-        self, request: Request, conn: Conn, inquiry: Inquiry
-    ) -> None:
-        """Nothing is to pass on before the end: this task hosts the stream."""
-        client = Client(conn, self.ids(inquiry.request_id))
-        opened = await self.open(request, inquiry, client=client)
-        if opened is None or client.answered or opened.channel.cancelled is not None:
-            return
-        # It had to wait, for its stream or for the client.
-        conn.remove(client.gone)
-        await self.pass_on(request, inquiry, opened)
-
     async def open(
-        self,
-        request: Request,
-        inquiry: Inquiry,
-        *,
-        awaited: bool = True,
-        client: Client | None = None,
+        self, request: Request, inquiry: Inquiry, *, awaited: bool = True
     ) -> Opened | None:
         """The stream; None when there is none and the client was told.
 
-        `awaited` is False where nobody reads it as it comes. A `client` is answered
-        while this task hosts the stream, if it may: then it has ended.
+        `awaited` is False where nobody reads it as it comes.
         """
         gate = self.gate
         sites, page = gate.sites, inquiry.page
@@ -182,10 +159,6 @@ class Endpoint:
             trace = gate.tracing.begin(request.scope["headers"])
             inquiry = replace(inquiry, trace=trace)
         try:
-            if client is not None:
-                return await gate.streams.ask_hosting(
-                    Open(inquiry), client.begin, client.cancel_scope
-                )
             beats = awaited and request.takes_heartbeats
             return await gate.streams.ask(Open(inquiry, beats))
         except (Draining, AskError) as error:
@@ -233,7 +206,10 @@ class Endpoint:
         channel = opened.channel
         send = request.send
         begun = early = False
-        direct: Callable[[Piece], bool] | None = None
+        client = None
+        if tap is None and request.direct_conn is not None:
+            client = Client(request.direct_conn, ids)
+        direct: Callable[[Piece], bool] | None = client.take if client else None
         while pieces := await channel.receive_some(direct):
             if tap is not None:
                 for piece in pieces:
@@ -274,6 +250,8 @@ class Endpoint:
             )
             if not more:
                 return
+        if client is not None and client.answered:
+            return
         if channel.cancelled is not None:
             # Left, or half of it: a client that will send no more is taken for gone.
             # Whatever it may still read must not look like the end of an answer.

@@ -44,7 +44,6 @@ _told: Final = msgspec.json.Decoder(_Told)
 class LaneCall:
     """One request on a lane."""
 
-    cancel_scope = None
     heartbeats = False  # The socket has pings.
 
     def __init__(
@@ -104,9 +103,6 @@ class LaneCall:
         """See Conn: lanes take turns on their socket."""
         del status, fields, body
         return False
-
-    def hang_up(self) -> None:
-        """See Conn: there is no connection of its own."""
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """See Conn."""

@@ -711,26 +711,3 @@ async def test_what_cannot_be_answered_at_once_is_left_to_send(
         await client.send(GET)
         _, body, _ = await client.answer()
         assert body == b"then"
-
-
-async def test_a_client_that_left_can_be_hung_up_on_before_the_app_returns() -> None:
-    """Its socket is not kept for an app that reads on for a bill."""
-    go_on = trio.Event()
-    ended = trio.Event()
-
-    async def handler(scope: dict[str, Any], _receive: Any, _send: Any) -> None:
-        conn = conn_of(scope)
-        conn.on_disconnect(conn.hang_up)
-        await go_on.wait()
-        ended.set()
-
-    async with running(handler) as server:
-        client = await server.connect()
-        await client.send(GET)
-        await trio.testing.wait_all_tasks_blocked(0.001)
-        assert isinstance(client.stream, trio.SocketStream)
-        await client.stream.send_eof()
-        assert await client.rest() == b""
-        assert not ended.is_set()
-        go_on.set()
-        await ended.wait()

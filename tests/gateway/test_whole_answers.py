@@ -62,24 +62,6 @@ async def test_the_answer_is_on_its_way_before_anything_is_booked(
         await assert_nothing_held(gateway)
 
 
-async def test_a_request_for_a_whole_answer_starts_no_task(
-    autojump_clock: MockClock,
-) -> None:
-    """It lives in its connection's; the tree shows it all the same."""
-    async with one(FakeProvider([Says("hello", delta_s=2)])) as gateway:
-        await gateway.post(CHAT, WHOLE, key=KEY)  # What starts with the first starts.
-        await wait_all_tasks_blocked()
-        before = trio.lowlevel.current_statistics().tasks_living
-        async with gateway.open("POST", CHAT, WHOLE, key=KEY) as call:
-            await trio.sleep(1)
-            assert trio.lowlevel.current_statistics().tasks_living == before + 1
-            nodes = gateway.gateway.tree.system.snapshot().walk()
-            assert [n.state for n in nodes if n.id.startswith("streams/")] == [
-                "running"
-            ]
-            assert (await call.read()).status == 200
-
-
 async def test_leaving_cancels_the_upstream_call_at_once(
     autojump_clock: MockClock,
 ) -> None:
