@@ -100,7 +100,8 @@ class ChatRelay(SseRelay):
         if chunk.error != NULL and decode_any(chunk.error):
             reading.fault = classify_event(self._flavour.name, data, source=self.source)
             return b""
-        reading.service = chunk.service_tier
+        if chunk.service_tier is not None:  # Not every chunk of a read says it.
+            reading.service = chunk.service_tier
         choices = chunk.choices
         if choices:
             for choice in choices:

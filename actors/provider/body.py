@@ -89,6 +89,11 @@ class BodyStream(httpx.AsyncByteStream):
             # closed, and that would wake this task with an error.
             self._settle(slot)
 
+    @property
+    def over(self) -> bool:
+        """Whether all of it was given, and the slot with it."""
+        return self._slot is None and not self._parser.has_pieces
+
     async def aclose(self) -> None:
         """Let go; an unfinished body closes its connection, without a drain."""
         if self._slot is not None:

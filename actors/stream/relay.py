@@ -23,6 +23,7 @@ from actors.provider.http import field_map
 from actors.stream import faults, policy, tokens
 from actors.stream.belief import believed
 from actors.stream.messages import Begin, Piece, Whole
+from actors.stream.tail import see_out
 from runtime import ReceiverGone, StreamChannel
 from wire.dialect import ClientDialect, Reader, Reading, Reply, truncated
 from wire.events import Fault, FinishReason, Usage
@@ -277,6 +278,8 @@ async def relay_stream(
             fault = await _relay_hooked(call, cast("Translation", reader), body, hooked)
         if fault is not None or _is_over(call):
             return fault
+        if _is_done(reader):
+            await see_out(body)
     finally:
         await close(body)
     if call.relayed.finish is None or not _is_done(reader):
@@ -306,7 +309,7 @@ async def _relay_flowing(
             left, flow.left = flow.left, None
             if left is not None:
                 fault = await _relay(call, left, reader)
-                if fault is not None or _is_over(call):
+                if fault is not None or left.done or _is_over(call):
                     return fault
             if flowing is None or not call.sink.committed:
                 break
@@ -320,8 +323,9 @@ async def _relay_hooked(
     call: Call, reader: Translation, body: AsyncIterator[bytes], hooked: Hooked
 ) -> Fault | None:
     async for data in body:
-        fault = await _relay(call, await hooked.feed(call, reader, data), reader)
-        if fault is not None or _is_over(call):
+        reading = await hooked.feed(call, reader, data)
+        fault = await _relay(call, reading, reader)
+        if fault is not None or reading.done or _is_over(call):
             return fault
     return None
 
