@@ -180,3 +180,15 @@ def refusals(label: str = "") -> Generator[None]:
         errors = tuple(_field_error(one, label) for one in error.problems)
         told = "; ".join(f"{one.path}: {one.message}" for one in errors)
         raise Problem("invalid", told[:500], errors=errors) from None
+
+
+@contextmanager
+def still_named(what: str) -> Generator[None]:
+    """Who names the object that is to go, as a problem about them. Raises Problem."""
+    try:
+        yield
+    except Unfit as error:
+        found = [_SAID.fullmatch(one) for one in error.problems]
+        places = ", ".join(one[1] for one in found if one is not None)
+        told = f"{what} is needed by {places or error}; change that first"
+        raise Problem("conflict", told[:500]) from None

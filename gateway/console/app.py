@@ -31,7 +31,14 @@ from gateway.console import guard, render
 from gateway.console.live import Live
 from gateway.console.passwords import Passwords
 from gateway.console.sessions import Sessions
-from gateway.console.visit import FORM_BYTES_MAX, Refused, Shown, Visit, form_of
+from gateway.console.visit import (
+    FORM_BYTES_MAX,
+    QUERY_FIELDS_MAX,
+    Refused,
+    Shown,
+    Visit,
+    form_of,
+)
 from gateway.http.replies import reply
 from gateway.http.request import Request, TooLarge
 from gateway.logs import new_request_id
@@ -183,6 +190,8 @@ class Console:
         await reply(request.send, 200, body, headers)
 
     async def _serve(self, request: Request, request_id: str) -> Shown:
+        if request.target[1].count("&") >= QUERY_FIELDS_MAX:
+            return _plain(400, "This address asks for more than any page takes.")
         page, params = self._find(request)
         visit = Visit(self, request, params, None, request_id)
         try:
@@ -318,7 +327,10 @@ def _way_back(visit: Visit) -> str:
     """Where to go once they have proved it: a form is to be filled in anew."""
     if visit.request.method == "GET":
         return visit.request.path
-    return urlsplit(visit.request.headers.get("referer", "")).path or BASE
+    try:
+        return urlsplit(visit.request.headers.get("referer", "")).path or BASE
+    except ValueError:
+        return BASE
 
 
 def _plain(status: int, text: str) -> Shown:

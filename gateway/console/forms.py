@@ -18,6 +18,7 @@ Kind = Literal["text", "whole", "money", "seconds", "yes", "choice", "lines"]
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
+_ROW: Final = re.compile(r"[0-9]{1,4}")  # No page has more rows than a form fields.
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -117,6 +118,21 @@ def without_nothing(patch: Mapping[str, Any]) -> dict[str, Any]:
         elif value is not None:
             made[name] = value
     return made
+
+
+def names_in(text: str) -> list[str]:
+    """Names, apart by commas or spaces.
+
+    A text without any is handed on to be refused: no name at all means every one.
+    """
+    return text.replace(",", " ").split() or ([text] if text else [])
+
+
+def rows_of(name: str, form: Mapping[str, Any]) -> list[int]:
+    """The rows of a table that a form has, by the field that begins each."""
+    start = f"{name}-"
+    rests = (one.removeprefix(start) for one in form if one.startswith(start))
+    return sorted({int(rest) for rest in rests if _ROW.fullmatch(rest)})
 
 
 def problems_of(problem: Mapping[str, Any]) -> dict[str, str]:

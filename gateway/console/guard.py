@@ -40,4 +40,8 @@ def is_own(headers: Mapping[str, str]) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return site is not None
-    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    try:
+        place = urlsplit(origin).netloc
+    except ValueError:
+        return False  # No browser sends one that is no address.
+    return place.lower() == headers.get("host", "").lower()

@@ -6,7 +6,7 @@ them: it is sealed by the page (static/vault.js) and comes beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -155,18 +155,10 @@ def host_of(settings: Mapping[str, Any]) -> str:
     return urlsplit(address).hostname or ""
 
 
-def _rows(form: Mapping[str, list[str]]) -> Sequence[int]:
-    return sorted(
-        int(name.rpartition("-")[2])
-        for name in form
-        if name.startswith("price_model-") and name[12:].isdecimal()
-    )
-
-
 def _typed_prices(form: Mapping[str, list[str]]) -> dict[str, Any]:
     """Prices by model; a row without a model is none."""
     found: dict[str, Any] = {}
-    for row in _rows(form):
+    for row in forms.rows_of("price_model", form):
         typed = {field.path: form.get(f"{field.path}-{row}", [""]) for field in PRICE}
         price = forms.patch_of(PRICE, typed)
         name = price.pop("price_model")
@@ -178,7 +170,7 @@ def _typed_prices(form: Mapping[str, list[str]]) -> dict[str, Any]:
 def _as_typed(form: Mapping[str, list[str]]) -> dict[str, Any]:
     """The same as text, to be shown again."""
     found: dict[str, Any] = {}
-    for row in _rows(form):
+    for row in forms.rows_of("price_model", form):
         name = form.get(f"price_model-{row}", [""])[-1].strip()
         if name:
             found[name] = {

@@ -20,6 +20,7 @@ from gateway.http.request import Request
 if TYPE_CHECKING:
     from gateway.console.app import Console
 
+QUERY_FIELDS_MAX: Final = 64  # No page has half as many filters.
 FORM_FIELDS_MAX: Final = 200
 FORM_BYTES_MAX: Final = 256 * 1024  # A policy or a sealed key; files go to the API.
 
@@ -109,9 +110,12 @@ class Visit:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query's fields; the last one of a name counts."""
+        """The query's fields; the last one of a name counts.
+
+        There are QUERY_FIELDS_MAX at most: a request with more meets no page.
+        """
         text = self.request.target[1]
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=64))
+        return dict(parse_qsl(text, keep_blank_values=True))
 
     @property
     def is_part(self) -> bool:

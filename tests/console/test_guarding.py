@@ -318,7 +318,8 @@ async def test_what_can_do_harm_asks_for_the_password_again(
     [
         "https://evil.example",
         "//evil.example",
-        "/console/../../x",
+        "/console/../../evil",
+        "/console/%2E%2e/evil",
         "/console//evil.example",
         "javascript:alert(1)",
         "/\\evil.example",
@@ -336,3 +337,4 @@ async def test_a_login_leads_nowhere_else(
         where = answer.headers["location"]
         assert where.startswith("/console")
         assert "evil" not in where
+        assert ".." not in where

@@ -201,8 +201,9 @@ async def test_a_provider_that_a_model_names_stays_until_it_does_not(
 
         kept = await who.post(f"{path}/remove", form)
 
-        assert kept.status == 422
-        assert "far" in seen(kept)
+        assert kept.status == 409
+        assert "provider far is needed by" in seen(kept)
+        assert "models.mine.route[1]" in seen(kept)
         version = version_in(await who.get("/models/mine"))
         assert (
             await who.post("/models/mine/remove", {"version": version})

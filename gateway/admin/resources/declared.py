@@ -16,7 +16,7 @@ import msgspec
 from actors.adminbooks import Role
 from actors.directory.messages import Declared, Kind
 from gateway.admin import paging
-from gateway.admin.office import Office, directory_of, refusals
+from gateway.admin.office import Office, directory_of, refusals, still_named
 from gateway.admin.operation import Answer, Call, Operation, Reach, etag
 from gateway.admin.paging import Page, Paged
 from gateway.admin.problems import Problem
@@ -250,7 +250,7 @@ def _operations(office: Office, kind: KindOf) -> tuple[Operation, ...]:
     async def remove(call: Call) -> None:
         old = await _changeable(call)
         await call.record(old.name, tenant=old.tenant, kind=kind.kind)
-        with refusals():
+        with refusals(), still_named(f"{kind.noun} {old.name}"):
             await directory_of(office).remove(
                 kind.kind, old.name, by=call.principal.name, expected=old.version
             )

@@ -275,7 +275,10 @@ def _note(visit: Visit, act: str, name: str, *, out: str = "ok", how: str = "") 
 def inside(path: str) -> str:
     """Where to go: a page of the Console, never another place."""
     ours = path == BASE or path.startswith(f"{BASE}/")
+    # `..` leads out of it, also as browsers read `%2e`.
+    parts = path.partition("?")[0].lower().replace("%2e", ".").split("/")
     plain = "\\" not in path and "//" not in path and path.isprintable()
+    plain = plain and not {".", ".."}.intersection(parts)
     return path if ours and plain and not path.startswith(LOGIN) else BASE
 
 

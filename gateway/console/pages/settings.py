@@ -13,6 +13,7 @@ from actors.auditor.messages import AuditEvent, Noted
 from actors.people import Changed, NameTaken
 from gateway.console import passkeys
 from gateway.console.app import BASE, Console, Page
+from gateway.console.forms import names_in
 from gateway.console.pages.access import JSON, scheme_of
 from gateway.console.passkeys import BadPasskey
 from gateway.console.passwords import Weak, check
@@ -228,7 +229,7 @@ async def remove(visit: Visit) -> Shown:
 
 
 def _tenants(visit: Visit) -> list[str]:
-    return [one for one in visit.field("tenants").replace(",", " ").split() if one]
+    return names_in(visit.field("tenants"))
 
 
 def _note(visit: Visit, act: str) -> None:

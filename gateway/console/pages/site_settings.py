@@ -150,15 +150,8 @@ def rungs(ladder: Sequence[Mapping[str, Any]]) -> list[list[forms.Shown]]:
 
 def typed_ladder(form: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     """The steps of the form; their fields are called `NAME-ROW`."""
-    rows = sorted(
-        {
-            int(name.rpartition("-")[2])
-            for name in form
-            if name.startswith("name-") and name[5:].isdecimal()
-        }
-    )
     steps: list[dict[str, Any]] = []
-    for row in rows:
+    for row in forms.rows_of("name", form):
         typed = {
             field.path: form.get(f"{field.path}-{row}", [""]) for field in objects.RUNG
         }

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.console.app import Console, Page
+from gateway.console.forms import names_in
 from gateway.console.visit import Refused, Shown, Visit, at
 
 DAY_MS: Final = 86_400_000
@@ -50,7 +51,7 @@ async def create(visit: Visit) -> Shown:
     body: dict[str, Any] = {
         "name": visit.field("name"),
         "role": visit.field("role"),
-        "tenants": visit.field("tenants").replace(",", " ").split(),
+        "tenants": names_in(visit.field("tenants")),
     }
     if days.isdecimal():
         body["expires_ms"] = visit.now_ms + int(days) * DAY_MS

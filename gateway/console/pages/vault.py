@@ -150,9 +150,14 @@ async def shred(visit: Visit) -> Shown:
     """Destroy a tenant's key."""
     body = {**_home(visit), "confirm": visit.field("confirm")}
     try:
-        await visit.ask("POST", "/secrets/shred", body=body, once=visit.field("once"))
+        made = await visit.ask(
+            "POST", "/secrets/shred", body=body, once=visit.field("once")
+        )
     except Refused as refused:
         return await _shred(visit, refused.status, refused.told)
+    if not made["destroyed"]:
+        told = f"Nothing was destroyed: {body['confirm']} has no key that is left."
+        return await _shred(visit, 404, told)
     return visit.go("/console/vault", done="shredded")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from actors.herald.messages import KINDS
 from gateway.console.app import Console, Page
+from gateway.console.forms import names_in
 from gateway.console.visit import Refused, Shown, Visit, at
 
 WEBHOOKS: Final = "/console/settings/webhooks"
@@ -162,6 +163,6 @@ def _wanted(visit: Visit) -> dict[str, Any]:
         "url": visit.field("url"),
         "label": visit.field("label"),
         "kinds": visit.fields("kinds"),
-        "tenants": visit.field("tenants").replace(",", " ").split(),
+        "tenants": names_in(visit.field("tenants")),
         "enabled": visit.field("off") != "yes",
     }
