@@ -6,6 +6,7 @@ from requirements/kms.lock in `.venv-kms`. STAGEDOOR_KMS_VENV names another one.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -24,11 +25,20 @@ START_S: Final = 60.0  # A cold start on a busy machine.
 
 
 def venv() -> Path:
-    """The environment with both servers; made on first use."""
+    """The environment with both servers; made on first use, by one process."""
     named = os.environ.get("STAGEDOOR_KMS_VENV")
     if named:
         return Path(named)
     folder = ROOT / ".venv-kms"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        # Tests run in several processes, and half an installation has no moto.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(folder)
+    return folder
+
+
+def _install(folder: Path) -> None:
     stamp = folder / "installed"
     if not stamp.exists() or stamp.stat().st_mtime < LOCK.stat().st_mtime:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -45,7 +55,6 @@ def venv() -> Path:
             check=True,
         )
         stamp.touch()
-    return folder
 
 
 @contextmanager
