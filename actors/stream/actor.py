@@ -397,11 +397,14 @@ class Stream(Actor):
         self.recorded = True
         if self.entered:
             self.peers.ledger.offer(Leave(self.ctx.id))
-        record = record_of(self)
-        if self.slot is not None:
-            self.peers.auditor.offer(Record(self.slot, record))
-        # Without a slot nothing was served; operators need to see that most of all.
-        self.peers.ended(record)
-        self.sink.owner = None  # It knows its sink: no cycle is to keep the prompt.
-        self.peers.heart.discard(self.channel)
-        self.channel.close(why)
+        try:
+            record = record_of(self)
+            if self.slot is not None:
+                self.peers.auditor.offer(Record(self.slot, record))
+            # Without a slot nothing was served; operators need to see that most of all.
+            self.peers.ended(record)
+        finally:
+            # Also where that fails: who waits for the end would do so for ever.
+            self.sink.owner = None  # It knows its sink: no cycle keeps the prompt.
+            self.peers.heart.discard(self.channel)
+            self.channel.close(why)

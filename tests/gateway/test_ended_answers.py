@@ -11,7 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.stream import actor
 from gateway.embed import embedded, events, text_of
+from gateway.embed_providers import FakeProvider, Says
 from gateway.settings.hooks import HookConfig
 from tests.gateway.gateways import CHAT, KEY, chat, config
 from tests.gateway.test_requests import ENV, assert_nothing_held
@@ -84,4 +86,22 @@ async def test_what_follows_the_end_of_an_answer_neither_spoils_it_nor_holds_it_
         assert (record.prompt_tokens, record.output_tokens) == (7, 2)
         assert [attempt.outcome for attempt in record.attempts] == ["ok"]
         assert main.closed == 1
+        await assert_nothing_held(gateway)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_stream_that_fails_at_its_own_record_still_ends_for_its_client(
+    stream: bool, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(stream: object) -> object:
+        raise RuntimeError("no record")
+
+    main = FakeProvider([Says("Hello")])
+    async with embedded(config(), {"main": main}, environ=ENV) as gateway:
+        with monkeypatch.context() as patched, trio.fail_after(60):
+            patched.setattr(actor, "record_of", broken)
+            answer = await gateway.post(CHAT, chat(stream=stream), key=KEY)
+        assert answer.status == 200
+        (record,) = await gateway.records()  # The auditor's own, of a slot left open.
+        assert record.outcome == "crashed"
         await assert_nothing_held(gateway)
