@@ -90,8 +90,8 @@ def unpriced(provider: str, model: str, site: str) -> HoldRefused:
     """What has no price cannot be held to a cap."""
     return HoldRefused(
         "unpriced",
-        f"{provider}/{model} has no price and site {site} has a spend cap; give the "
-        "model a price in the config",
+        f"the model {provider}/{model} has no price and site {site} has a spend cap; "
+        "give it a price in the config",
     )
 
 
