@@ -129,9 +129,11 @@ class Stream(Actor):
     @handles(ClientGone)
     def client_gone(self, msg: ClientGone) -> None:
         """Cancel, or read on for the bill where cancelling would not stop it."""
+        attempt = self.current
+        if attempt is not None and attempt.relayed.over:
+            return  # With its whole answer, a moment before the body's end.
         self.sink.gone = True
         self.channel.cancel(msg.why)
-        attempt = self.current
         running = sum(one.record is None for one in self.attempts)
         # Of two that race nobody has answered: there is nothing to read on for.
         if attempt is not None and attempt.permit is not None and running == 1:

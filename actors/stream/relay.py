@@ -52,6 +52,7 @@ class Relayed:
     chars: int = 0
     events: int = 0
     cut: bool = False
+    over: bool = False  # The answer has ended, if not its body.
 
 
 class Call(Protocol):
@@ -279,6 +280,7 @@ async def relay_stream(
         if fault is not None or _is_over(call):
             return fault
         if _is_done(reader):
+            call.relayed.over = True
             await see_out(body)
     finally:
         await close(body)

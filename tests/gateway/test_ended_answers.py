@@ -105,3 +105,19 @@ async def test_a_stream_that_fails_at_its_own_record_still_ends_for_its_client(
         (record,) = await gateway.records()  # The auditor's own, of a slot left open.
         assert record.outcome == "crashed"
         await assert_nothing_held(gateway)
+
+
+async def test_who_leaves_with_the_end_of_the_answer_has_had_all_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    main = LateEnd("stalls")
+    async with embedded(config(), {"main": main}, environ=ENV) as gateway:
+        async with gateway.open("POST", CHAT, chat(), key=KEY) as call:
+            seen = b""
+            while b"[DONE]" not in seen:
+                seen += await call.chunk()
+        await trio.sleep(1)
+
+        (record,) = await gateway.records()
+        assert (record.outcome, record.output_tokens) == ("ok", 2)
+        await assert_nothing_held(gateway)
