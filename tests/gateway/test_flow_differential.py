@@ -32,7 +32,7 @@ from tests.gateway.gateways import CHAT, KEY, config, provider
 from tests.gateway.support_http11 import Client, post, running
 from tests.gateway.test_requests import ENV, assert_nothing_held
 
-SCRIPTS: Final = 40  # Each a seed. 500 of them found nothing more.
+SCRIPTS: Final = 40  # Each a seed. Without hooks 500 of them found nothing more.
 HOOKS: Final = (HookConfig(name="quiet", kind="redact"),)
 TEXTS: Final = (
     "Hello",
