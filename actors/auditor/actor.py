@@ -121,10 +121,10 @@ class Auditor(Actor):
 
     async def on_stop(self, why: Exit) -> None:
         """The last lines, unless it was the journal that failed."""
-        if isinstance(why, Crashed) and self.cell.slots:
-            # A Down that was in hand is lost: where all is being stopped, this is what
-            # there is another life for.
-            self.ctx.ref.offer(Recount())
+        if isinstance(why, Crashed):
+            # A Down that was in hand is lost, and where all is being stopped there may
+            # be no other life.
+            self.recount(Recount())
         if isinstance(why, Tripped):
             self.ctx.ref.offer(TryAgain())
         else:

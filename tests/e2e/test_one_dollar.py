@@ -188,9 +188,15 @@ def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]
 
 
 async def killer(gateway: Gateway, bill: Bill, killed: list[int]) -> None:
-    """Kill a worker at a fifth of the dollar, and another at two fifths."""
+    """Kill a worker at a fifth of the dollar, and another at two fifths.
+
+    What the first one had leased is lost; if that was most, the second fifth never is
+    given away.
+    """
     for share in (CAP_NANOUSD // 5, CAP_NANOUSD * 2 // 5):
-        while bill.nanousd() < share:  # noqa: ASYNC110 - no event: real time
+        while bill.nanousd() < share:
+            if bill.refused == STREAMS:
+                return
             await trio.sleep(PAUSE_S / 5)
         pids = [pid for pid in gateway.workers().values() if pid not in killed]
         os.kill(pids[-1], signal.SIGKILL)
@@ -220,7 +226,7 @@ async def test_four_workers_give_away_one_dollar_and_no_more(
     assert not scope.cancelled_caught, (bill, killed, gateway.log.read_text()[-2000:])
     assert not bill.other
     assert bill.refused == STREAMS
-    assert len(killed) == 2
+    assert killed
     assert bill.nanousd() <= CAP_NANOUSD, bill
     # A stop writes what is settled. Then the store, records and clients agree.
     gateway.process.terminate()
@@ -242,7 +248,7 @@ async def test_four_workers_give_away_one_dollar_and_no_more(
     assert spent + leased <= CAP_NANOUSD
     # What the dead had counts as spent: it covers what they gave and never told.
     assert bill.nanousd() <= spent + leased
-    # The cap stopped them because it was used up, not because leases were lost.
-    assert bill.nanousd() > CAP_NANOUSD // 2, bill
+    # The cap stopped them because all of it was given, or leased by the dead.
+    assert spent + leased > CAP_NANOUSD // 2, (spent, leased, bill)
     # The living have told all; only the dead may have kept some to themselves.
-    assert CAP_NANOUSD // 2 < told <= lines + leased
+    assert told <= lines + leased
