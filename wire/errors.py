@@ -2,7 +2,7 @@
 
 Every dialect's `classify_error` ends here. Owns: the kind of fault and the `code` that
 agents branch on (`errors_body` reads the bodies). Never: what to do about it
-(`CLASSES` states it, the stream and the provider actor obey).
+(`CLASSES` states it for readers and tests; the stream and the provider actor decide).
 
 Order of belief: the provider's own code, then words only that provider uses, then the
 status. The content-type is not asked: DeepSeek calls its JSON an octet-stream.

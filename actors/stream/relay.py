@@ -304,6 +304,7 @@ async def _relay_flowing(
     feed: Callable[[bytes], Reading],
 ) -> Fault | None:
     flow = _Flow(call, feed)
+    # `hasattr` narrows nothing for mypy: a transport's body may or may not flow.
     flowing: Flowing | None = body if hasattr(body, "flow") else None  # type: ignore[assignment]
     async for data in body:
         flow.take(data)

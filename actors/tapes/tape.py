@@ -266,12 +266,6 @@ class Tape:
 
     # -- the readers' side -----------------------------------------------------
 
-    async def until_begun(self) -> bool:
-        """Wait for the head; False when there will be none."""
-        while not self.status and not self.done:
-            await self._moved.wait()
-        return bool(self.status)
-
     def has(self, place: int) -> bool:
         """Whether all items from this place on can be given, or may still come."""
         if self.forgotten or place < self._base:
